@@ -1,0 +1,97 @@
+"""Builds the graph of the fully connected MNIST net, one function a stage.
+
+    inference()   from images to logits
+    loss()        from logits and labels to the number that training lowers
+    training()    from the loss to the op that takes one step
+    evaluation()  from logits and labels to the number of correct predictions
+
+Every builder takes tensors, adds its ops to the default graph and returns tensors. Scopes,
+variables and ops have the names of the original tutorial, so that checkpoints go both ways.
+"""
+
+import math
+
+import tensorflow.compat.v1 as tf
+
+NUM_CLASSES = 10  # the digits 0 to 9
+IMAGE_SIZE = 28  # pixels, both ways
+IMAGE_PIXELS = IMAGE_SIZE * IMAGE_SIZE
+
+
+def inference(images, hidden1_units, hidden2_units):
+    """Builds the net as far as it is needed to classify.
+
+    Args:
+        images: float32 [batch, IMAGE_PIXELS], pixels in [0, 1].
+        hidden1_units: size of the first hidden layer.
+        hidden2_units: size of the second hidden layer.
+
+    Returns:
+        logits: float32 [batch, NUM_CLASSES], unbounded.
+    """
+    with tf.name_scope("hidden1"):
+        weights, biases = _variables(IMAGE_PIXELS, hidden1_units)
+        hidden1 = tf.nn.relu(tf.matmul(images, weights) + biases)
+    with tf.name_scope("hidden2"):
+        weights, biases = _variables(hidden1_units, hidden2_units)
+        hidden2 = tf.nn.relu(tf.matmul(hidden1, weights) + biases)
+    with tf.name_scope("softmax_linear"):
+        weights, biases = _variables(hidden2_units, NUM_CLASSES)
+        logits = tf.matmul(hidden2, weights) + biases
+    return logits
+
+
+def _variables(fan_in, units):
+    """Returns a layer's weights [fan_in, units] and biases [units], named in the open scope."""
+    stddev = 1.0 / math.sqrt(fan_in)  # keeps the size of the activations from layer to layer
+    weights = tf.Variable(tf.truncated_normal([fan_in, units], stddev=stddev), name="weights")
+    biases = tf.Variable(tf.zeros([units]), name="biases")
+    return weights, biases
+
+
+def loss(logits, labels):
+    """Adds the mean softmax cross entropy of the batch.
+
+    Args:
+        logits: float32 [batch, NUM_CLASSES], from `inference`.
+        labels: int32 or int64 [batch], in 0 .. NUM_CLASSES - 1.
+
+    Returns:
+        loss: float32 scalar in nats, at least 0.
+    """
+    labels = tf.cast(labels, tf.int64, name="ToInt64")
+    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=labels, logits=logits, name="xentropy"
+    )
+    return tf.reduce_mean(cross_entropy, name="xentropy_mean")
+
+
+def training(loss, learning_rate):
+    """Adds gradient descent, a counter of its steps, and a scalar summary of the loss.
+
+    Args:
+        loss: float32 scalar, from `loss`.
+        learning_rate: float, above 0.
+
+    Returns:
+        train_op: running it changes every trainable variable once and adds 1 to the int32
+            variable `global_step`.
+    """
+    tf.summary.scalar("loss", loss)
+    optimizer = tf.train.GradientDescentOptimizer(learning_rate)
+    global_step = tf.Variable(0, name="global_step", trainable=False)
+    return optimizer.minimize(loss, global_step=global_step)
+
+
+def evaluation(logits, labels):
+    """Adds the count of correct predictions in a batch.
+
+    Args:
+        logits: float32 [batch, NUM_CLASSES], from `inference`.
+        labels: int32 or int64 [batch], in 0 .. NUM_CLASSES - 1.
+
+    Returns:
+        correct: int32 scalar, how many labels have the batch row's largest logit.
+    """
+    correct = tf.nn.in_top_k(logits, labels, 1)
+    return tf.reduce_sum(tf.cast(correct, tf.int32))

@@ -1,0 +1,93 @@
+"""What is printed and drawn about a net's predictions."""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from mnist_mechanics import mnist
+from tutorial_support import events, plots, progress
+
+EVALUATION_BATCH = 1000  # images
+SPLITS = {"train": "Training", "validation": "Validation", "test": "Test"}
+CLASS_NAMES = [str(digit) for digit in range(mnist.NUM_CLASSES)]
+
+
+def say_step(step, loss_value, duration):
+    """Prints the original's line on a training step; `duration` is in seconds."""
+    progress.say(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
+
+
+def say_split(split):
+    """Prints the original's line that precedes the evaluation of a split, one of SPLITS."""
+    progress.say(f"{SPLITS[split]} Data Eval:")
+
+
+def say_precision(num_examples, num_correct):
+    """Prints the original's line on an evaluation and returns the share of correct predictions."""
+    precision = num_correct / max(num_examples, 1)
+    progress.say(
+        f"Num examples: {num_examples}  Num correct: {num_correct}  "
+        f"Precision @ 1: {precision:0.04f}"
+    )
+    return precision
+
+
+def write_precision(writer, split, precision, step):
+    """Writes the precision on a split to the event file."""
+    _write_scalar(writer, f"precision/{split}", precision, step)
+
+
+def write_accuracy(writer, data_set, num_correct, step):
+    """Writes the accuracy on the validation set to the event file, for --summaries full."""
+    _write_scalar(writer, "accuracy/validation", num_correct / max(data_set.num_examples, 1), step)
+
+
+def _write_scalar(writer, tag, value, step):
+    # A summary need not come out of the graph: this one holds a number that Python counted.
+    summary = tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)])
+    writer.add_summary(summary, step)
+
+
+def softmax(logits):
+    """Returns the probabilities of `logits`, [n, classes], computed in numpy."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def confusion_matrix(labels, predictions):
+    """Returns int [NUM_CLASSES, NUM_CLASSES]; rows are labels, columns predictions."""
+    matrix = np.zeros((mnist.NUM_CLASSES, mnist.NUM_CLASSES), int)
+    np.add.at(matrix, (labels, predictions), 1)
+    return matrix
+
+
+def draw_run(run, data_set, logits):
+    """Draws loss.png, precision.png and misclassified.png into a run folder.
+
+    Args:
+        run: runs.RunFolder, whose event files hold the curves.
+        data_set: input_data.DataSet of the test images.
+        logits: float32 [num_examples, NUM_CLASSES], the net's output for them, in their order.
+    """
+    scalars = events.scalars(run.path)
+    losses = {"loss": scalars["loss"]} if "loss" in scalars else {}
+    plots.curves(run.file("loss.png"), losses, "Loss of a training batch", "step", "nats")
+    precisions = {
+        split: scalars[f"precision/{split}"] for split in SPLITS if f"precision/{split}" in scalars
+    }
+    plots.curves(run.file("precision.png"), precisions, "Precision @ 1", "step", "share correct")
+    _draw_misclassified(run.file("misclassified.png"), data_set, softmax(logits))
+    progress.say(f"Pictures: {run.path}/loss.png, precision.png, misclassified.png")
+
+
+def _draw_misclassified(path, data_set, probabilities, most=30):
+    """Draws the wrong predictions of which the net was surest."""
+    predictions = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predictions != data_set.labels)
+    sureness = probabilities.max(axis=1)
+    surest = wrong[np.argsort(-sureness[wrong], kind="stable")][:most]
+    plots.picture_sheet(
+        path,
+        data_set.pixels[surest].reshape(-1, mnist.IMAGE_SIZE, mnist.IMAGE_SIZE) / 255,
+        [f"{data_set.labels[i]} as {predictions[i]} ({sureness[i]:.0%})" for i in surest],
+        f"{len(wrong)} of {len(predictions)} test images misclassified; the surest mistakes",
+    )

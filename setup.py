@@ -1,0 +1,43 @@
+"""Installs the tutorials, with their samples, as one distribution.
+
+`data/` holds the samples. It is installed as `tutorial_support/sample_data`, so that
+the programs find their samples from a clone and from a wheel alike.
+"""
+
+import pathlib
+
+from setuptools import setup
+
+HERE = pathlib.Path(__file__).parent
+
+setup(
+    name="graph-tutorials",
+    version="0.1.0",
+    description="TensorFlow's classic graph tutorials as tested programs on TensorFlow 2",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=[
+        "mnist_mechanics",
+        "tutorial_support",
+        "tutorial_support.sample_data",
+    ],
+    package_dir={"tutorial_support.sample_data": "data"},
+    package_data={
+        "mnist_mechanics": ["README.md", "images/*.png"],
+        "tutorial_support.sample_data": ["README.md", "mnist/*.gz"],
+    },
+    install_requires=[
+        "tensorflow>=2.16",
+        "numpy",
+        "six",
+        "matplotlib",
+        "pillow",
+        "tensorboard>=2.16",
+        "tqdm",
+    ],
+    extras_require={
+        "test": ["build", "pytest", "ruff"],
+    },
+)

@@ -1,0 +1,196 @@
+"""Finding checkpoints, and restoring them with a readable report where they do not fit."""
+
+import pathlib
+
+import tensorflow.compat.v1 as tf
+
+from tutorial_support.programs import TrainingError, UsageError
+
+
+def find(path):
+    """Returns the checkpoint that `path` names, as a prefix for `Saver.restore`.
+
+    Args:
+        path: a folder, which stands for its newest checkpoint; or one checkpoint: a prefix such
+            as `logs/model.ckpt-2000`, or one of its files (V2 format), or the file (V1 format).
+
+    Raises:
+        UsageError: there is no such checkpoint.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        return _newest(path)
+    prefix = str(path)
+    for ending in (".index", ".meta"):
+        prefix = prefix.removesuffix(ending)
+    prefix = prefix.split(".data-")[0]
+    if not _exists(prefix):
+        raise UsageError(f"there is no checkpoint '{path}'; name one, or the folder of a run")
+    return prefix
+
+
+def newest_or_none(folder):
+    """Returns the newest checkpoint of `folder`, or None where it has none yet.
+
+    Raises:
+        UsageError: the newest checkpoint's files are missing, or its record is damaged.
+    """
+    if not (pathlib.Path(folder) / "checkpoint").exists():
+        return None
+    return _newest(folder)
+
+
+def _newest(folder):
+    state = tf.train.get_checkpoint_state(str(folder))
+    if state is None or not state.model_checkpoint_path:
+        raise UsageError(
+            f"'{folder}' holds no checkpoint; train first, or name the folder of a run"
+        )
+    # A folder that was moved or copied may record where it was before.
+    for prefix in (
+        state.model_checkpoint_path,
+        str(pathlib.Path(folder) / pathlib.Path(state.model_checkpoint_path).name),
+    ):
+        if _exists(prefix):
+            return prefix
+    raise UsageError(
+        f"'{folder}' names '{state.model_checkpoint_path}' as its newest checkpoint, but its "
+        "files are missing; name another checkpoint, or start anew with --fresh"
+    )
+
+
+def shapes(prefix):
+    """Returns a dict from each variable's name in the checkpoint to its shape as a list.
+
+    Raises:
+        UsageError: the checkpoint cannot be read.
+    """
+    return _reader(prefix).get_variable_to_shape_map()
+
+
+def restore(saver, sess, prefix, variables=None):
+    """Restores `variables` from the checkpoint `prefix`, V1 or V2 format.
+
+    Args:
+        saver: the tf.train.Saver of `variables`.
+        sess: the session that receives the values.
+        prefix: what `find` returned.
+        variables: what `saver` saves; all global variables where it is None.
+
+    Raises:
+        UsageError: the checkpoint is damaged, or does not fit: then the message lists each
+            missing, surplus and misshapen variable.
+    """
+    differences = compare(shapes(prefix), variables or tf.global_variables())
+    if any(line.startswith(("missing", "misshapen")) for line in differences):
+        raise UsageError(
+            f"the checkpoint '{prefix}' does not fit this graph:\n  "
+            + "\n  ".join(differences)
+            + "\nName a checkpoint of the same net."
+        )
+    try:
+        saver.restore(sess, prefix)
+    except (tf.errors.OpError, ValueError) as error:
+        raise UsageError(_damaged(prefix, error)) from error
+
+
+def resume(saver, sess, run, writer, max_steps):
+    """Restores the newest checkpoint of a run folder, where it has one, and says so.
+
+    The event file notes the restart, so that TensorBoard forgets the steps after the checkpoint
+    that a killed run had written and this one repeats.
+
+    Args:
+        saver: the tf.train.Saver of all variables, `global_step` among them.
+        sess: a session with initialized variables.
+        run: runs.RunFolder.
+        writer: tf.summary.FileWriter of the run.
+        max_steps: where the training is to end.
+
+    Returns:
+        the stored global step as an int: how many steps have been done.
+    """
+    prefix = newest_or_none(run.path)
+    if prefix is None:
+        return 0
+    restore(saver, sess, prefix)
+    (global_step,) = [v for v in tf.global_variables() if v.op.name == "global_step"]
+    step = int(sess.run(global_step))
+    writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
+    if step < max_steps:
+        print(f"Resuming at step {step} from '{prefix}'.")
+    else:
+        print(
+            f"'{prefix}' is already at step {step}: a higher --max_steps trains on, --fresh "
+            "starts anew."
+        )
+    return step
+
+
+def compare(saved_shapes, variables):
+    """Returns a line for each variable in which a checkpoint and a graph differ.
+
+    Args:
+        saved_shapes: dict from name to shape, from `shapes`.
+        variables: the graph's variables.
+
+    Returns:
+        a list of strings that start with "missing", "misshapen" or "surplus".
+    """
+    wanted = {variable.op.name: variable.shape.as_list() for variable in variables}
+    lines = []
+    for name in sorted(wanted.keys() | saved_shapes.keys()):
+        if name not in saved_shapes:
+            lines.append(f"missing in the checkpoint: {name} {wanted[name]}")
+        elif name not in wanted:
+            lines.append(f"surplus in the checkpoint: {name} {saved_shapes[name]}")
+        elif wanted[name] != saved_shapes[name]:
+            lines.append(
+                f"misshapen: {name} is {saved_shapes[name]} in the checkpoint, "
+                f"{wanted[name]} in the graph"
+            )
+    return lines
+
+
+def all_finite(variables=None):
+    """Returns a bool scalar tensor: whether no variable holds a NaN or an infinity.
+
+    Args:
+        variables: floating-point variables; the trainable ones where it is None.
+    """
+    with tf.name_scope("all_finite"):
+        return tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(v)) for v in variables or tf.trainable_variables()]
+        )
+
+
+def check_finite(value, what, step):
+    """Raises TrainingError unless the loss, or what else `value` is, is finite.
+
+    Args:
+        value: a number, or the bool from `all_finite`.
+        what: its name, for example "the loss".
+        step: the step at which it was seen.
+    """
+    if value is False or value != value or value in (float("inf"), float("-inf")):
+        raise TrainingError(
+            f"{what} is not finite at step {step}: training has stopped, the last checkpoint "
+            "stays as it was; a lower --learning_rate with --fresh usually helps"
+        )
+
+
+def _exists(prefix):
+    """Whether there is a checkpoint in V2 format (several files) or V1 format (one file)."""
+    return pathlib.Path(f"{prefix}.index").is_file() or pathlib.Path(prefix).is_file()
+
+
+def _reader(prefix):
+    try:
+        return tf.train.NewCheckpointReader(str(prefix))
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise UsageError(_damaged(prefix, error)) from error
+
+
+def _damaged(prefix, error):
+    reason = str(getattr(error, "message", error)).strip().splitlines()[0]
+    return f"the checkpoint '{prefix}' cannot be read ({reason}); name another one"

@@ -1,0 +1,179 @@
+"""Reads event files; as a program, lists, prints and plots what they hold.
+
+    python -m tutorial_support.events logs/mnist_feed
+    python -m tutorial_support.events logs --tag loss --print
+    python -m tutorial_support.events logs --tag precision --plot precision.png --csv precision.csv
+
+Reads what any version of TensorFlow wrote. Of a file that is still being written or was cut
+off, it reads every whole record.
+"""
+
+import collections
+import csv
+import dataclasses
+import logging
+import pathlib
+import re
+import sys
+
+from tutorial_support import files, plots
+from tutorial_support.programs import ArgumentParser, UsageError, program
+
+
+@dataclasses.dataclass(frozen=True)
+class Tag:
+    """One tag of one run.
+
+    Attributes:
+        run: the run's folder, relative to the folder that was read; "." for that folder itself.
+        kind: "scalars", "histograms", "images", "graph", "trace", or another plugin of TensorBoard.
+        name: the tag, for example "loss".
+        steps: list of int.
+        values: list of float for scalars, else None.
+    """
+
+    run: str
+    kind: str
+    name: str
+    steps: list
+    values: list | None
+
+
+def read(folder):
+    """Returns the list of all `Tag`s in the event files of `folder` and below.
+
+    Where a run was killed and resumed, the steps that it repeated are there once.
+
+    Raises:
+        UsageError: there is no such folder, or no event file in it.
+    """
+    return [tag for run, events in _runs(folder) for tag in _tags(run, events)]
+
+
+def scalars(folder):
+    """Returns a dict from tag to a pair (steps, values), for the run in `folder` itself."""
+    return {
+        tag.name: (tag.steps, tag.values)
+        for tag in read(folder)
+        if tag.kind == "scalars" and tag.run == "."
+    }
+
+
+def _runs(folder):
+    """Yields (name, loaded accumulator) for each folder at or below `folder` with event files."""
+    # TensorBoard's own reader, which brings the summaries of all versions into one form.
+    from tensorboard.backend.event_processing import plugin_event_accumulator as accumulators
+
+    # A resumed run writes its graph again, which TensorBoard would warn of.
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder '{folder}'; name the folder of a run")
+    runs = sorted({path.parent for path in folder.rglob("*tfevents*")})
+    if not runs:
+        raise UsageError(f"'{folder}' holds no event file; name the folder of a run")
+    for run in runs:
+        events = accumulators.EventAccumulator(str(run), {accumulators.TENSORS: 0})
+        yield str(run.relative_to(folder)), events.Reload()
+
+
+def _tags(run, events):
+    from tensorboard.util import tensor_util
+
+    for name in events.Tags()["tensors"]:
+        plugin = events.SummaryMetadata(name).plugin_data.plugin_name
+        kind = _KINDS.get(plugin, plugin or "tensors")
+        records = events.Tensors(name)
+        values = None
+        if kind == "scalars":
+            values = [float(tensor_util.make_ndarray(r.tensor_proto).item()) for r in records]
+        yield Tag(run, kind, name, [record.step for record in records], values)
+
+
+# What people call the things that TensorBoard's plugins show.
+_KINDS = {"graphs": "graph", "graph_tagged_run_metadata": "trace"}
+
+
+def _list(tags):
+    for run, members in _by(tags, "run").items():
+        print(run)
+        for tag in members:
+            line = f"  {tag.kind:10} {tag.name}"
+            if tag.steps:
+                line += f": {len(tag.steps)} records, steps {tag.steps[0]} to {tag.steps[-1]}"
+            if tag.values:
+                line += f", last {tag.values[-1]:.6g}"
+            print(line)
+
+
+def _print(tags):
+    for tag in tags:
+        print(f"{tag.run} {tag.name}")
+        for step, value in zip(tag.steps, tag.values, strict=True):
+            print(f"{step:10d} {value:.6g}")
+
+
+def _write_csv(path, tags):
+    with (
+        files.replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow(["run", "tag", "step", "value"])
+        for tag in tags:
+            for step, value in zip(tag.steps, tag.values, strict=True):
+                writer.writerow([tag.run, tag.name, step, repr(value)])
+
+
+def _plot(path, tags):
+    series = {f"{tag.run}: {tag.name}": (tag.steps, tag.values) for tag in tags}
+    names = _by(tags, "name")
+    label = next(iter(names)) if len(names) == 1 else "value"
+    plots.curves(path, series, "Scalars", "step", label)
+
+
+def _by(tags, attribute):
+    groups = collections.defaultdict(list)
+    for tag in tags:
+        groups[getattr(tag, attribute)].append(tag)
+    return groups
+
+
+def _regular_expression(text):
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UsageError(f"--tag {text}: not a regular expression ({error})") from error
+
+
+@program
+def main(argv=None):
+    """Lists the tags below a folder, or prints, plots or writes out its scalars."""
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("logdir", help="a folder with event files in it or below it")
+    parser.add_argument("--tag", default="", help="only tags that match this regular expression")
+    parser.add_argument("--print", action="store_true", help="print every scalar")
+    parser.add_argument("--plot", metavar="PNG", help="draw the scalars into this file")
+    parser.add_argument("--csv", metavar="FILE", help="write run, tag, step, value to this file")
+    flags = parser.parse_args(argv)
+
+    pattern = _regular_expression(flags.tag)
+    tags = [tag for tag in read(flags.logdir) if pattern.search(tag.name)]
+    if not tags:
+        raise UsageError(f"no tag in '{flags.logdir}' matches --tag {flags.tag}")
+    if not (flags.print or flags.plot or flags.csv):
+        _list(tags)
+        return
+    of_numbers = [tag for tag in tags if tag.kind == "scalars"]
+    if not of_numbers:
+        raise UsageError(f"no scalar in '{flags.logdir}' matches --tag {flags.tag}")
+    if flags.print:
+        _print(of_numbers)
+    if flags.plot:
+        _plot(flags.plot, of_numbers)
+    if flags.csv:
+        _write_csv(flags.csv, of_numbers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

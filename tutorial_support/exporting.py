@@ -1,0 +1,43 @@
+"""Writing a SavedModel that TensorFlow 2, TensorFlow Serving and others can use."""
+
+import pathlib
+import tempfile
+
+import tensorflow.compat.v1 as tf
+
+from tutorial_support.programs import UsageError
+
+
+def saved_model(sess, folder, inputs, outputs):
+    """Writes the session's graph and variables as a SavedModel with a serving signature.
+
+    Args:
+        sess: a session whose variables hold their trained values.
+        folder: where it goes. An older export there is replaced, once the new one is whole;
+            another folder that is not empty is refused.
+        inputs: dict from a name in the signature to a tensor.
+        outputs: the same.
+
+    Raises:
+        UsageError: `folder` holds something else than an export, or cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    older = (folder / "saved_model.pb").exists()
+    if folder.exists() and not older and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"'{folder}' holds other files than an export; name a new folder with --export_dir"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+            made = pathlib.Path(temporary) / "new"
+            tf.saved_model.simple_save(sess, str(made), inputs, outputs)
+            if older:
+                folder.rename(pathlib.Path(temporary) / "old")
+            elif folder.exists():
+                folder.rmdir()
+            made.rename(folder)
+    except OSError as error:
+        raise UsageError(
+            f"'{folder}' cannot be written: {error.strerror}; name another --export_dir"
+        ) from error

@@ -1,0 +1,87 @@
+"""Pictures for people: curves, confusion matrices, sheets of labelled images.
+
+All functions write a PNG, replacing an older one in one step. Figures are made without pyplot,
+so no global state and no screen is involved.
+"""
+
+import numpy as np
+
+from tutorial_support import files
+
+
+def curves(path, series, title, x_label, y_label):
+    """Draws lines over a common axis.
+
+    Args:
+        path: the PNG to write.
+        series: dict from the line's name to a pair (x values, y values).
+        title: above the plot.
+        x_label: below the plot.
+        y_label: beside the plot.
+    """
+    figure, axes = _figure((7, 4))
+    for name, (x, y) in series.items():
+        axes.plot(x, y, label=name, marker="o" if len(x) < 10 else None, linewidth=1.5)
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.grid(alpha=0.3)
+    if len(series) > 1:
+        axes.legend()
+    _save(figure, path)
+
+
+def confusion_matrix(path, matrix, class_names, title):
+    """Draws a confusion matrix, coloured by the share of each true class.
+
+    Args:
+        path: the PNG to write.
+        matrix: int array [classes, classes]; rows are labels, columns predictions.
+        class_names: a string a class.
+        title: above the plot.
+    """
+    size = 2.5 + 0.5 * len(class_names)
+    figure, axes = _figure((size, size))
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        if count:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    ticks = range(len(class_names))
+    axes.set_xticks(ticks, class_names, rotation=0 if max(map(len, class_names)) < 3 else 45)
+    axes.set_yticks(ticks, class_names)
+    axes.set(title=title, xlabel="prediction", ylabel="label")
+    _save(figure, path)
+
+
+def picture_sheet(path, images, captions, title, columns=6):
+    """Draws images in rows, each with a caption.
+
+    Args:
+        path: the PNG to write.
+        images: array [n, height, width] (grey: 0 black, 1 white) or [n, height, width, 3], in
+            [0, 1].
+        captions: n strings.
+        title: above the sheet.
+        columns: images in a row.
+    """
+    rows = max(1, -(-len(images) // columns))
+    figure, axes = _figure((1.25 * columns, 1.45 * rows + 0.5), rows, columns)
+    for place in np.ravel(axes):
+        place.axis("off")
+    for place, image, caption in zip(np.ravel(axes), images, captions, strict=False):
+        place.imshow(image, cmap="gray", vmin=0, vmax=1)
+        place.set_title(caption, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def _figure(size, rows=1, columns=1):
+    from matplotlib.figure import Figure  # half a second that only a plot should cost
+
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns)
+
+
+def _save(figure, path):
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

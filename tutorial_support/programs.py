@@ -1,0 +1,127 @@
+"""What every command-line program has in common: flags, error messages, exit codes.
+
+Exit codes: 0 done; 1 training or writing failed; 2 wrong use or unusable data; 130 and 143
+after SIGINT and SIGTERM.
+"""
+
+import argparse
+import functools
+import logging
+import math
+import os
+import sys
+
+
+class UsageError(Exception):
+    """Wrong use or unusable data. The message names the file or flag and the remedy."""
+
+
+class TrainingError(Exception):
+    """Training cannot go on, for example because the loss is NaN."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argparse parser that shows every default in --help and reports errors in one line."""
+
+    def __init__(self, description):
+        super().__init__(
+            description=description, formatter_class=_HelpFormatter, allow_abbrev=False
+        )
+
+    def error(self, message):
+        """Raises UsageError in place of printing the usage and exiting."""
+        raise UsageError(f"{message} (--help lists the flags)")
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Adds the defaults, keeps the description's own lines."""
+
+
+def number(kind, low=-math.inf, high=math.inf):
+    """Returns an argparse type: a finite `kind` (int or float) with low <= value <= high."""
+    bounds = [f"from {low}"] * (low != -math.inf) + [f"up to {high}"] * (high != math.inf)
+    wanted = " ".join(["a whole number" if kind is int else "a finite number", *bounds])
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and low <= value <= high):
+            raise argparse.ArgumentTypeError(f"expected {wanted}, not {text!r}")
+        return value
+
+    return parse
+
+
+def program(main):
+    """Decorates a `main(argv=None)`: expected failures become one sentence and an exit code.
+
+    The decorated function returns the exit code, also for `--help` and for wrong flags.
+    """
+
+    @functools.wraps(main)
+    def run(argv=None):
+        _show_log()
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(line_buffering=True)  # `... | tee log` shows lines as they come
+        try:
+            return main(argv) or 0
+        except SystemExit as error:  # argparse, after --help
+            return error.code or 0
+        except KeyboardInterrupt:
+            return _report("interrupted", 130)
+        except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except UsageError as error:
+            return _report(error, 2)
+        except TrainingError as error:
+            return _report(error, 1)
+        except Exception as error:
+            sentence = _failed_write(error)
+            if sentence is None:
+                raise
+            return _report(sentence, 1)
+
+    return run
+
+
+LOG = logging.getLogger("graph_tutorials")
+
+
+def _show_log():
+    """Sends LOG to standard error; the root logger, and with it TensorFlow's, stays as it is."""
+    if not LOG.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        LOG.addHandler(handler)
+
+
+def _report(sentence, exit_code):
+    print(f"error: {sentence}", file=sys.stderr)
+    return exit_code
+
+
+# What the operating system says, in Python's exceptions and inside TensorFlow's messages alike.
+_WRITE_FAILURES = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "Permission denied",
+    "Read-only file system",
+)
+
+
+def _failed_write(error):
+    """Returns a sentence on a failed write, or None where `error` is something else."""
+    text = str(error)
+    for failure in _WRITE_FAILURES:
+        if failure in text:
+            name = getattr(error, "filename", None)
+            where = f"'{name}' could not be written" if name else "a file could not be written"
+            return (
+                f"{where}: {failure}; make room or name another folder, and start again: "
+                "what was saved before is whole"
+            )
+    return None

@@ -1,0 +1,87 @@
+"""Session settings, and an orderly end when a signal asks for it."""
+
+import signal
+import threading
+
+import tensorflow.compat.v1 as tf
+
+from tutorial_support import files
+
+
+def config():
+    """Returns the ConfigProto of every session here.
+
+    On a GPU, memory is taken as it is needed, so that an evaluation can run beside a training.
+    """
+    proto = tf.ConfigProto(allow_soft_placement=True)
+    proto.gpu_options.allow_growth = True
+    return proto
+
+
+class StopSignals:
+    """Turns the first SIGINT or SIGTERM into a flag that a training loop asks for.
+
+        with StopSignals() as stop:
+            for step in ...:
+                ...
+                if stop.requested:
+                    break
+        return stop.exit_code
+
+    A second signal acts as it does without this class, so that Ctrl-C twice ends at once.
+    """
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self):
+        self._received = None
+        self._previous = {}
+
+    @property
+    def requested(self):
+        """Whether a signal has come."""
+        return self._received is not None
+
+    @property
+    def exit_code(self):
+        """128 plus the signal's number (130 or 143), or 0 where none came."""
+        return 128 + self._received if self.requested else 0
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in self._SIGNALS:
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exception):
+        self._restore()
+
+    def _receive(self, number, frame):
+        self._received = number
+        self._restore()
+
+    def _restore(self):
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+
+def full_trace():
+    """Returns (RunOptions, RunMetadata) that make `Session.run` record which ops it ran."""
+    return tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
+
+
+def write_trace(writer, metadata, step, folder):
+    """Keeps a recorded step for TensorBoard's graph page and for a browser's trace viewer.
+
+    Args:
+        writer: a tf.summary.FileWriter whose graph is the one that was run.
+        metadata: RunMetadata, filled by `Session.run`.
+        step: the step's number.
+        folder: a pathlib.Path; `trace-step-<step>.json` goes there, which chrome://tracing and
+            https://ui.perfetto.dev open.
+    """
+    from tensorflow.python.client import timeline  # its only home; part of no public module
+
+    writer.add_run_metadata(metadata, f"step{step}", step)
+    trace = timeline.Timeline(metadata.step_stats).generate_chrome_trace_format()
+    files.write_text(folder / f"trace-step-{step}.json", trace)
