@@ -6,6 +6,8 @@ from mnist_mechanics import input_data
 from tutorial_support import runs
 from tutorial_support.programs import ArgumentParser, UsageError, number
 
+LOG_DIR = "logs/mnist_feed"  # of the feeding program
+
 # What a resumed run may change: none of it has a part in what the variables become.
 _MAY_CHANGE = ("max_steps", "input_data_dir", "log_dir", "summaries", "trace")
 
@@ -85,3 +87,12 @@ def _fingerprint(data_set):
     """Returns a string that differs between data sets, for a run must not change hands."""
     digest = zlib.crc32(data_set.labels, zlib.crc32(data_set.pixels))
     return f"{data_set.num_examples} training images with CRC {digest:08x}"
+
+
+def add_checkpoint_flag(parser):
+    """Adds the flag that says which trained net to take."""
+    parser.add_argument(
+        "--checkpoint",
+        default=LOG_DIR,
+        help="a run folder, for its newest checkpoint, or one checkpoint",
+    )

@@ -18,8 +18,6 @@ from mnist_mechanics import mnist, reports, summaries
 from tutorial_support import checkpoints, progress, sessions
 from tutorial_support.programs import program
 
-LOG_DIR = "logs/mnist_feed"
-
 
 def placeholder_inputs(batch_size=None):
     """Adds the placeholders that a feed dictionary fills.
@@ -169,7 +167,7 @@ def run_training(flags):
 @program
 def main(argv=None):
     """Parses the flags and trains."""
-    return run_training(training_flags.parse(__doc__, argv, LOG_DIR))
+    return run_training(training_flags.parse(__doc__, argv, training_flags.LOG_DIR))
 
 
 if __name__ == "__main__":

@@ -68,6 +68,12 @@ def shapes(prefix):
     return _reader(prefix).get_variable_to_shape_map()
 
 
+def stored_step(prefix):
+    """Returns the `global_step` in the checkpoint as an int, or None where it has none."""
+    reader = _reader(prefix)
+    return int(reader.get_tensor("global_step")) if reader.has_tensor("global_step") else None
+
+
 def restore(saver, sess, prefix, variables=None):
     """Restores `variables` from the checkpoint `prefix`, V1 or V2 format.
 
@@ -114,8 +120,7 @@ def resume(saver, sess, run, writer, max_steps):
     if prefix is None:
         return 0
     restore(saver, sess, prefix)
-    (global_step,) = [v for v in tf.global_variables() if v.op.name == "global_step"]
-    step = int(sess.run(global_step))
+    step = stored_step(prefix)
     writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
     if step < max_steps:
         print(f"Resuming at step {step} from '{prefix}'.")

@@ -91,8 +91,11 @@ LOG = logging.getLogger("graph_tutorials")
 
 
 def _show_log():
-    """Sends LOG to standard error; the root logger, and with it TensorFlow's, stays as it is."""
+    """Sends LOG to standard error, and keeps TensorFlow's notes on deprecation off it."""
     if not LOG.handlers:
+        logging.getLogger("tensorflow").addFilter(
+            lambda record: "is deprecated and will be removed" not in record.getMessage()
+        )
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
         LOG.addHandler(handler)

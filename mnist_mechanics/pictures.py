@@ -1,0 +1,93 @@
+"""Prepares a picture of a digit as the makers of MNIST prepared theirs.
+
+They fitted each digit into 20x20 pixels, keeping its proportions, and put it into 28x28 with its
+centre of mass in the middle; ink is 1, paper 0.
+"""
+
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mnist_mechanics import mnist
+from tutorial_support.programs import UsageError
+
+DIGIT_SIZE = 20  # pixels of the digit's longer side
+MIDDLE = mnist.IMAGE_SIZE / 2 + 0.5  # where MNIST's digits have their centre: in pixel 14
+LEAST_CONTRAST = 0.15  # between ink and paper, where black to white is 1
+FAINTEST_INK = 0.2  # of the darkest ink; what is fainter is noise or a compression artefact
+_LARGEST = 1024  # pixels; larger pictures are first made smaller, for speed
+
+
+def prepare(path):
+    """Returns a PNG or JPEG as the net's input: float32 [IMAGE_PIXELS], in [0, 1], ink 1.
+
+    The picture may have any size and colours, dark ink on light paper or the other way round.
+
+    Raises:
+        UsageError: the file is no whole PNG or JPEG, or nothing in it stands out.
+    """
+    ink = _ink(_read_grey(path))
+    if ink is None:
+        raise UsageError(
+            f"{path}: shows no digit, nothing in it stands out; name a picture of one digit"
+        )
+    return _centred(_fitted(ink)).reshape(mnist.IMAGE_PIXELS)
+
+
+def _read_grey(path):
+    """Returns the picture as float32 [height, width]; black is 0, white 1."""
+    try:
+        with warnings.catch_warnings(), Image.open(path, formats=["PNG", "JPEG"]) as image:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
+                grey = np.asarray(image, np.float32) / 65535
+                image = Image.fromarray(np.uint8(np.clip(grey, 0, 1) * 255))
+            image = ImageOps.exif_transpose(image).convert("RGBA")
+            image.thumbnail((_LARGEST, _LARGEST))
+            paper = Image.new("RGBA", image.size, "white")
+            return np.asarray(Image.alpha_composite(paper, image).convert("L"), np.float32) / 255
+    except FileNotFoundError:
+        raise UsageError(f"there is no file '{path}'; name a PNG or JPEG file") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UsageError(f"{path}: too large a picture ({error}); make it smaller") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError(
+            f"{path}: not a whole PNG or JPEG file ({error}); save the picture again as one"
+        ) from error
+
+
+def _ink(grey):
+    """Returns float32 [height, width], 0 for paper up to 1 for ink, cut to the digit; or None."""
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    paper = np.median(edge)
+    darker, lighter = paper - grey.min(), grey.max() - paper
+    ink = paper - grey if darker >= lighter else grey - paper
+    if ink.max() < LEAST_CONTRAST:
+        return None
+    ink = np.clip(ink / ink.max(), 0, 1)
+    ink[ink < FAINTEST_INK] = 0
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _fitted(ink):
+    """Returns the digit with its longer side DIGIT_SIZE, smoothed by averaging."""
+    height, width = ink.shape
+    scale = DIGIT_SIZE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    fitted = Image.fromarray(ink.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(fitted), 0, 1)
+
+
+def _centred(digit):
+    """Returns float32 [IMAGE_SIZE, IMAGE_SIZE] with the digit's centre of mass in its middle."""
+    canvas = np.zeros((mnist.IMAGE_SIZE, mnist.IMAGE_SIZE), np.float32)
+    corner = []
+    for axis, length in enumerate(digit.shape):
+        mass = digit.sum(axis=1 - axis)
+        centre = np.average(np.arange(length) + 0.5, weights=mass)
+        corner.append(int(np.clip(round(MIDDLE - centre), 0, mnist.IMAGE_SIZE - length)))
+    top, left = corner
+    canvas[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
+    return canvas
