@@ -12,7 +12,7 @@ import sys
 
 from mnist_mechanics import flags as training_flags
 from mnist_mechanics import fully_connected_feed, input_data, mnist, reports, restored
-from tutorial_support import plots, runs
+from tutorial_support import classification, plots, runs
 from tutorial_support.programs import ArgumentParser, program
 
 
@@ -31,11 +31,10 @@ def evaluate(net, data_set, split):
     reports.say_split(split)
     fully_connected_feed.do_eval(net.sess, eval_correct, net.images, net.labels, data_set)
     logits = fully_connected_feed.predict_logits(net.sess, net.logits, net.images, data_set)
-    matrix = reports.confusion_matrix(data_set.labels, logits.argmax(axis=1))
-    print("Confusion matrix (a row a label, a column a prediction):")
-    print("      " + "".join(f"{name:>6}" for name in reports.CLASS_NAMES))
-    for name, row in zip(reports.CLASS_NAMES, matrix, strict=True):
-        print(f"{name:>6}" + "".join(f"{count:6d}" for count in row))
+    matrix = classification.confusion_matrix(
+        data_set.labels, logits.argmax(axis=1), mnist.NUM_CLASSES
+    )
+    classification.say_confusion(matrix, reports.CLASS_NAMES)
     return matrix
 
 

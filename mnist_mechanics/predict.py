@@ -12,6 +12,7 @@ import numpy as np
 
 from mnist_mechanics import flags as training_flags
 from mnist_mechanics import mnist, pictures, reports, restored
+from tutorial_support import classification
 from tutorial_support.programs import ArgumentParser, UsageError, program
 
 
@@ -48,7 +49,7 @@ def main(argv=None):
                 refused.append(str(error))
                 continue
             logits = net.sess.run(net.logits, {net.images: image[np.newaxis]})
-            say_prediction(path, reports.softmax(logits)[0])
+            say_prediction(path, classification.softmax(logits)[0])
             if flags.show:
                 show(image)
     if refused:

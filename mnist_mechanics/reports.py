@@ -1,10 +1,9 @@
 """What is printed and drawn about a net's predictions."""
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import mnist
-from tutorial_support import events, plots, progress
+from tutorial_support import classification, events, plots, progress
 
 EVALUATION_BATCH = 1000  # images
 SPLITS = {"train": "Training", "validation": "Validation", "test": "Test"}
@@ -47,19 +46,6 @@ def _write_scalar(writer, tag, value, step):
     writer.add_summary(summary, step)
 
 
-def softmax(logits):
-    """Returns the probabilities of `logits`, [n, classes], computed in numpy."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
-
-
-def confusion_matrix(labels, predictions):
-    """Returns int [NUM_CLASSES, NUM_CLASSES]; rows are labels, columns predictions."""
-    matrix = np.zeros((mnist.NUM_CLASSES, mnist.NUM_CLASSES), int)
-    np.add.at(matrix, (labels, predictions), 1)
-    return matrix
-
-
 def draw_run(run, data_set, logits):
     """Draws loss.png, precision.png and misclassified.png into a run folder.
 
@@ -75,19 +61,13 @@ def draw_run(run, data_set, logits):
         split: scalars[f"precision/{split}"] for split in SPLITS if f"precision/{split}" in scalars
     }
     plots.curves(run.file("precision.png"), precisions, "Precision @ 1", "step", "share correct")
-    _draw_misclassified(run.file("misclassified.png"), data_set, softmax(logits))
-    progress.say(f"Pictures: {run.path}/loss.png, precision.png, misclassified.png")
-
-
-def _draw_misclassified(path, data_set, probabilities, most=30):
-    """Draws the wrong predictions of which the net was surest."""
-    predictions = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(predictions != data_set.labels)
-    sureness = probabilities.max(axis=1)
-    surest = wrong[np.argsort(-sureness[wrong], kind="stable")][:most]
-    plots.picture_sheet(
-        path,
-        data_set.pixels[surest].reshape(-1, mnist.IMAGE_SIZE, mnist.IMAGE_SIZE) / 255,
-        [f"{data_set.labels[i]} as {predictions[i]} ({sureness[i]:.0%})" for i in surest],
-        f"{len(wrong)} of {len(predictions)} test images misclassified; the surest mistakes",
+    classification.draw_mistakes(
+        run.file("misclassified.png"),
+        lambda chosen: (
+            data_set.pixels[chosen].reshape(-1, mnist.IMAGE_SIZE, mnist.IMAGE_SIZE) / 255
+        ),
+        data_set.labels,
+        logits,
+        CLASS_NAMES,
     )
+    progress.say(f"Pictures: {run.path}/loss.png, precision.png, misclassified.png")
