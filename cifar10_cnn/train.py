@@ -108,7 +108,7 @@ def run_training(flags):
                 # One generation: the input is ready in the graph, nothing is fed.
                 summary = [scalar_summary] * is_output + [activation_summary] * is_evaluation
                 _, loss_value, summary_values = sess.run([train_op, loss, summary])
-                checkpoints.check_finite(loss_value, "the loss", generation)
+                checkpoints.check_finite(np.isfinite(loss_value), "the loss", generation)
                 bar.update()
 
                 if is_output:
@@ -124,13 +124,13 @@ def run_training(flags):
                     writer.flush()
 
                 if generation % flags.save_every == 0 or is_last or stop.requested:
+                    writer.flush()
                     checkpoints.check_finite(sess.run(variables_finite), "a variable", generation)
                     saver.save(sess, run.checkpoint_prefix, global_step=generation)
                 if stop.requested:
                     progress.say(f"Stopped by a signal; generation {generation} is saved.")
                     return stop.exit_code
 
-            writer.flush()
             test_values = run_through(sess, test_iterator, test_logits, test_targets, test_images)
             reports.draw_run(run, testing.class_names, sess.run(filters), *test_values)
             return stop.exit_code

@@ -123,7 +123,7 @@ def run_training(flags):
                 options, metadata = sessions.full_trace() if step == flags.trace else (None, None)
                 _, loss_value = sess.run((train_op, loss), feed_dict, options, metadata)
                 duration = time.time() - start_time
-                checkpoints.check_finite(loss_value, "the loss", step)
+                checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
                 bar.update()
                 if metadata is not None:
                     sessions.write_trace(writer, metadata, step, run.path)
@@ -143,22 +143,24 @@ def run_training(flags):
                         reports.write_accuracy(writer, data_sets.validation, num_correct, step)
                     writer.flush()
 
-                # Save a checkpoint and evaluate it.
+                # Evaluate, then save a checkpoint: a saved step is always an evaluated one.
                 steps_done = step + 1
-                if steps_done % 1000 == 0 or steps_done == flags.max_steps or stop.requested:
-                    checkpoints.check_finite(sess.run(variables_finite), "a variable", step)
-                    saver.save(sess, run.checkpoint_prefix, global_step=steps_done)
-                    if stop.requested:
-                        progress.say(f"Stopped by a signal; step {steps_done} is saved.")
-                        return stop.exit_code
+                is_saved = steps_done % 1000 == 0 or steps_done == flags.max_steps
+                if is_saved:
                     for split, data_set in data_sets._asdict().items():
                         reports.say_split(split)
                         precision = do_eval(
                             sess, eval_correct, images_placeholder, labels_placeholder, data_set
                         )
                         reports.write_precision(writer, split, precision, steps_done)
+                    writer.flush()
+                if is_saved or stop.requested:
+                    checkpoints.check_finite(sess.run(variables_finite), "a variable", step)
+                    saver.save(sess, run.checkpoint_prefix, global_step=steps_done)
+                if stop.requested:
+                    progress.say(f"Stopped by a signal; step {steps_done} is saved.")
+                    return stop.exit_code
 
-            writer.flush()
             test_logits = predict_logits(sess, logits, images_placeholder, data_sets.test)
             reports.draw_run(run, data_sets.test, test_logits)
             return stop.exit_code

@@ -85,7 +85,8 @@ class DataSet:
             raise ValueError(f"{len(images)} images, but {len(labels)} labels")
         if dtype not in (np.float32, np.uint8):
             raise ValueError(f"dtype must be float32 or uint8, not {dtype}")
-        self._pixels = images.reshape(len(images), -1) if reshape else images[..., np.newaxis]
+        pixels_shape = (math.prod(images.shape[1:]),) if reshape else (*images.shape[1:], 1)
+        self._pixels = images.reshape(len(images), *pixels_shape)
         self._labels = _one_hot(labels) if one_hot else labels
         self._dtype = dtype
         self._seed = np.random.SeedSequence().entropy if seed is None else seed

@@ -38,15 +38,11 @@ def prepare(path):
 def _read_grey(path):
     """Returns the picture as float32 [height, width]; black is 0, white 1."""
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=["PNG", "JPEG"]) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
-                grey = np.asarray(image, np.float32) / 65535
-                image = Image.fromarray(np.uint8(np.clip(grey, 0, 1) * 255))
-            image = ImageOps.exif_transpose(image).convert("RGBA")
-            image.thumbnail((_LARGEST, _LARGEST))
-            paper = Image.new("RGBA", image.size, "white")
-            return np.asarray(Image.alpha_composite(paper, image).convert("L"), np.float32) / 255
+            image = Image.open(path, formats=["PNG", "JPEG"])
+        with image:
+            return _grey(image)
     except FileNotFoundError:
         raise UsageError(f"there is no file '{path}'; name a PNG or JPEG file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -55,6 +51,16 @@ def _read_grey(path):
         raise UsageError(
             f"{path}: not a whole PNG or JPEG file ({error}); save the picture again as one"
         ) from error
+
+
+def _grey(image):
+    if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
+        grey = np.asarray(image, np.float32) / 65535
+        image = Image.fromarray(np.uint8(np.clip(grey, 0, 1) * 255))
+    image = ImageOps.exif_transpose(image).convert("RGBA")
+    image.thumbnail((_LARGEST, _LARGEST))
+    paper = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(paper, image).convert("L"), np.float32) / 255
 
 
 def _ink(grey):

@@ -28,7 +28,7 @@ def show(image):
     """Prints what the net is given, float32 [IMAGE_PIXELS] in [0, 1], as characters."""
     shades = np.array(list(" .:-=+*#%@"))
     for row in image.reshape(mnist.IMAGE_SIZE, mnist.IMAGE_SIZE):
-        print("  " + "".join(shades[np.int32(row * (len(shades) - 1))]))
+        print("  " + "".join(shades[np.int32(np.rint(row * (len(shades) - 1)))]))
 
 
 @program

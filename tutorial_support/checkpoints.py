@@ -100,35 +100,37 @@ def restore(saver, sess, prefix, variables=None):
         raise UsageError(_damaged(prefix, error)) from error
 
 
-def resume(saver, sess, run, writer, max_steps):
+def resume(saver, sess, run, writer, last_step):
     """Restores the newest checkpoint of a run folder, where it has one, and says so.
 
-    The event file notes the restart, so that TensorBoard forgets the steps after the checkpoint
-    that a killed run had written and this one repeats.
+    The event file notes the restart, so that readers forget what a killed run had written of the
+    steps that this one repeats. What is written at the step of the checkpoint itself stays: its
+    evaluation is there.
 
     Args:
         saver: the tf.train.Saver of all variables, `global_step` among them.
         sess: a session with initialized variables.
         run: runs.RunFolder.
         writer: tf.summary.FileWriter of the run.
-        max_steps: where the training is to end.
+        last_step: where the training is to end.
 
     Returns:
         the stored global step as an int: how many steps have been done.
     """
     prefix = newest_or_none(run.path)
-    if prefix is None:
-        return 0
-    restore(saver, sess, prefix)
-    step = stored_step(prefix)
-    writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
-    if step < max_steps:
-        print(f"Resuming at step {step} from '{prefix}'.")
-    else:
-        print(
-            f"'{prefix}' is already at step {step}: a higher --max_steps trains on, --fresh "
-            "starts anew."
-        )
+    step = 0
+    if prefix is not None:
+        restore(saver, sess, prefix)
+        step = stored_step(prefix)
+        if step < last_step:
+            print(f"Resuming at step {step} from '{prefix}'.")
+        else:
+            print(
+                f"'{prefix}' is already at step {step}: a higher limit trains on, --fresh starts "
+                "anew."
+            )
+    first_forgotten = step + 1 if step else 0
+    writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first_forgotten)
     return step
 
 
@@ -169,15 +171,15 @@ def all_finite(variables=None):
         )
 
 
-def check_finite(value, what, step):
-    """Raises TrainingError unless the loss, or what else `value` is, is finite.
+def check_finite(is_finite, what, step):
+    """Raises TrainingError unless `is_finite`.
 
     Args:
-        value: a number, or the bool from `all_finite`.
-        what: its name, for example "the loss".
-        step: the step at which it was seen.
+        is_finite: bool, numpy's or Python's; for example from `all_finite`.
+        what: what it was asked of, for example "the loss".
+        step: the step at which it was.
     """
-    if value is False or value != value or value in (float("inf"), float("-inf")):
+    if not is_finite:
         raise TrainingError(
             f"{what} is not finite at step {step}: training has stopped, the last checkpoint "
             "stays as it was; a lower --learning_rate with --fresh usually helps"

@@ -83,7 +83,7 @@ def _tags(run, events):
     for name in events.Tags()["tensors"]:
         plugin = events.SummaryMetadata(name).plugin_data.plugin_name
         kind = _KINDS.get(plugin, plugin or "tensors")
-        records = events.Tensors(name)
+        records = {record.step: record for record in events.Tensors(name)}.values()
         values = None
         if kind == "scalars":
             values = [float(tensor_util.make_ndarray(r.tensor_proto).item()) for r in records]

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import sys
+import threading
 
 
 class UsageError(Exception):
@@ -63,6 +64,7 @@ def program(main):
     @functools.wraps(main)
     def run(argv=None):
         _show_log()
+        threading.excepthook = _thread_failed
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(line_buffering=True)  # `... | tee log` shows lines as they come
         try:
@@ -99,6 +101,12 @@ def _show_log():
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
         LOG.addHandler(handler)
+
+
+def _thread_failed(failure):
+    """Prints a thread's traceback, but for a failed write, which the main thread reports."""
+    if _failed_write(failure.exc_value) is None:
+        threading.__excepthook__(failure)
 
 
 def _report(sentence, exit_code):

@@ -1,0 +1,36 @@
+"""Fixtures of all tests; they keep every test off the network and the user's home."""
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+import tutorial_support  # noqa: E402, F401  (sets the environment for TensorFlow)
+
+REAL_DATA_VARIABLE = "GRAPH_TUTORIALS_REAL_DATA"
+
+
+@pytest.fixture(autouse=True)
+def _apart(tmp_path, monkeypatch):
+    """Runs each test in an empty folder, with an empty data cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAPH_TUTORIALS_DATA", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def real_data():
+    """The folder with the real data sets; a test that needs it is skipped without it."""
+    folder = os.environ.get(REAL_DATA_VARIABLE)
+    if not folder:
+        pytest.skip(f"{REAL_DATA_VARIABLE} names no folder of real data sets")
+    return pathlib.Path(folder)
+
+
+@pytest.fixture
+def program_environment(tmp_path):
+    """The environment of a program that is started as a process of its own."""
+    return os.environ | {"PYTHONPATH": str(REPOSITORY), "GRAPH_TUTORIALS_DATA": str(tmp_path / "c")}

@@ -1,0 +1,208 @@
+"""Evaluation, prediction and export of a trained net, from their command lines."""
+
+import numpy as np
+import pytest
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from mnist_mechanics import (
+    evaluate,
+    export,
+    fully_connected_feed,
+    input_data,
+    pictures,
+    predict,
+    restored,
+)
+from tutorial_support.programs import UsageError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder with two checkpoints of a net trained on the sample."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    flags = ["--sample", "--log_dir", str(folder), "--learning_rate", "0.1"]
+    assert fully_connected_feed.main([*flags, "--max_steps", "500"]) == 0
+    assert fully_connected_feed.main([*flags, "--max_steps", "1000"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return input_data.read_data_sets(input_data.SAMPLE)
+
+
+def test_evaluates_what_training_printed(run, capsys):
+    assert evaluate.main(["--checkpoint", str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert "model.ckpt-1000', step 1000" in printed
+    assert "Test Data Eval:\nNum examples: 1000  Num correct: " in printed
+    rows = [
+        line.split() for line in printed.splitlines() if line.split()[:1] and line[5:6].isdigit()
+    ]
+    matrix = np.array([[int(count) for count in row[1:]] for row in rows[-10:]])
+    assert matrix.shape == (10, 10)
+    assert (matrix.sum(axis=1) == 100).all()
+    assert f"Num correct: {np.trace(matrix)}" in printed
+    assert (run / "confusion-test.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("ending", ["", ".index", ".meta", ".data-00000-of-00001"])
+def test_evaluates_a_named_checkpoint_on_another_split(run, tmp_path, capsys, ending):
+    checkpoint = str(run / "model.ckpt-500") + ending
+    flags = ["--checkpoint", checkpoint, "--split", "validation", "--output_dir", "out"]
+    assert evaluate.main(flags) == 0
+    assert "Validation Data Eval:\nNum examples: 400" in capsys.readouterr().out
+    assert (tmp_path / "out" / "confusion-validation.png").exists()
+
+
+def test_moved_run_folder_still_evaluates(run, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(run, tmp_path / "moved")
+    text = (tmp_path / "moved" / "checkpoint").read_text().replace("model.ckpt", "/gone/model.ckpt")
+    (tmp_path / "moved" / "checkpoint").write_text(text)
+    assert evaluate.main(["--checkpoint", "moved"]) == 0
+    assert "moved/model.ckpt-1000" in capsys.readouterr().out
+
+
+def test_checkpoints_that_are_not_there_or_damaged_are_named(run, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert evaluate.main(["--checkpoint", "empty"]) == 2
+    assert "'empty' holds no checkpoint; train first" in capsys.readouterr().err
+    assert evaluate.main(["--checkpoint", "nowhere/model.ckpt-3"]) == 2
+    assert "no checkpoint 'nowhere/model.ckpt-3'" in capsys.readouterr().err
+    for ending in (".index", ".data-00000-of-00001"):
+        body = (run / f"model.ckpt-1000{ending}").read_bytes()
+        (tmp_path / f"half.ckpt{ending}").write_bytes(body[: len(body) // 2])
+    assert evaluate.main(["--checkpoint", "half.ckpt", "--sample"]) == 2
+    error = capsys.readouterr().err
+    assert "the checkpoint 'half.ckpt' cannot be read" in error
+    assert "Traceback" not in error
+
+
+def enlarged(image, tmp_path, name, inverted=False, size=(500, 400), corner=(150, 30)):
+    """Saves a digit of MNIST, ten times as large, somewhere on a larger sheet; returns the path."""
+    sheet = Image.new("L", size, 0)
+    sheet.paste(Image.fromarray(image).resize((280, 280), Image.Resampling.BICUBIC), corner)
+    pixels = np.asarray(sheet)
+    path = tmp_path / name
+    Image.fromarray(255 - pixels if inverted else pixels).save(path)
+    return str(path)
+
+
+def test_prepared_pictures_are_like_mnist(sample, tmp_path):
+    """A digit of MNIST, enlarged, shifted and inverted, comes back nearly as it was."""
+    images = sample.test.pixels[:40].reshape(-1, 28, 28)
+    for inverted in (False, True):
+        errors = [
+            np.abs(
+                pictures.prepare(enlarged(image, tmp_path, "x.png", inverted)) * 255 - image.ravel()
+            )
+            for image in images
+        ]
+        blank = np.mean(images)  # the error of an empty picture
+        assert np.mean(errors) < 0.3 * blank
+
+
+def test_predictions_of_pictures_agree_with_those_of_the_pixels(run, sample, tmp_path, capsys):
+    paths = []
+    for number, ending in enumerate(["png", "jpg", "JPEG", "png"] * 5):
+        image = sample.test.pixels[number].reshape(28, 28)
+        paths.append(enlarged(image, tmp_path, f"{number}.{ending}", inverted=number % 2 == 0))
+    with restored.net(run) as net:
+        logits = net.sess.run(net.logits, {net.images: sample.test.images[:20]})
+    assert predict.main(["--checkpoint", str(run), *paths]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    guesses = [int(line.split(": ")[1][0]) for line in printed[::2]]
+    assert np.mean(guesses == logits.argmax(axis=1)) >= 0.8
+    for line in printed[1::2]:
+        probabilities = [float(part.split(": ")[1]) for part in line.strip().split("  ")]
+        assert len(probabilities) == 10
+        assert sum(probabilities) == pytest.approx(1, abs=1e-3)
+
+
+def test_pictures_of_many_kinds_are_read_alike(sample, tmp_path):
+    image = sample.test.pixels[0].reshape(28, 28)
+    big = Image.open(enlarged(image, tmp_path, "grey.png", inverted=True))
+    expected = pictures.prepare(tmp_path / "grey.png")
+    transparent = Image.new("RGBA", big.size, (0, 0, 0, 0))
+    transparent.putalpha(Image.fromarray(255 - np.asarray(big)))
+    variants = {
+        "colour.png": big.convert("RGB"),
+        "palette.png": big.convert("P"),
+        "transparent.png": transparent,
+        "deep.png": Image.fromarray(np.asarray(big).astype(np.uint16) * 257),
+        "cmyk.jpg": big.convert("CMYK"),
+        "large.png": big.resize((2500, 2000)),
+    }
+    for name, variant in variants.items():
+        variant.save(tmp_path / name)
+        assert np.abs(pictures.prepare(tmp_path / name) - expected).mean() < 0.02, name
+
+
+def test_tiny_and_flat_digits_fit(tmp_path):
+    for size in ((1, 30), (30, 1), (3, 3)):
+        sheet = Image.new("L", (60, 60), 255)
+        sheet.paste(0, (10, 10, 10 + size[0], 10 + size[1]))
+        sheet.save(tmp_path / "x.png")
+        image = pictures.prepare(tmp_path / "x.png").reshape(28, 28)
+        assert image.max() > 0.3
+        assert 0 <= image.min() <= image.max() <= 1
+
+
+def test_bad_pictures_are_named_and_the_others_classified(run, sample, tmp_path, capsys):
+    good = enlarged(sample.test.pixels[0].reshape(28, 28), tmp_path, "good.png")
+    (tmp_path / "page.png").write_bytes(b"<html></html>")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:800])
+    Image.new("L", (50, 50), 200).save(tmp_path / "blank.png")
+    Image.new("L", (50, 50)).save(tmp_path / "picture.gif")
+    names = ["page.png", "cut.png", "blank.png", "picture.gif", "missing.png", good]
+    assert predict.main(["--checkpoint", str(run), "--show", *names]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{good}: ")
+    assert "@" in out
+    assert err.count("error: ") == 5
+    assert "page.png: not a whole PNG or JPEG" in err
+    assert "cut.png: not a whole PNG or JPEG" in err
+    assert "blank.png: shows no digit" in err
+    assert "picture.gif: not a whole PNG or JPEG" in err
+    assert "no file 'missing.png'" in err
+
+
+def test_picture_bomb_is_refused(tmp_path, monkeypatch):
+    Image.new("L", (300, 300)).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80_000)
+    with pytest.raises(UsageError, match="too large a picture"):
+        pictures.prepare(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+    with pytest.raises(UsageError, match="too large a picture"):
+        pictures.prepare(tmp_path / "x.png")
+
+
+def test_export_gives_the_same_predictions_in_plain_tensorflow_2(run, sample, tmp_path, capsys):
+    flags = ["--checkpoint", str(run), "--export_dir", "model"]
+    assert export.main(flags) == 0
+    assert "step 1000" in capsys.readouterr().out
+    with restored.net(run) as net:
+        probabilities = tf.nn.softmax(net.logits)
+        expected = net.sess.run(probabilities, {net.images: sample.test.images[:50]})
+    model = tf2.saved_model.load("model")
+    answer = model.signatures["serving_default"](images=tf2.constant(sample.test.images[:50]))
+    np.testing.assert_allclose(answer["probabilities"].numpy(), expected, atol=1e-6)
+    np.testing.assert_array_equal(answer["classes"].numpy(), expected.argmax(axis=1))
+
+
+def test_export_replaces_an_export_and_nothing_else(run, tmp_path, capsys):
+    flags = ["--checkpoint", str(run), "--export_dir", "model"]
+    assert export.main(flags) == 0
+    first = (tmp_path / "model" / "saved_model.pb").stat().st_mtime_ns
+    assert export.main(flags) == 0
+    assert (tmp_path / "model" / "saved_model.pb").stat().st_mtime_ns > first
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    assert export.main([*flags[:-1], "mine"]) == 2
+    assert "'mine' holds other files than an export" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]

@@ -1,0 +1,50 @@
+"""The wheel and the source distribution: what they hold, and the samples run from a wheel."""
+
+import pathlib
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory):
+    """The wheel, built from the source distribution, as `pip` and `build` do it."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, REPOSITORY]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return wheel, source
+
+
+def test_source_distribution_is_complete(distributions):
+    with tarfile.open(distributions[1]) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+    assert {"setup.py", "README.md", "LICENSE", "PORTING.md", "data/README.md"} <= names
+    assert {"data/mnist/t10k-labels-idx1-ubyte.gz", "tests/conftest.py"} <= names
+    assert {"data/make_mnist_sample.py", "mnist_mechanics/README.md"} <= names
+
+
+def test_wheel_runs_the_sample_in_an_empty_folder(distributions, tmp_path):
+    with zipfile.ZipFile(distributions[0]) as wheel:
+        assert not [name for name in wheel.namelist() if name.startswith(("tests", "data"))]
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", site]
+    subprocess.run([*pip, distributions[0]], check=True, capture_output=True)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "mnist_mechanics.fully_connected_feed", "--sample"]
+        + ["--max_steps", "20"],
+        cwd=empty,
+        env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Test Data Eval:\nNum examples: 1000" in done.stdout
+    assert pathlib.Path(empty / "logs" / "mnist_feed" / "checkpoint").exists()

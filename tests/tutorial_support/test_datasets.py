@@ -1,0 +1,187 @@
+import gzip
+import hashlib
+import io
+import os
+import socket
+import stat
+import tarfile
+import zipfile
+
+import pytest
+
+from tests import loopback
+from tutorial_support import datasets
+from tutorial_support.programs import UsageError
+
+BODY = bytes(range(256)) * 400
+
+
+def remote(*urls, body=BODY):
+    digest = hashlib.sha256(body).hexdigest()
+    return datasets.RemoteFile("file.gz", len(body), digest, urls)
+
+
+def only_file_in(folder):
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_download_lands_whole_and_is_not_repeated(tmp_path):
+    requests = []
+
+    def answer(handler):
+        requests.append(handler.path)
+        loopback.sends(BODY)(handler)
+
+    with loopback.serve({"/f": answer}) as address:
+        for _ in range(2):
+            path = datasets.fetch(remote(address + "/f"), tmp_path / "new" / "folder")
+    assert path.read_bytes() == BODY
+    assert path == only_file_in(tmp_path / "new" / "folder")
+    assert requests == ["/f"]
+    assert stat.S_IMODE(path.stat().st_mode) & 0o444
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (loopback.sends(BODY[:-5]), "fewer than the expected 102400 bytes"),
+        (loopback.sends(BODY[:-5], announced=len(BODY)), "fewer than the expected"),
+        (loopback.sends(BODY + b"x"), "more than the expected"),
+        (loopback.sends(BODY[::-1]), "sha256 differs"),
+        (loopback.sends(b"no", status=403), "Forbidden"),
+        (loopback.sends(b"<html>please log in</html>"), "fewer than the expected"),
+        (loopback.is_silent, "timed out"),
+        (loopback.trickles(BODY, 0.05), "slower than"),
+    ],
+    ids=["short", "cut off", "long", "other bytes", "403", "html", "silent", "trickle"],
+)
+def test_bad_mirror_gives_a_reason_and_leaves_nothing(tmp_path, monkeypatch, answer, reason):
+    monkeypatch.setattr(datasets, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(datasets, "PATIENCE", 0.3)
+    with (
+        loopback.serve({"/f": answer}) as address,
+        pytest.raises(datasets.DownloadError, match=reason) as failure,
+    ):
+        datasets.fetch(remote(address + "/f"), tmp_path)
+    assert address in str(failure.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_second_mirror_is_tried(tmp_path):
+    answers = {"/bad": loopback.sends(b"", status=503), "/good": loopback.sends(BODY)}
+    with loopback.serve(answers) as address:
+        path = datasets.fetch(remote(address + "/bad", address + "/good"), tmp_path)
+    assert path.read_bytes() == BODY
+
+
+def test_closed_port_is_a_download_error(tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(datasets.DownloadError, match="refused"):
+            datasets.fetch(remote(f"http://127.0.0.1:{port}/f"), tmp_path)
+
+
+def test_damaged_cached_file_is_replaced(tmp_path):
+    (tmp_path / "file.gz").write_bytes(b"half")
+    with loopback.serve({"/f": loopback.sends(BODY)}) as address:
+        assert datasets.fetch(remote(address + "/f"), tmp_path).read_bytes() == BODY
+
+
+def test_failed_download_keeps_what_was_there(tmp_path):
+    (tmp_path / "file.gz").write_bytes(b"mine")
+    with (
+        loopback.serve({"/f": loopback.sends(b"", status=404)}) as address,
+        pytest.raises(datasets.DownloadError),
+    ):
+        datasets.fetch(remote(address + "/f"), tmp_path)
+    assert only_file_in(tmp_path).read_bytes() == b"mine"
+
+
+def test_unwritable_cache_is_a_usage_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with (
+        loopback.serve({"/f": loopback.sends(BODY)}) as address,
+        pytest.raises(UsageError, match="GRAPH_TUTORIALS_DATA"),
+    ):
+        datasets.fetch(remote(address + "/f"), tmp_path / "file" / "below")
+
+
+def tar_of(path, *members):
+    with tarfile.open(path, "w:gz") as tar:
+        for member, body in members:
+            member.size = len(body)
+            tar.addfile(member, io.BytesIO(body))
+    return path
+
+
+def member(name, kind=tarfile.REGTYPE, link=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+def test_unpacks_tar_and_zip_and_only_once(tmp_path):
+    tar_of(tmp_path / "a.tar.gz", (member("wanted/x.bin"), b"abc"))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("wanted/x.bin", b"abc")
+    for name in ("a.tar.gz", "a.zip"):
+        folder = datasets.unpack(tmp_path / name, tmp_path / name.replace(".", "-"), "wanted")
+        assert (folder / "x.bin").read_bytes() == b"abc"
+        (folder / "x.bin").write_bytes(b"changed")
+        assert datasets.unpack(tmp_path / name, folder.parent, "wanted") == folder
+        assert (folder / "x.bin").read_bytes() == b"changed"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        member("../escaped"),
+        member("wanted/../../escaped"),
+        member("/tmp/escaped-absolute"),
+        member("wanted/link", tarfile.SYMTYPE, "/etc/passwd"),
+        member("wanted/link", tarfile.LNKTYPE, "../../escaped"),
+        member("wanted/fifo", tarfile.FIFOTYPE),
+    ],
+    ids=["..", "hidden ..", "absolute", "symlink", "hard link", "fifo"],
+)
+def test_tar_with_unsafe_member_is_refused(tmp_path, bad):
+    archive = tar_of(tmp_path / "a.tar.gz", (member("wanted/x"), b"1"), (bad, b""))
+    (tmp_path / "to").mkdir()
+    with pytest.raises(UsageError, match=r"a\.tar\.gz.*would leave its folder"):
+        datasets.unpack(archive, tmp_path / "to", "wanted")
+    assert list((tmp_path / "to").iterdir()) == []
+    assert not (tmp_path / "escaped").exists()
+    assert not os.path.lexists("/tmp/escaped-absolute")
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped-absolute"])
+def test_zip_with_unsafe_member_is_refused(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("wanted/x", b"1")
+        packed.writestr(name, b"2")
+    with pytest.raises(UsageError, match="would leave its folder"):
+        datasets.unpack(tmp_path / "a.zip", tmp_path / "to", "wanted")
+    assert list((tmp_path / "to").iterdir()) == []
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_archives_that_are_cut_off_or_foreign_are_named(tmp_path):
+    whole = tar_of(tmp_path / "whole.tar.gz", (member("wanted/x"), os.urandom(100_000)))
+    (tmp_path / "cut.tar.gz").write_bytes(whole.read_bytes()[:50_000])
+    (tmp_path / "page.tar.gz").write_bytes(b"<html>not found</html>")
+    (tmp_path / "noise.tar.gz").write_bytes(gzip.compress(b"no tar at all"))
+    for name in ("cut.tar.gz", "page.tar.gz", "noise.tar.gz"):
+        with pytest.raises(UsageError, match=f"{name}: cut off or not an archive"):
+            datasets.unpack(tmp_path / name, tmp_path / "to", "wanted")
+        assert list((tmp_path / "to").iterdir()) == []
+    with pytest.raises(UsageError, match="holds no folder 'other'"):
+        datasets.unpack(whole, tmp_path / "to", "other")
+
+
+def test_the_cache_is_where_the_variable_says(tmp_path, monkeypatch):
+    assert datasets.cache_folder("mnist") == tmp_path / "cache" / "mnist"
+    monkeypatch.delenv(datasets.CACHE_VARIABLE)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert datasets.cache_folder("mnist") == tmp_path / ".cache" / "graph-tutorials" / "mnist"
