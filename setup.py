@@ -38,6 +38,6 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["build", "pytest", "ruff"],
+        "test": ["build", "pytest", "ruff", "setuptools", "wheel"],
     },
 )
