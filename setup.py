@@ -19,14 +19,16 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=[
+        "cifar10_cnn",
         "mnist_mechanics",
         "tutorial_support",
         "tutorial_support.sample_data",
     ],
     package_dir={"tutorial_support.sample_data": "data"},
     package_data={
+        "cifar10_cnn": ["README.md", "images/*.png"],
         "mnist_mechanics": ["README.md", "images/*.png"],
-        "tutorial_support.sample_data": ["README.md", "mnist/*.gz"],
+        "tutorial_support.sample_data": ["README.md", "mnist/*.gz", "cifar10/*.gz", "cifar10_cnn/*"],
     },
     install_requires=[
         "tensorflow>=2.16",

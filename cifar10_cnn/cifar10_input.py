@@ -5,6 +5,7 @@ holds, and how its images are distorted, is a pure function of (seed, k): see `t
 """
 
 import dataclasses
+import hashlib
 import pathlib
 
 import numpy as np
@@ -24,7 +25,7 @@ ARCHIVE = datasets.RemoteFile(
     "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
 )
-SAMPLE = datasets.sample_folder("cifar10")
+SAMPLE_ARCHIVE = datasets.sample_folder("cifar10") / ARCHIVE.name
 
 _BLOCK = 250  # records that are read together
 _BLOCKS_AT_ONCE = 16  # blocks whose records are dealt out in turn
@@ -119,7 +120,15 @@ def find_folder(data_dir=None, sample=False):
             return folder / FOLDER
         except datasets.DownloadError as error:
             datasets.warn_of_sample("drawn shapes in CIFAR-10's file format, not CIFAR-10", error)
-    return SAMPLE / FOLDER
+    return sample_folder()
+
+
+def sample_folder():
+    """Returns the folder of the shipped sample's record files, unpacked in the cache."""
+    version = hashlib.sha256(SAMPLE_ARCHIVE.read_bytes()).hexdigest()[:8]
+    return datasets.unpack(
+        SAMPLE_ARCHIVE, datasets.cache_folder(f"cifar10_sample_{version}"), FOLDER
+    )
 
 
 def _named_folder(folder):

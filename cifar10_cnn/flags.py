@@ -72,13 +72,14 @@ def open_run(flags):
     training, testing = cifar10_input.training_records(folder), cifar10_input.test_records(folder)
     if flags.validation_size:
         training, testing = training.hold_out(flags.validation_size)
-    sample = folder.is_relative_to(cifar10_input.SAMPLE)
+    sample = folder == cifar10_input.sample_folder()
     if flags.generations is None:
         flags.generations = SAMPLE_GENERATIONS if sample else GENERATIONS
     kept = vars(flags) | {
         "sample": sample,
         "data_dir": str(folder.resolve()),
         "data": _fingerprint(training),
+        "class_names": list(training.class_names),
     }
     del kept["fresh"]
     may_change = _MAY_CHANGE

@@ -29,9 +29,3 @@ def activations(images):
         parts.append(tf.summary.histogram(f"activations/{layer}", output))
         parts.append(tf.summary.scalar(f"sparsity/{layer}", tf.nn.zero_fraction(output)))
     return tf.summary.merge(parts)
-
-
-def write_scalar(writer, tag, value, step):
-    """Writes a number that Python counted."""
-    summary = tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)])
-    writer.add_summary(summary, step)

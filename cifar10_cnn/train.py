@@ -14,7 +14,7 @@ from six.moves import xrange
 from cifar10_cnn import cifar10, cifar10_input, distortions, reports, summaries
 from cifar10_cnn import flags as training_flags
 from cifar10_cnn.recipes import RECIPES
-from tutorial_support import checkpoints, progress, sessions
+from tutorial_support import checkpoints, events, progress, sessions
 from tutorial_support.programs import program
 
 
@@ -120,7 +120,7 @@ def run_training(flags):
                     (counts,) = run_through(sess, test_iterator, correct[None])
                     accuracy = counts.sum() / testing.num_examples
                     progress.say(f" --- Test Accuracy= {100 * accuracy:.2f}%.")
-                    summaries.write_scalar(writer, "test_accuracy", accuracy, generation)
+                    events.write_scalar(writer, "test_accuracy", accuracy, generation)
                     writer.flush()
 
                 if generation % flags.save_every == 0 or is_last or stop.requested:

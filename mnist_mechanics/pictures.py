@@ -4,19 +4,17 @@ They fitted each digit into 20x20 pixels, keeping its proportions, and put it in
 centre of mass in the middle; ink is 1, paper 0.
 """
 
-import warnings
-
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mnist_mechanics import mnist
+from tutorial_support import pictures
 from tutorial_support.programs import UsageError
 
 DIGIT_SIZE = 20  # pixels of the digit's longer side
 MIDDLE = mnist.IMAGE_SIZE / 2 + 0.5  # where MNIST's digits have their centre: in pixel 14
 LEAST_CONTRAST = 0.15  # between ink and paper, where black to white is 1
 FAINTEST_INK = 0.2  # of the darkest ink; what is fainter is noise or a compression artefact
-_LARGEST = 1024  # pixels; larger pictures are first made smaller, for speed
 
 
 def prepare(path):
@@ -27,40 +25,13 @@ def prepare(path):
     Raises:
         UsageError: the file is no whole PNG or JPEG, or nothing in it stands out.
     """
-    ink = _ink(_read_grey(path))
+    grey = np.asarray(pictures.read(path).convert("L"), np.float32) / 255
+    ink = _ink(grey)
     if ink is None:
         raise UsageError(
             f"{path}: shows no digit, nothing in it stands out; name a picture of one digit"
         )
     return _centred(_fitted(ink)).reshape(mnist.IMAGE_PIXELS)
-
-
-def _read_grey(path):
-    """Returns the picture as float32 [height, width]; black is 0, white 1."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=["PNG", "JPEG"])
-        with image:
-            return _grey(image)
-    except FileNotFoundError:
-        raise UsageError(f"there is no file '{path}'; name a PNG or JPEG file") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UsageError(f"{path}: too large a picture ({error}); make it smaller") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(
-            f"{path}: not a whole PNG or JPEG file ({error}); save the picture again as one"
-        ) from error
-
-
-def _grey(image):
-    if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
-        grey = np.asarray(image, np.float32) / 65535
-        image = Image.fromarray(np.uint8(np.clip(grey, 0, 1) * 255))
-    image = ImageOps.exif_transpose(image).convert("RGBA")
-    image.thumbnail((_LARGEST, _LARGEST))
-    paper = Image.new("RGBA", image.size, "white")
-    return np.asarray(Image.alpha_composite(paper, image).convert("L"), np.float32) / 255
 
 
 def _ink(grey):

@@ -1,7 +1,5 @@
 """What is printed and drawn about a net's predictions."""
 
-import tensorflow.compat.v1 as tf
-
 from mnist_mechanics import mnist
 from tutorial_support import classification, events, plots, progress
 
@@ -32,18 +30,14 @@ def say_precision(num_examples, num_correct):
 
 def write_precision(writer, split, precision, step):
     """Writes the precision on a split to the event file."""
-    _write_scalar(writer, f"precision/{split}", precision, step)
+    events.write_scalar(writer, f"precision/{split}", precision, step)
 
 
 def write_accuracy(writer, data_set, num_correct, step):
     """Writes the accuracy on the validation set to the event file, for --summaries full."""
-    _write_scalar(writer, "accuracy/validation", num_correct / max(data_set.num_examples, 1), step)
-
-
-def _write_scalar(writer, tag, value, step):
-    # A summary need not come out of the graph: this one holds a number that Python counted.
-    summary = tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)])
-    writer.add_summary(summary, step)
+    events.write_scalar(
+        writer, "accuracy/validation", num_correct / max(data_set.num_examples, 1), step
+    )
 
 
 def draw_run(run, data_set, logits):

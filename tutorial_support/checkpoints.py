@@ -75,19 +75,23 @@ def stored_step(prefix):
 
 
 def restore(saver, sess, prefix, variables=None):
-    """Restores `variables` from the checkpoint `prefix`, V1 or V2 format.
+    """Restores variables from the checkpoint `prefix`, V1 or V2 format.
 
     Args:
-        saver: the tf.train.Saver of `variables`.
+        saver: the tf.train.Saver of the variables.
         sess: the session that receives the values.
         prefix: what `find` returned.
-        variables: what `saver` saves; all global variables where it is None.
+        variables: dict from the name in the checkpoint to the variable, as `saver` was given;
+            None for all global variables under their own names.
 
     Raises:
         UsageError: the checkpoint is damaged, or does not fit: then the message lists each
             missing, surplus and misshapen variable.
     """
-    differences = compare(shapes(prefix), variables or tf.global_variables())
+    if variables is None:
+        variables = {variable.op.name: variable for variable in tf.global_variables()}
+    wanted = {name: variable.shape.as_list() for name, variable in variables.items()}
+    differences = compare(shapes(prefix), wanted)
     if any(line.startswith(("missing", "misshapen")) for line in differences):
         raise UsageError(
             f"the checkpoint '{prefix}' does not fit this graph:\n  "
@@ -134,27 +138,25 @@ def resume(saver, sess, run, writer, last_step):
     return step
 
 
-def compare(saved_shapes, variables):
+def compare(saved, wanted):
     """Returns a line for each variable in which a checkpoint and a graph differ.
 
     Args:
-        saved_shapes: dict from name to shape, from `shapes`.
-        variables: the graph's variables.
+        saved: dict from name to shape, from `shapes`.
+        wanted: the same of the graph's variables.
 
     Returns:
         a list of strings that start with "missing", "misshapen" or "surplus".
     """
-    wanted = {variable.op.name: variable.shape.as_list() for variable in variables}
     lines = []
-    for name in sorted(wanted.keys() | saved_shapes.keys()):
-        if name not in saved_shapes:
+    for name in sorted(wanted.keys() | saved.keys()):
+        if name not in saved:
             lines.append(f"missing in the checkpoint: {name} {wanted[name]}")
         elif name not in wanted:
-            lines.append(f"surplus in the checkpoint: {name} {saved_shapes[name]}")
-        elif wanted[name] != saved_shapes[name]:
+            lines.append(f"surplus in the checkpoint: {name} {saved[name]}")
+        elif wanted[name] != saved[name]:
             lines.append(
-                f"misshapen: {name} is {saved_shapes[name]} in the checkpoint, "
-                f"{wanted[name]} in the graph"
+                f"misshapen: {name} is {saved[name]} in the checkpoint, {wanted[name]} in the graph"
             )
     return lines
 

@@ -1,4 +1,4 @@
-"""Reads event files; as a program, lists, prints and plots what they hold.
+"""Reads and writes scalars in event files; as a program, lists, prints and plots them.
 
     python -m tutorial_support.events logs/mnist_feed
     python -m tutorial_support.events logs --tag loss --print
@@ -15,6 +15,8 @@ import logging
 import pathlib
 import re
 import sys
+
+import tensorflow.compat.v1 as tf
 
 from tutorial_support import files, plots
 from tutorial_support.programs import ArgumentParser, UsageError, program
@@ -57,6 +59,19 @@ def scalars(folder):
         for tag in read(folder)
         if tag.kind == "scalars" and tag.run == "."
     }
+
+
+def write_scalar(writer, tag, value, step):
+    """Writes a number that Python holds: a summary need not come out of the graph.
+
+    Args:
+        writer: tf.summary.FileWriter.
+        tag: string.
+        value: number.
+        step: int.
+    """
+    summary = tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)])
+    writer.add_summary(summary, step)
 
 
 def _runs(folder):

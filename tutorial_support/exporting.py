@@ -1,10 +1,11 @@
-"""Writing a SavedModel that TensorFlow 2, TensorFlow Serving and others can use."""
+"""Writing a trained net as a SavedModel or as a frozen graph."""
 
 import pathlib
 import tempfile
 
 import tensorflow.compat.v1 as tf
 
+from tutorial_support import files
 from tutorial_support.programs import UsageError
 
 
@@ -41,3 +42,25 @@ def saved_model(sess, folder, inputs, outputs):
         raise UsageError(
             f"'{folder}' cannot be written: {error.strerror}; name another --export_dir"
         ) from error
+
+
+def frozen_graph(sess, path, outputs):
+    """Writes what the outputs need of the session's graph, its variables turned into constants.
+
+    Args:
+        sess: a session whose variables hold their trained values.
+        path: the GraphDef file, replaced in one step.
+        outputs: list of tensors.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    names = [tensor.op.name for tensor in outputs]
+    graph = tf.graph_util.convert_variables_to_constants(sess, sess.graph_def, names)
+    path = pathlib.Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(graph.SerializeToString(deterministic=True))
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be written: {error.strerror}; name another") from error
