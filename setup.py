@@ -28,7 +28,12 @@ setup(
     package_data={
         "cifar10_cnn": ["README.md", "images/*.png"],
         "mnist_mechanics": ["README.md", "images/*.png"],
-        "tutorial_support.sample_data": ["README.md", "mnist/*.gz", "cifar10/*.gz", "cifar10_cnn/*"],
+        "tutorial_support.sample_data": [
+            "README.md",
+            "mnist/*.gz",
+            "cifar10/*.gz",
+            "cifar10_cnn/*",
+        ],
     },
     install_requires=[
         "tensorflow>=2.16",

@@ -20,14 +20,12 @@ SCOPE = "model_definition"
 _STDDEV = 0.05  # of the initial weights
 
 
-def inference(images, num_classes=NUM_CLASSES, dropout=None):
+def inference(images, num_classes=NUM_CLASSES):
     """Builds the net as far as it is needed to classify.
 
     Args:
         images: float32 [batch, CROP_SIZE, CROP_SIZE, 3], standardized; the batch may have any size.
         num_classes: int.
-        dropout: function from the input of a dense layer, and its number (1 or 2), to what
-            takes its place in training; None for evaluation.
 
     Returns:
         logits: float32 [batch, num_classes], unbounded.
@@ -35,10 +33,8 @@ def inference(images, num_classes=NUM_CLASSES, dropout=None):
     features = _convolution(images, 64, "1")
     features = _convolution(features, 64, "2")
     features = tf.reshape(features, [-1, (CROP_SIZE // 4) ** 2 * 64])
-    for number, units in ((1, 384), (2, 192)):
-        if dropout is not None:
-            features = dropout(features, number)
-        features = _dense(features, units, str(number), tf.nn.relu)
+    features = _dense(features, 384, "1", tf.nn.relu)
+    features = _dense(features, 192, "2", tf.nn.relu)
     return _dense(features, num_classes, "3", tf.identity)
 
 
@@ -71,20 +67,17 @@ def _biases(name, units):
     return tf.get_variable(name, [units], initializer=tf.zeros_initializer())
 
 
-def loss(logits, targets, label_smoothing=0.0):
+def loss(logits, targets):
     """Adds the mean softmax cross entropy of the batch (`cifar_loss` in the original).
 
     Args:
         logits: float32 [batch, classes].
-        targets: int [batch].
-        label_smoothing: float in [0, 1), the share of each target spread evenly over all classes.
+        targets: int32 or int64 [batch].
 
     Returns:
         loss: float32 scalar in nats, at least 0.
     """
-    num_classes = logits.shape[-1]
-    truth = tf.one_hot(targets, num_classes) * (1 - label_smoothing) + label_smoothing / num_classes
-    cross_entropy = tf.nn.softmax_cross_entropy_with_logits_v2(labels=truth, logits=logits)
+    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
     return tf.reduce_mean(cross_entropy, name="cross_entropy")
 
 

@@ -5,7 +5,6 @@ The net, the batch size of 128 and the 20,000 generations are the same in both.
 
 import dataclasses
 
-import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 from cifar10_cnn import cifar10, distortions
@@ -23,8 +22,6 @@ class Recipe:
         momentum: float; 0 is plain gradient descent, else Nesterov's momentum.
         dense_decay: float, L2 penalty on the weights of the dense layers.
         convolution_decay: float, the same for the convolutions.
-        dropout: float, the share of the dense layers' inputs that a step drops.
-        label_smoothing: float, see `cifar10.loss`.
         average_decay: float, of the moving average of the variables, which then takes the
             variables' place in evaluation; None for no average.
         brightness: float, largest change of the pixels, which are in [0, 255].
@@ -36,8 +33,6 @@ class Recipe:
     momentum: float = 0.0
     dense_decay: float = 0.0
     convolution_decay: float = 0.0
-    dropout: float = 0.0
-    label_smoothing: float = 0.0
     average_decay: float | None = None
     brightness: float = 0.0
     contrast: tuple = (1.0, 1.0)
@@ -85,24 +80,11 @@ class Recipe:
 
     def loss(self, logits, targets):
         """Returns (cross entropy, what the optimizer minimizes), two float32 scalars."""
-        cross_entropy = cifar10.loss(logits, targets, self.label_smoothing)
+        cross_entropy = cifar10.loss(logits, targets)
         if not (self.dense_decay or self.convolution_decay):
             return cross_entropy, cross_entropy
         penalty = cifar10.weight_decay(self.dense_decay, self.convolution_decay)
         return cross_entropy, cross_entropy + penalty
-
-    def dropper(self, seed, global_step):
-        """Returns the `dropout` argument of `cifar10.inference`; None where there is none.
-
-        What is dropped is a pure function of the seed and the step, so that a resumed run drops
-        the same.
-        """
-        if not self.dropout:
-            return None
-        step = tf.cast(global_step, tf.int64)
-        return lambda features, layer: tf2.nn.experimental.stateless_dropout(
-            features, self.dropout, seed=tf.stack([tf.constant(seed * 8 + layer, tf.int64), step])
-        )
 
     def average(self, global_step):
         """Returns the tf.train.ExponentialMovingAverage of the variables, or None."""

@@ -4,6 +4,8 @@ All functions write a PNG, replacing an older one in one step. Figures are made 
 so no global state and no screen is involved.
 """
 
+import textwrap
+
 import numpy as np
 
 from tutorial_support import files
@@ -65,7 +67,9 @@ def picture_sheet(path, images, captions, title, columns=6):
         columns: images in a row.
     """
     rows = max(1, -(-len(images) // columns))
-    figure, axes = _figure((1.25 * columns, 1.45 * rows + 0.5), rows, columns)
+    captions = [textwrap.fill(caption, 18) for caption in captions]
+    lines = max((caption.count("\n") + bool(caption) for caption in captions), default=0)
+    figure, axes = _figure((1.25 * columns, (1.25 + 0.15 * lines) * rows + 0.4), rows, columns)
     for place in np.ravel(axes):
         place.axis("off")
     for place, image, caption in zip(np.ravel(axes), images, captions, strict=False):

@@ -1,0 +1,224 @@
+"""The builders, against Keras, numpy and TensorFlow's own LRN gradient."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+
+from cifar10_cnn import cifar10
+from cifar10_cnn.lrn import lrn
+from cifar10_cnn.recipes import RECIPES
+
+VARIABLES = {
+    "conv1/conv_kernel1": [5, 5, 3, 64],
+    "conv1/conv_bias1": [64],
+    "conv2/conv_kernel2": [5, 5, 64, 64],
+    "conv2/conv_bias2": [64],
+    "full1/full_mult1": [2304, 384],
+    "full1/full_bias1": [384],
+    "full2/full_mult2": [384, 192],
+    "full2/full_bias2": [192],
+    "full3/full_mult3": [192, 10],
+    "full3/full_bias3": [10],
+}
+LRN = {"depth_radius": 5, "bias": 2.0, "alpha": 1e-3, "beta": 0.75}
+
+
+@pytest.fixture
+def graph():
+    with tf.Graph().as_default() as graph:
+        tf.set_random_seed(4)
+        yield graph
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(1)
+    images = rng.standard_normal((8, 24, 24, 3), np.float32)
+    return images, rng.integers(0, 10, 8).astype(np.int32)
+
+
+def build(images):
+    with tf.variable_scope(cifar10.SCOPE):
+        return cifar10.inference(images)
+
+
+def test_graph_has_the_originals_variables_and_ops(graph, batch):
+    build(tf.constant(batch[0]))
+    found = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
+    assert found == {f"model_definition/{name}": shape for name, shape in VARIABLES.items()}
+    assert sum(int(np.prod(shape)) for shape in found.values()) == 1_068_298
+    ops = {op.name: op.type for op in graph.get_operations()}
+    for name, kind in (("pool_layer1", "MaxPool"), ("pool_layer2", "MaxPool")):
+        assert ops[f"model_definition/{name}"] == kind
+    for name in ("norm1", "norm2"):
+        assert ops[f"model_definition/{name}"] == "LRN"
+
+
+def test_initial_weights(graph, batch):
+    build(tf.constant(batch[0]))
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        for variable in tf.trainable_variables():
+            value = sess.run(variable)
+            if "bias" in variable.op.name:
+                assert not value.any()
+            else:
+                assert np.abs(value).max() <= 0.1
+                assert value.std() == pytest.approx(0.8796 * 0.05, rel=0.03)
+
+
+def numpy_lrn(x, depth_radius, bias, alpha, beta):
+    squares = np.square(x)
+    scale = np.full_like(x, bias)
+    for channel in range(x.shape[-1]):
+        near = slice(max(0, channel - depth_radius), channel + depth_radius + 1)
+        scale[..., channel] += alpha * squares[..., near].sum(axis=-1)
+    return x / scale**beta
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.3])
+def test_lrn_and_its_gradient(graph, alpha):
+    settings = LRN | {"alpha": alpha}
+    rng = np.random.default_rng(2)
+    x = tf.constant(3 * rng.standard_normal((4, 6, 5, 64)).astype(np.float32))
+    dy = tf.constant(rng.standard_normal((4, 6, 5, 64)).astype(np.float32))
+    ours, theirs = lrn(x, **settings, name="norm"), tf.nn.lrn(x, **settings)
+    our_gradient, their_gradient = tf.gradients(ours, x, dy)[0], tf.gradients(theirs, x, dy)[0]
+    with tf.Session() as sess:
+        values = sess.run([x, ours, theirs, our_gradient, their_gradient])
+    np.testing.assert_allclose(values[1], numpy_lrn(values[0].astype(float), **settings), atol=1e-5)
+    np.testing.assert_allclose(values[1], values[2], atol=1e-6)
+    np.testing.assert_allclose(values[3], values[4], atol=1e-5)
+    assert np.abs(values[3] - values[3].mean()).max() > 0.1
+
+
+def keras_step(weights, images, labels, rate):
+    """Loss and updated weights after one step of SGD in Keras, from the same weights."""
+
+    def normalize(x):
+        return tf2.nn.lrn(x, 5, 2.0, 1e-3, 0.75)
+
+    layers = [keras.Input((24, 24, 3))]
+    for _ in range(2):
+        layers += [
+            keras.layers.Conv2D(64, 5, padding="same", activation="relu"),
+            keras.layers.MaxPooling2D(3, 2, padding="same"),
+            keras.layers.Lambda(normalize, output_shape=lambda shape: shape),
+        ]
+    layers += [
+        keras.layers.Flatten(),
+        keras.layers.Dense(384, activation="relu"),
+        keras.layers.Dense(192, activation="relu"),
+        keras.layers.Dense(10),
+    ]
+    model = keras.Sequential(layers)
+    model.set_weights(weights)
+    objective = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with tf2.GradientTape() as tape:
+        logits = model(images)
+        loss = objective(labels, logits)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    keras.optimizers.SGD(rate).apply_gradients(
+        zip(gradients, model.trainable_variables, strict=True)
+    )
+    return logits.numpy(), loss.numpy(), model.get_weights()
+
+
+def test_one_step_equals_keras(batch):
+    images, labels = batch
+    with tf.Graph().as_default(), tf.Session() as sess:
+        tf.set_random_seed(4)
+        logits = build(tf.constant(images))
+        loss = cifar10.loss(logits, tf.constant(labels))
+        train_op = cifar10.training(loss, tf.train.GradientDescentOptimizer(0.1))
+        trainable = tf.trainable_variables()
+        sess.run(tf.global_variables_initializer())
+        before = sess.run(trainable)
+        logits_value, loss_value = sess.run([logits, loss])
+        sess.run(train_op)
+        after = sess.run(trainable)
+        assert sess.run(tf.train.get_global_step()) == 1
+    expected_logits, expected_loss, expected = keras_step(before, images, labels, 0.1)
+    np.testing.assert_allclose(logits_value, expected_logits, atol=1e-4)
+    assert loss_value == pytest.approx(expected_loss, abs=1e-5)
+    for value, wanted, start in zip(after, expected, before, strict=True):
+        np.testing.assert_allclose(value, wanted, atol=1e-5)
+        assert np.abs(value - start).max() > 1e-5
+
+
+def test_test_net_shares_the_variables_and_takes_any_batch(graph, batch):
+    images = tf.placeholder(tf.float32, (None, 24, 24, 3))
+    first = build(tf.constant(batch[0]))
+    with tf.variable_scope(cifar10.SCOPE, reuse=True):
+        second = cifar10.inference(images)
+    assert len(tf.trainable_variables()) == len(VARIABLES)
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        expected = sess.run(first)
+        for size in (8, 3, 1):
+            np.testing.assert_allclose(
+                sess.run(second, {images: batch[0][:size]}), expected[:size], atol=1e-5
+            )
+
+
+def test_averages_are_what_the_test_net_reads(graph, batch):
+    average = tf.train.ExponentialMovingAverage(0.5)
+    loss = cifar10.loss(build(tf.constant(batch[0])), tf.constant(batch[1]))
+    train_op = cifar10.training(loss, tf.train.GradientDescentOptimizer(0.1), average)
+    with tf.variable_scope(cifar10.SCOPE, reuse=True, custom_getter=cifar10.averaged(average)):
+        biases = tf.get_variable("full3/full_bias3")
+    (variable,) = [v for v in tf.trainable_variables() if v.op.name.endswith("full_bias3")]
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        expected = sess.run(variable)
+        for _ in range(3):
+            sess.run(train_op)
+            expected = 0.5 * expected + 0.5 * sess.run(variable)
+            np.testing.assert_allclose(sess.run(biases), expected, atol=1e-7)
+        assert np.abs(expected).max() > 1e-3
+
+
+def test_loss_and_weight_decay(graph, batch):
+    logits = build(tf.constant(batch[0]))
+    loss = cifar10.loss(logits, tf.constant(batch[1]))
+    penalty = cifar10.weight_decay(dense=0.3, convolution=0.7)
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        variables = {v.op.name: v for v in tf.trainable_variables()}
+        z, loss_value, penalty_value, values = sess.run([logits, loss, penalty, variables])
+    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    assert loss_value == pytest.approx(-log_p[np.arange(8), batch[1]].mean(), rel=1e-5)
+    halves = {name: np.square(value).sum() / 2 for name, value in values.items()}
+    expected = 0.3 * sum(v for n, v in halves.items() if "mult" in n)
+    expected += 0.7 * sum(v for n, v in halves.items() if "kernel" in n)
+    assert penalty_value == pytest.approx(expected, rel=1e-5)
+
+
+def test_evaluation_counts(graph):
+    logits = tf.constant(np.eye(10, dtype=np.float32)[[3, 1, 4]])
+    with tf.Session() as sess:
+        assert sess.run(cifar10.evaluation(logits, tf.constant([3, 2, 4]))) == 2
+
+
+def rates(recipe, steps, **options):
+    with tf.Graph().as_default(), tf.Session() as sess:
+        step = tf.placeholder(tf.int64, ())
+        rate = recipe.rate(step, 20000, 0.9, 250, **options)
+        return [sess.run(rate, {step: value}) for value in steps]
+
+
+def test_the_cookbooks_rate_decays_in_stairs():
+    steps = [0, 249, 250, 499, 500, 5000, 19999]
+    expected = [0.1 * 0.9 ** (step // 250) for step in steps]
+    np.testing.assert_allclose(rates(RECIPES["cookbook"], steps), expected, rtol=1e-5)
+
+
+def test_the_best_rate_rises_and_falls_along_a_cosine():
+    steps = [0, 249, 499, 10000, 15000, 20000]
+    expected = [
+        0.05 * min(1, (step + 1) / 500) * (1 + np.cos(np.pi * step / 20000)) / 2 for step in steps
+    ]
+    np.testing.assert_allclose(rates(RECIPES["best"], steps), expected, rtol=1e-4, atol=1e-9)
+    assert rates(RECIPES["best"], [10000], learning_rate=1.0)[0] == pytest.approx(0.5, rel=1e-4)

@@ -1,0 +1,332 @@
+"""Records against hand-made bytes, the order of the batches, the distortions against numpy."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from cifar10_cnn import cifar10_input, distortions
+from cifar10_cnn.recipes import RECIPES
+from tests import loopback
+from tests.cifar10_cnn import records as made
+from tutorial_support import datasets
+from tutorial_support.programs import UsageError
+
+
+def evaluate(tensors, feed=None):
+    with tf.Session() as sess:
+        return sess.run(tensors, feed)
+
+
+@pytest.fixture
+def graph():
+    with tf.Graph().as_default() as graph:
+        yield graph
+
+
+def test_a_hand_made_record_is_parsed(graph):
+    record = bytearray(cifar10_input.RECORD_BYTES)
+    record[0] = 7
+    record[1 + 0 * 1024 + 2 * 32 + 5] = 200  # red at row 2, column 5
+    record[1 + 1 * 1024 + 2 * 32 + 5] = 100  # green, the same pixel
+    record[1 + 2 * 1024 + 31 * 32 + 0] = 50  # blue, last row, first column
+    images, labels = evaluate(cifar10_input.parse(tf.constant([bytes(record)] * 2)))
+    assert images.dtype == np.uint8
+    assert labels.tolist() == [7, 7]
+    assert images[1, 2, 5].tolist() == [200, 100, 0]
+    assert images[1, 31, 0].tolist() == [0, 0, 50]
+    assert images[1].sum() == 350
+
+
+def batches(make, count=None):
+    """Returns the elements of a tf.data pipeline as a list."""
+    found = []
+    with tf.Graph().as_default():
+        element = tf.data.make_one_shot_iterator(make()).get_next()
+        with tf.Session() as sess:
+            while count is None or len(found) < count:
+                try:
+                    found.append(sess.run(element))
+                except tf.errors.OutOfRangeError:
+                    break
+    return found
+
+
+def numbered(folder, counts=(600, 300)):
+    """Writes record files whose first two pixels number the records; returns their Records."""
+    folder.mkdir()
+    number = 0
+    for batch, count in enumerate(counts, start=1):
+        values = np.zeros((count, cifar10_input.RECORD_BYTES), np.uint8)
+        values[:, 1] = np.arange(number, number + count) // 256
+        values[:, 2] = np.arange(number, number + count) % 256
+        (folder / f"data_batch_{batch}.bin").write_bytes(values.tobytes())
+        number += count
+    (folder / "batches.meta.txt").write_text("a\nb\n")
+    return cifar10_input.training_records(folder)
+
+
+def as_floats(images):
+    return tf.cast(images, tf.float32)
+
+
+def numbers(images):
+    return (images[:, 0, 0, 0] * 256 + images[:, 0, 1, 0]).astype(int)
+
+
+def served(records, first_step, count, seed=3):
+    """The record numbers in `count` training batches of 50 from first_step on, and the images."""
+
+    def distort(images, step_seed):
+        return tf.cast(images, tf.float32)
+
+    found = batches(
+        lambda: cifar10_input.training_batches(
+            records, 50, seed, tf.constant(first_step, tf.int64), distort
+        ),
+        count,
+    )
+    return np.array([numbers(images) for images, _ in found])
+
+
+def test_every_epoch_serves_every_record_once_in_another_order(tmp_path):
+    records = numbered(tmp_path / "set")
+    epochs = served(records, 0, 36).reshape(2, 900)
+    assert (np.sort(epochs) == np.arange(900)).all()
+    assert (epochs[0] != epochs[1]).mean() > 0.9
+    # Shuffled over the whole set, not block by block: a batch has records of both files, and the
+    # first half of an epoch has records from everywhere.
+    assert (np.corrcoef(epochs[0], np.arange(900))[0, 1]) ** 2 < 0.02
+    assert (served(records, 0, 36, seed=4).ravel() != epochs.ravel()).mean() > 0.9
+
+
+def test_batch_k_does_not_depend_on_where_the_stream_starts(tmp_path):
+    records = numbered(tmp_path / "set")
+    whole = served(records, 0, 40)
+    for first_step in (1, 17, 18, 25):  # 18 steps are an epoch
+        np.testing.assert_array_equal(served(records, first_step, 5), whole[first_step:][:5])
+
+
+def test_batches_across_the_end_of_an_epoch(tmp_path):
+    records = numbered(tmp_path / "set", (70, 50))
+    epochs = served(records, 0, 12).ravel().reshape(5, 120)
+    assert (np.sort(epochs) == np.arange(120)).all()
+
+
+def test_distortions_of_step_k_are_a_function_of_seed_and_step(tmp_path):
+    folder = made.write(tmp_path / "set")
+    records = cifar10_input.training_records(folder)
+
+    def images(seed, first_step):
+        found = batches(
+            lambda: cifar10_input.training_batches(
+                records, 8, seed, tf.constant(first_step, tf.int64), RECIPES["cookbook"].distort
+            ),
+            6,
+        )
+        return np.array([batch[0] for batch in found])
+
+    whole = images(1, 0)
+    np.testing.assert_array_equal(images(1, 3)[:3], whole[3:])
+    assert (images(2, 0) != whole).any()
+
+
+def test_evaluation_passes_over_everything_once_in_order(tmp_path):
+    records = numbered(tmp_path / "set")
+    found = batches(lambda: cifar10_input.evaluation_batches(records, 400, as_floats))
+    assert [len(labels) for _, labels in found] == [400, 400, 100]
+    np.testing.assert_array_equal(
+        np.concatenate([numbers(images) for images, _ in found]), np.arange(900)
+    )
+
+
+@pytest.mark.parametrize("count", [1, 250, 300, 450, 899])
+def test_holding_out_records(tmp_path, count):
+    records = numbered(tmp_path / "set")
+    parts = records.hold_out(count)
+    assert [part.num_examples for part in parts] == [900 - count, count]
+    found = [
+        np.concatenate(
+            [
+                numbers(images)
+                for images, _ in batches(
+                    lambda part=part: cifar10_input.evaluation_batches(part, 100, as_floats)
+                )
+            ]
+        )
+        for part in parts
+    ]
+    np.testing.assert_array_equal(np.concatenate(found), np.arange(900))
+    with pytest.raises(UsageError, match="--validation_size must be below 900"):
+        records.hold_out(900)
+
+
+def damage(folder, case):
+    batch = folder / "data_batch_2.bin"
+    if case == "cut":
+        batch.write_bytes(batch.read_bytes()[:-100])
+    elif case == "empty":
+        batch.write_bytes(b"")
+    elif case == "label":
+        values = bytearray(batch.read_bytes())
+        values[5 * cifar10_input.RECORD_BYTES] = 4
+        batch.write_bytes(values)
+    elif case == "missing batch":
+        (folder / "data_batch_1.bin").unlink()
+    elif case == "no batches":
+        for path in folder.glob("data_batch*"):
+            path.unlink()
+    elif case == "missing names":
+        (folder / "batches.meta.txt").unlink()
+    elif case == "one name":
+        (folder / "batches.meta.txt").write_text("cat\n")
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("cut", r"data_batch_2\.bin: its 122820 bytes are no multiple of 3073"),
+        ("empty", r"data_batch_2\.bin: its 0 bytes are no multiple"),
+        ("label", r"data_batch_2\.bin: record 5 has label 4, but batches.meta.txt names 4 classes"),
+        ("missing batch", r"lacks data_batch_1\.bin"),
+        ("no batches", r"has no data_batch_1\.bin"),
+        ("missing names", r"batches\.meta\.txt: cannot be read"),
+        ("one name", r"batches\.meta\.txt: names 1 classes"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, case, message):
+    folder = made.write(tmp_path / "set")
+    damage(folder, case)
+    with pytest.raises(UsageError, match=message):
+        cifar10_input.training_records(folder)
+
+
+def test_missing_test_batch_is_named(tmp_path):
+    folder = made.write(tmp_path / "set")
+    (folder / "test_batch.bin").unlink()
+    with pytest.raises(UsageError, match=r"test_batch\.bin: cannot be read"):
+        cifar10_input.test_records(folder)
+
+
+def test_folders_that_can_be_named(tmp_path):
+    folder = made.write(tmp_path / "data" / "cifar-10-batches-bin")
+    assert cifar10_input.find_folder(folder) == folder
+    assert cifar10_input.find_folder(tmp_path / "data") == folder
+    (tmp_path / "packed").mkdir()
+    made.archive(folder, tmp_path / "packed" / "cifar-10-binary.tar.gz")
+    unpacked = cifar10_input.find_folder(tmp_path / "packed")
+    assert cifar10_input.training_records(unpacked).num_examples == 80
+    with pytest.raises(UsageError, match="--data_dir: .* holds neither"):
+        cifar10_input.find_folder(tmp_path)
+
+
+def test_cut_archive_is_named(tmp_path):
+    whole = made.archive(made.write(tmp_path / "set"), tmp_path / "cifar-10-binary.tar.gz")
+    whole.write_bytes(whole.read_bytes()[:-5000])
+    with pytest.raises(UsageError, match=r"cifar-10-binary\.tar\.gz: cut off"):
+        cifar10_input.find_folder(tmp_path)
+    assert not (tmp_path / "cifar-10-batches-bin").exists()
+
+
+def test_download_is_unpacked_once(tmp_path, monkeypatch):
+    body = made.archive(made.write(tmp_path / "set"), tmp_path / "a.tar.gz").read_bytes()
+    with loopback.serve({"/a": loopback.sends(body)}) as address:
+        remote = datasets.RemoteFile(
+            "cifar-10-binary.tar.gz", len(body), hashlib.sha256(body).hexdigest(), (address + "/a",)
+        )
+        monkeypatch.setattr(cifar10_input, "ARCHIVE", remote)
+        folder = cifar10_input.find_folder()
+    assert folder == datasets.cache_folder("cifar10") / "cifar-10-batches-bin"
+    assert cifar10_input.find_folder() == folder  # the server being gone
+    assert cifar10_input.test_records(folder).num_examples == 30
+
+
+def test_without_a_network_the_sample_stands_in_with_a_warning(monkeypatch, caplog):
+    remote = datasets.RemoteFile("cifar-10-binary.tar.gz", 1, "0", ("http://127.0.0.1:9/a",))
+    monkeypatch.setattr(cifar10_input, "ARCHIVE", remote)
+    folder = cifar10_input.find_folder()
+    assert folder == cifar10_input.sample_folder()
+    assert "not CIFAR-10" in caplog.text
+    records = cifar10_input.training_records(folder)
+    assert records.num_examples == 1000
+    assert "crescent" in records.class_names
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (600, 32, 32, 3), dtype=np.uint8)
+
+
+def windows_of(image, size):
+    places = 32 - size + 1
+    return {
+        image[top : top + size, left : left + size].tobytes(): (top, left)
+        for top in range(places)
+        for left in range(places)
+    }
+
+
+def test_random_crops_are_windows_at_every_place(graph):
+    crops = evaluate(distortions.random_crop(tf.constant(IMAGES), 24, tf.constant([1, 2])))
+    places = [
+        windows_of(image, 24)[crop.tobytes()] for image, crop in zip(IMAGES, crops, strict=True)
+    ]
+    tops, lefts = np.transpose(places)
+    for offsets in (tops, lefts):
+        assert set(offsets) == set(range(9))
+        assert np.bincount(offsets).min() > 600 / 9 / 2
+    assert abs(np.corrcoef(tops, lefts)[0, 1]) < 0.2
+
+
+def test_random_flips_are_of_whole_images_and_half_of_them(graph):
+    flipped = evaluate(distortions.random_flip(tf.constant(IMAGES), tf.constant([1, 2])))
+    mirrored = np.array([(a == b[:, ::-1]).all() for a, b in zip(flipped, IMAGES, strict=True)])
+    same = np.array([(a == b).all() for a, b in zip(flipped, IMAGES, strict=True)])
+    assert (mirrored ^ same).all()
+    assert 0.4 < mirrored.mean() < 0.6
+
+
+def test_random_brightness_adds_one_number_an_image(graph):
+    images = IMAGES.astype(np.float32)
+    delta = evaluate(distortions.random_brightness(images, 63.0, tf.constant([1, 2]))) - images
+    np.testing.assert_allclose(delta - delta[:, :1, :1, :1], 0, atol=1e-4)
+    assert -63 <= delta.min() < -55
+    assert 55 < delta.max() <= 63
+
+
+def test_random_contrast_scales_about_each_channels_mean(graph):
+    images = IMAGES.astype(np.float32)
+    result = evaluate(distortions.random_contrast(images, 0.2, 1.8, tf.constant([1, 2])))
+    mean = images.mean(axis=(1, 2), keepdims=True)
+    factors = ((result - mean) * (images - mean)).sum(axis=(1, 2, 3)) / np.square(
+        images - mean
+    ).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(
+        result, (images - mean) * factors[:, None, None, None] + mean, atol=1e-2
+    )
+    assert 0.2 <= factors.min() < 0.3
+    assert 1.7 < factors.max() <= 1.8
+
+
+def test_standardization_is_tensorflows(graph):
+    images = np.concatenate([IMAGES[:5], np.full((1, 32, 32, 3), 77, np.uint8)])
+    ours = distortions.standardize(tf.constant(images))
+    theirs = tf.map_fn(tf.image.per_image_standardization, tf.constant(images, tf.float32))
+    ours, theirs = evaluate([ours, theirs])
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert not ours[-1].any()
+
+
+def test_central_crop(graph):
+    crops = evaluate(distortions.central_crop(tf.constant(IMAGES), 24))
+    np.testing.assert_array_equal(crops, IMAGES[:, 4:28, 4:28])
+
+
+def test_random_functions_depend_on_the_seed_alone(graph):
+    images = tf.constant(IMAGES[:20])
+    seeds = [[1, 2], [1, 3], [2, 2]]
+    results = evaluate(
+        [RECIPES["cookbook"].distort(images, tf.constant(seed)) for seed in [*seeds, [1, 2]]]
+    )
+    np.testing.assert_array_equal(results[0], results[3])
+    assert (results[0] != results[1]).any()
+    assert (results[0] != results[2]).any()

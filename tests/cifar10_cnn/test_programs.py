@@ -1,0 +1,221 @@
+"""The CIFAR-10 programs from their command lines, on tiny sets."""
+
+import json
+import pathlib
+import re
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from cifar10_cnn import cifar10_input, evaluate, export, predict, train
+from tests import processes
+from tests.cifar10_cnn import records as made
+from tutorial_support import checkpoints, events
+
+FEW = ["--batch_size", "16", "--output_every", "2", "--eval_every", "4", "--save_every", "4"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return made.write(tmp_path_factory.mktemp("data") / "set")
+
+
+@pytest.fixture(scope="module", params=["cookbook", "best"])
+def run(request, data, tmp_path_factory):
+    """A finished run of each recipe: (its folder, the lines that it printed)."""
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    flags = ["--recipe", request.param, "--generations", "8", *FEW]
+    assert train.main([*flags, "--data_dir", str(data), "--train_dir", str(folder)]) == 0
+    return folder
+
+
+def variables(folder):
+    reader = tf.train.NewCheckpointReader(checkpoints.find(folder))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def test_training_prints_saves_and_draws(data, capsys):
+    flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "9", *FEW]
+    assert train.main(flags) == 0
+    printed = capsys.readouterr().out
+    assert "Training on 80 images" in printed
+    assert "for 9 generations, recipe best" in printed
+    assert re.findall(r"^Generation (\d+): Loss = \d+\.\d{5}$", printed, re.M) == list("2468")
+    assert len(re.findall(r"^ --- Test Accuracy= \d+\.\d\d%\.$", printed, re.M)) == 2
+    for picture in ("loss", "accuracy", "confusion", "mistakes", "filters"):
+        assert Image.open(f"run/{picture}.png").size[0] > 300
+    assert variables("run")["global_step"] == 9
+    tags = {(tag.kind, tag.name): tag.steps for tag in events.read("run")}
+    assert tags["scalars", "loss"] == tags["scalars", "learning_rate"] == [2, 4, 6, 8]
+    assert tags["scalars", "test_accuracy"] == [4, 8]
+    for layer in ("conv1", "conv2", "full1", "full2"):
+        assert tags["histograms", f"activations/{layer}"] == [4, 8]
+        assert tags["scalars", f"sparsity/{layer}"] == [4, 8]
+    assert tags["images", "images/image/0"] == [4, 8]
+
+
+def test_learns_to_tell_colours(data, capsys):
+    flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "150"]
+    assert train.main([*flags, "--recipe", "cookbook", "--learning_rate", "0.02", *FEW]) == 0
+    accuracies = re.findall(r"Accuracy= (\S+)%", capsys.readouterr().out)
+    assert float(accuracies[-1]) > 60  # of four classes
+
+
+@pytest.mark.parametrize("recipe", ["cookbook", "best"])
+def test_killed_and_resumed_ends_bit_identical(recipe, data, tmp_path, program_environment, capsys):
+    flags = ["--data_dir", str(data), "--recipe", recipe, "--generations", "40", *FEW]
+    assert train.main([*flags, "--train_dir", "whole"]) == 0
+    for line, number in (("Generation 14:", signal.SIGTERM), ("Generation 30:", signal.SIGKILL)):
+        process = processes.start(
+            "cifar10_cnn.train",
+            *flags,
+            "--train_dir",
+            "killed",
+            env=program_environment,
+            cwd=tmp_path,
+        )
+        code, output = processes.kill_at(process, line, number)
+        assert code == (143 if number == signal.SIGTERM else -9), output
+    capsys.readouterr()
+    assert train.main([*flags, "--train_dir", "killed"]) == 0
+    assert "Resuming at step" in capsys.readouterr().out
+    whole, killed = variables("whole"), variables("killed")
+    assert whole.keys() == killed.keys()
+    assert any("ExponentialMovingAverage" in name for name in whole) == (recipe == "best")
+    assert any("Momentum" in name for name in whole) == (recipe == "best")
+    for name, value in whole.items():
+        assert value.tobytes() == killed[name].tobytes(), name
+    assert events.scalars("whole") == events.scalars("killed")
+
+
+def test_validation_in_place_of_the_test_images(data, capsys):
+    flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "4", *FEW]
+    assert train.main([*flags, "--validation_size", "30"]) == 0
+    assert "Training on 50 images" in capsys.readouterr().out
+
+
+def test_what_a_resumed_run_may_change(data, capsys):
+    flags = ["--data_dir", str(data), "--train_dir", "run", *FEW]
+    assert train.main([*flags, "--recipe", "cookbook", "--generations", "4"]) == 0
+    assert train.main([*flags, "--recipe", "cookbook", "--generations", "6"]) == 0
+    assert train.main([*flags, "--recipe", "best", "--generations", "6"]) == 2
+    assert "recipe was cookbook, is best" in capsys.readouterr().err
+    flags[3] = "other"
+    assert train.main([*flags, "--generations", "4"]) == 0
+    assert train.main([*flags, "--generations", "6"]) == 2  # its cosine depends on the end
+    assert "generations was 4, is 6" in capsys.readouterr().err
+
+
+def test_nan_loss_stops(data, capsys):
+    flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "20", *FEW]
+    assert train.main([*flags, "--learning_rate", "1e30", "--recipe", "cookbook"]) == 1
+    assert re.search(r"not finite at step \d+", capsys.readouterr().err)
+
+
+def test_evaluation_agrees_with_training(run, data, capsys):
+    assert evaluate.main(["--checkpoint", str(run)]) == 0
+    printed = capsys.readouterr().out
+    has_averages = "best" in str(run)
+    assert ("Restoring the moving averages" in printed) == has_averages
+    assert ("holds no moving averages; restoring the variables" in printed) != has_averages
+    (accuracy,) = re.findall(r" --- Test Accuracy= (\S+)%\.", printed)
+    at_8 = dict(zip(*events.scalars(run)["test_accuracy"], strict=True))[8]
+    assert float(accuracy) == pytest.approx(100 * at_8, abs=0.01)
+    assert "of 30 images right" in printed
+    assert events.scalars(run / "eval")["test_accuracy"][0][-1] == 8
+    assert (run / "eval" / "confusion.png").exists()
+
+
+def test_evaluation_beside_a_running_training(data, tmp_path, program_environment, capsys):
+    flags = ["--data_dir", str(data), "--generations", "60", *FEW]
+    assert train.main([*flags, "--train_dir", "alone"]) == 0
+    training = processes.start(
+        "cifar10_cnn.train", *flags, "--train_dir", "run", env=program_environment, cwd=tmp_path
+    )
+    while not training.stdout.readline().startswith("Generation 6"):
+        pass
+    beside = ["--checkpoint", "run", "--eval_interval_secs", "0.05", "--data_dir", str(data)]
+    assert evaluate.main(beside) == 0  # ends by itself, with the last generation
+    assert "Traceback" not in training.communicate(timeout=60)[1]
+    assert training.returncode == 0
+    steps, _ = events.scalars("run/eval")["test_accuracy"]
+    assert steps[-1] == 60
+    assert len(steps) > 1
+    for name, value in variables("alone").items():  # undisturbed
+        assert value.tobytes() == variables("run")[name].tobytes(), name
+
+
+def test_evaluation_of_what_is_not_there(data, tmp_path, capsys):
+    assert evaluate.main(["--checkpoint", "nowhere", "--data_dir", str(data)]) == 2
+    assert "no checkpoint 'nowhere'" in capsys.readouterr().err
+    with tf.Graph().as_default(), tf.Session() as sess:
+        tf.get_variable("other", [3])
+        sess.run(tf.global_variables_initializer())
+        tf.train.Saver().save(sess, str(tmp_path / "other.ckpt"))
+    assert evaluate.main(["--checkpoint", "other.ckpt", "--data_dir", str(data)]) == 2
+    assert "no variable model_definition/full3/full_bias3" in capsys.readouterr().err
+
+
+def test_prediction_prepares_as_evaluation_does(run, data, tmp_path, capsys):
+    records = (data / "test_batch.bin").read_bytes()[: 4 * cifar10_input.RECORD_BYTES]
+    values = np.frombuffer(records, np.uint8).reshape(4, -1)[:, 1:]
+    images = values.reshape(4, 3, 32, 32).transpose(0, 2, 3, 1)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(f"{number}.png")
+        np.testing.assert_array_equal(predict.prepare(f"{number}.png"), image)
+    assert predict.main(["--checkpoint", str(run), "--top", "4", "0.png"]) == 0
+    printed = capsys.readouterr().out
+    found = dict(re.findall(r"^ +(\S+)%  (\w+)$", printed, re.M))
+    assert set(found.values()) == set(made.CLASS_NAMES)
+    assert sum(map(float, found)) == pytest.approx(100, abs=0.1)
+    Image.fromarray(images[0]).resize((320, 200)).save("wide.jpg")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert predict.main(["--checkpoint", str(run), "bad.png", "wide.jpg"]) == 2
+    out, err = capsys.readouterr()
+    assert "wide.jpg" in out
+    assert "bad.png: not a whole PNG or JPEG" in err
+
+
+def test_export_gives_the_same_probabilities_everywhere(run, data, capsys):
+    assert export.main(["--checkpoint", str(run), "--export_dir", "out"]) == 0
+    assert export.main(["--checkpoint", str(run), "--export_dir", "out"]) == 0  # replaces
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    model = tf2.saved_model.load("out/saved_model")
+    answer = model.signatures["serving_default"](images=tf2.constant(pictures))
+    jpeg = tf2.io.encode_jpeg(pictures[0], quality=95).numpy()
+    decoded = tf2.io.decode_jpeg(jpeg).numpy()
+
+    graph_def = tf.GraphDef()
+    graph_def.ParseFromString(pathlib.Path("out/frozen_graph.pb").read_bytes())
+    assert not [node.op for node in graph_def.node if "Variable" in node.op]
+    with tf.Graph().as_default(), tf.Session() as sess:
+        tf.import_graph_def(graph_def, name="")
+        of_batch, bottlenecks = sess.run(
+            ["probabilities:0", "bottleneck:0"], {"images:0": pictures.astype(np.float32)}
+        )
+        of_jpeg = sess.run("probabilities:0", {"DecodeJpeg/contents:0": jpeg})
+        of_decoded = sess.run("probabilities:0", {"images:0": decoded[None].astype(np.float32)})
+    np.testing.assert_allclose(answer["probabilities"].numpy(), of_batch, atol=1e-6)
+    np.testing.assert_array_equal(answer["classes"].numpy(), of_batch.argmax(axis=1))
+    np.testing.assert_allclose(of_jpeg, of_decoded, atol=1e-6)
+    assert bottlenecks.shape == (3, 192)
+    assert bottlenecks.std() > 0
+
+    origin = json.loads(pathlib.Path("out/origin.json").read_text())
+    assert origin["global_step"] == 8
+    assert origin["class_names"] == list(made.CLASS_NAMES)
+    at_8 = dict(zip(*events.scalars(run)["test_accuracy"], strict=True))[8]
+    assert origin["test_accuracy"] == pytest.approx(at_8, abs=1e-6)
+    assert origin["flags"]["batch_size"] == 16
+
+
+def test_shipped_sample_trains_and_says_what_it_is(capsys, monkeypatch):
+    assert train.main(["--sample", "--train_dir", "run", "--generations", "2", *FEW]) == 0
+    assert "Training on 1000 images of" in capsys.readouterr().out
+    assert evaluate.main(["--checkpoint", "run"]) == 0  # finds the sample by itself
+    assert "of 200 images right" in capsys.readouterr().out
+    assert pathlib.Path("run/eval").exists()
