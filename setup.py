@@ -42,6 +42,7 @@ setup(
         "matplotlib",
         "pillow",
         "tensorboard>=2.16",
+        "setuptools<81",  # TensorBoard before 2.20 imports pkg_resources, which 81 dropped
         "tqdm",
     ],
     extras_require={

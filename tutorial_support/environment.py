@@ -16,8 +16,12 @@ DEFAULTS = {
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
 
-# Since 2.20 or so TensorFlow writes these while it is loaded, whatever the log level.
-_CHATTER = re.compile(rb"WARNING: All log messages before absl::InitializeLog|I\d{4} \d\d:\d\d:")
+# What TensorFlow from 2.17 on writes while it is loaded, whatever the log level.
+_CHATTER = re.compile(
+    rb"WARNING: All log messages before absl::InitializeLog"
+    rb"|I\d{4} \d\d:\d\d:"
+    rb"|E\d{4} .* Unable to register cu\w+ factory"
+)
 
 
 def prepare():
