@@ -16,7 +16,7 @@ DEFAULTS = {
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
 
-# What TensorFlow from 2.17 on writes while it is loaded, whatever the log level.
+# What newer versions of TensorFlow write while they are loaded, whatever the log level.
 _CHATTER = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog"
     rb"|I\d{4} \d\d:\d\d:"

@@ -10,6 +10,7 @@ from cifar10_cnn import cifar10_input, distortions
 from cifar10_cnn.recipes import RECIPES
 from tests import loopback
 from tests.cifar10_cnn import records as made
+from tests.pipelines import elements
 from tutorial_support import datasets
 from tutorial_support.programs import UsageError
 
@@ -37,20 +38,6 @@ def test_a_hand_made_record_is_parsed(graph):
     assert images[1, 2, 5].tolist() == [200, 100, 0]
     assert images[1, 31, 0].tolist() == [0, 0, 50]
     assert images[1].sum() == 350
-
-
-def batches(make, count=None):
-    """Returns the elements of a tf.data pipeline as a list."""
-    found = []
-    with tf.Graph().as_default():
-        element = tf.data.make_one_shot_iterator(make()).get_next()
-        with tf.Session() as sess:
-            while count is None or len(found) < count:
-                try:
-                    found.append(sess.run(element))
-                except tf.errors.OutOfRangeError:
-                    break
-    return found
 
 
 def numbered(folder, counts=(600, 300)):
@@ -81,7 +68,7 @@ def served(records, first_step, count, seed=3):
     def distort(images, step_seed):
         return tf.cast(images, tf.float32)
 
-    found = batches(
+    found = elements(
         lambda: cifar10_input.training_batches(
             records, 50, seed, tf.constant(first_step, tf.int64), distort
         ),
@@ -119,7 +106,7 @@ def test_distortions_of_step_k_are_a_function_of_seed_and_step(tmp_path):
     records = cifar10_input.training_records(folder)
 
     def images(seed, first_step):
-        found = batches(
+        found = elements(
             lambda: cifar10_input.training_batches(
                 records, 8, seed, tf.constant(first_step, tf.int64), RECIPES["cookbook"].distort
             ),
@@ -134,7 +121,7 @@ def test_distortions_of_step_k_are_a_function_of_seed_and_step(tmp_path):
 
 def test_evaluation_passes_over_everything_once_in_order(tmp_path):
     records = numbered(tmp_path / "set")
-    found = batches(lambda: cifar10_input.evaluation_batches(records, 400, as_floats))
+    found = elements(lambda: cifar10_input.evaluation_batches(records, 400, as_floats))
     assert [len(labels) for _, labels in found] == [400, 400, 100]
     np.testing.assert_array_equal(
         np.concatenate([numbers(images) for images, _ in found]), np.arange(900)
@@ -150,7 +137,7 @@ def test_holding_out_records(tmp_path, count):
         np.concatenate(
             [
                 numbers(images)
-                for images, _ in batches(
+                for images, _ in elements(
                     lambda part=part: cifar10_input.evaluation_batches(part, 100, as_floats)
                 )
             ]

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import input_data
 from tests import loopback
+from tests.pipelines import elements
 from tutorial_support import datasets
 from tutorial_support.programs import UsageError
 
@@ -216,20 +217,6 @@ def test_fake_data():
     assert images.shape == (5, 784)
 
 
-def run_dataset(make, steps=None):
-    """Returns the batches of a tf.data pipeline as a list."""
-    batches = []
-    with tf.Graph().as_default():
-        element = tf.data.make_one_shot_iterator(make()).get_next()
-        with tf.Session() as sess:
-            while steps is None or len(batches) < steps:
-                try:
-                    batches.append(sess.run(element))
-                except tf.errors.OutOfRangeError:
-                    break
-    return batches
-
-
 def training_labels(first_step, steps, seed=1):
     data_set = numbered(25)
 
@@ -238,7 +225,7 @@ def training_labels(first_step, steps, seed=1):
             tf.constant(data_set.pixels), tf.constant(data_set.labels), 10, seed, first_step
         )
 
-    batches = run_dataset(make, steps)
+    batches = elements(make, steps)
     for images, labels in batches:
         np.testing.assert_allclose(images[:, 0], labels / 255, rtol=1e-6)
     return np.array([labels for _, labels in batches])
@@ -256,9 +243,7 @@ def test_training_dataset_keeps_the_promises_of_next_batch():
 
 def test_evaluation_dataset_passes_over_everything_once():
     data_set = numbered(25)
-    batches = run_dataset(
-        lambda: input_data.evaluation_dataset(data_set.pixels, data_set.labels, 10)
-    )
+    batches = elements(lambda: input_data.evaluation_dataset(data_set.pixels, data_set.labels, 10))
     assert [len(labels) for _, labels in batches] == [10, 10, 5]
     np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), np.arange(25))
     np.testing.assert_allclose(batches[2][0][:, 0], np.arange(20, 25) / 255, rtol=1e-6)
