@@ -54,7 +54,11 @@ def evaluate_once(prefix, records, folder):
     print(f" --- Test Accuracy= {100 * accuracy:.2f}%.")
     classification.say_confusion(matrix, names)
     folder.mkdir(parents=True, exist_ok=True)
-    with tf.Graph().as_default(), tf.summary.FileWriter(str(folder)) as writer:
+    suffix = events.file_suffix(folder)
+    with (
+        tf.Graph().as_default(),
+        tf.summary.FileWriter(str(folder), filename_suffix=suffix) as writer,
+    ):
         events.write_scalar(writer, "test_accuracy", accuracy, step)
     plots.confusion_matrix(
         folder / "confusion.png", matrix, names, f"Generation {step}, {accuracy:.2%} correct"

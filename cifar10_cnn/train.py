@@ -90,7 +90,9 @@ def run_training(flags):
 
         with (
             tf.Session(config=sessions.config()) as sess,
-            tf.summary.FileWriter(str(run.path), sess.graph) as writer,
+            tf.summary.FileWriter(
+                str(run.path), sess.graph, filename_suffix=events.file_suffix(run.path)
+            ) as writer,
             sessions.StopSignals() as stop,
             progress.bar(flags.generations, "training", unit="generation") as bar,
         ):

@@ -15,7 +15,7 @@ from six.moves import xrange
 
 from mnist_mechanics import flags as training_flags
 from mnist_mechanics import mnist, reports, summaries
-from tutorial_support import checkpoints, progress, sessions
+from tutorial_support import checkpoints, events, progress, sessions
 from tutorial_support.programs import program
 
 
@@ -102,7 +102,9 @@ def run_training(flags):
 
         with (
             tf.Session(config=sessions.config()) as sess,
-            tf.summary.FileWriter(str(run.path), sess.graph) as writer,
+            tf.summary.FileWriter(
+                str(run.path), sess.graph, filename_suffix=events.file_suffix(run.path)
+            ) as writer,
             sessions.StopSignals() as stop,
             progress.bar(flags.max_steps, "training") as bar,
         ):

@@ -61,6 +61,15 @@ def scalars(folder):
     }
 
 
+def file_suffix(folder):
+    """Returns a `filename_suffix` for tf.summary.FileWriter that no event file in `folder` has.
+
+    Event files are named by the second in which they are begun. Without a suffix, a run that is
+    killed and started again within a second would write over what it had written before.
+    """
+    return f".{len(list(pathlib.Path(folder).glob('*tfevents*')))}"
+
+
 def write_scalar(writer, tag, value, step):
     """Writes a number that Python holds: a summary need not come out of the graph.
 

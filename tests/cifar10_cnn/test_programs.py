@@ -59,7 +59,7 @@ def test_training_prints_saves_and_draws(data, capsys):
 
 
 def test_learns_to_tell_colours(data, capsys):
-    flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "150"]
+    flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "100"]
     assert train.main([*flags, "--recipe", "cookbook", "--learning_rate", "0.02", *FEW]) == 0
     accuracies = re.findall(r"Accuracy= (\S+)%", capsys.readouterr().out)
     assert float(accuracies[-1]) > 60  # of four classes
@@ -67,9 +67,9 @@ def test_learns_to_tell_colours(data, capsys):
 
 @pytest.mark.parametrize("recipe", ["cookbook", "best"])
 def test_killed_and_resumed_ends_bit_identical(recipe, data, tmp_path, program_environment, capsys):
-    flags = ["--data_dir", str(data), "--recipe", recipe, "--generations", "40", *FEW]
+    flags = ["--data_dir", str(data), "--recipe", recipe, "--generations", "26", *FEW]
     assert train.main([*flags, "--train_dir", "whole"]) == 0
-    for line, number in (("Generation 14:", signal.SIGTERM), ("Generation 30:", signal.SIGKILL)):
+    for line, number in (("Generation 10:", signal.SIGTERM), ("Generation 18:", signal.SIGKILL)):
         process = processes.start(
             "cifar10_cnn.train",
             *flags,
@@ -131,7 +131,7 @@ def test_evaluation_agrees_with_training(run, data, capsys):
 
 
 def test_evaluation_beside_a_running_training(data, tmp_path, program_environment, capsys):
-    flags = ["--data_dir", str(data), "--generations", "60", *FEW]
+    flags = ["--data_dir", str(data), "--generations", "36", *FEW]
     assert train.main([*flags, "--train_dir", "alone"]) == 0
     training = processes.start(
         "cifar10_cnn.train", *flags, "--train_dir", "run", env=program_environment, cwd=tmp_path
@@ -143,7 +143,7 @@ def test_evaluation_beside_a_running_training(data, tmp_path, program_environmen
     assert "Traceback" not in training.communicate(timeout=60)[1]
     assert training.returncode == 0
     steps, _ = events.scalars("run/eval")["test_accuracy"]
-    assert steps[-1] == 60
+    assert steps[-1] == 36
     assert len(steps) > 1
     for name, value in variables("alone").items():  # undisturbed
         assert value.tobytes() == variables("run")[name].tobytes(), name

@@ -58,6 +58,17 @@ def test_events_of_a_resumed_run_are_read_once(tmp_path, monkeypatch):
     assert events.scalars(tmp_path)["loss"] == ([0, 10, 20, 30], [3.0, 2.0, 1.5, 0.5])
 
 
+def test_runs_begun_within_one_second_keep_their_events(tmp_path):
+    for number in range(3):
+        suffix = events.file_suffix(tmp_path)
+        with (
+            tf.Graph().as_default(),
+            tf.summary.FileWriter(str(tmp_path), filename_suffix=suffix) as writer,
+        ):
+            events.write_scalar(writer, "loss", number, number)
+    assert events.scalars(tmp_path)["loss"] == ([0, 1, 2], [0.0, 1.0, 2.0])
+
+
 def test_events_program(tmp_path, capsys):
     write_events(tmp_path / "run", [(0, 2.5), (10, 1.25)]).close()
     write_events(tmp_path / "run" / "eval", [(10, 0.5)], tag="precision").close()
