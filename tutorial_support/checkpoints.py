@@ -46,10 +46,10 @@ def _newest(folder):
         raise UsageError(
             f"'{folder}' holds no checkpoint; train first, or name the folder of a run"
         )
-    # A folder that was moved or copied may record where it was before.
+    # A folder that was moved or copied records where it was before: its own files come first.
     for prefix in (
-        state.model_checkpoint_path,
         str(pathlib.Path(folder) / pathlib.Path(state.model_checkpoint_path).name),
+        state.model_checkpoint_path,
     ):
         if _exists(prefix):
             return prefix

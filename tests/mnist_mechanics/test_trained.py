@@ -1,5 +1,7 @@
 """Evaluation, prediction and export of a trained net, from their command lines."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf2
@@ -57,14 +59,15 @@ def test_evaluates_a_named_checkpoint_on_another_split(run, tmp_path, capsys, en
     assert (tmp_path / "out" / "confusion-validation.png").exists()
 
 
-def test_moved_run_folder_still_evaluates(run, tmp_path, capsys):
-    import shutil
-
-    shutil.copytree(run, tmp_path / "moved")
-    text = (tmp_path / "moved" / "checkpoint").read_text().replace("model.ckpt", "/gone/model.ckpt")
-    (tmp_path / "moved" / "checkpoint").write_text(text)
-    assert evaluate.main(["--checkpoint", "moved"]) == 0
-    assert "moved/model.ckpt-1000" in capsys.readouterr().out
+def test_copied_or_moved_run_folder_stands_for_itself(run, tmp_path, capsys):
+    """The record of the newest checkpoint names the folder where the run was made."""
+    shutil.copytree(run, tmp_path / "copy")
+    record = (tmp_path / "copy" / "checkpoint").read_text()
+    assert str(run) in record
+    for text in (record, record.replace(str(run), "/gone")):
+        (tmp_path / "copy" / "checkpoint").write_text(text)
+        assert evaluate.main(["--checkpoint", "copy"]) == 0
+        assert "'copy/model.ckpt-1000'" in capsys.readouterr().out
 
 
 def test_checkpoints_that_are_not_there_or_damaged_are_named(run, tmp_path, capsys):
