@@ -26,14 +26,9 @@ setup(
     ],
     package_dir={"tutorial_support.sample_data": "data"},
     package_data={
-        "cifar10_cnn": ["README.md", "images/*.png"],
+        "cifar10_cnn": ["README.md", "images/*.png", "results/*.csv"],
         "mnist_mechanics": ["README.md", "images/*.png"],
-        "tutorial_support.sample_data": [
-            "README.md",
-            "mnist/*.gz",
-            "cifar10/*.gz",
-            "cifar10_cnn/*",
-        ],
+        "tutorial_support.sample_data": ["README.md", "mnist/*.gz", "cifar10/*.gz"],
     },
     install_requires=[
         "tensorflow>=2.16",
@@ -46,6 +41,6 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["build", "pytest", "ruff", "setuptools", "wheel"],
+        "test": ["build", "pytest", "ruff", "wheel"],
     },
 )

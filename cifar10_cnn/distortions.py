@@ -1,8 +1,8 @@
 """What is done to the images before the net sees them, for a whole batch at a time.
 
 The random functions take a seed, two integers, and are pure: the same seed gives the same result.
-Written for the batch, with crops and flips as gathers, they cost a quarter of what the functions
-of `tf.image`, mapped over single images, do.
+Written for the batch, with crops as gathers, the cookbook's five cost half the processor time of
+`tf.image`'s functions mapped over single images: 6.7 against 12.3 ms for 128 images (Intel Xeon).
 """
 
 import tensorflow as tf2

@@ -8,9 +8,9 @@ def lrn(images, depth_radius, bias, alpha, beta, name):
     """Returns `tf.nn.lrn` of `images`, with the same gradient computed in another way.
 
     Each value x is divided by s ** beta, where s = bias + alpha * (sum of the squares over the
-    channels that are at most depth_radius away). TensorFlow's own gradient walks over all pairs
-    of channels and takes a fifth of a training step. Here both sums over neighbouring channels
-    are products with a banded matrix of zeros and ones, at which processors are good:
+    channels that are at most depth_radius away). TensorFlow's own gradient visits the channels one
+    by one. Here both sums over neighbouring channels are products with a banded matrix of zeros
+    and ones, at which processors are good:
 
         dx = dy / s ** beta - 2 alpha beta x * band_sum(dy * x / s ** (beta + 1))
 
