@@ -41,6 +41,6 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["build", "pytest", "ruff", "wheel"],
+        "test": ["build", "pytest", "pytest-xdist", "ruff", "wheel"],
     },
 )
