@@ -20,6 +20,7 @@ setup(
     python_requires=">=3.10",
     packages=[
         "cifar10_cnn",
+        "flowers_transfer",
         "mnist_mechanics",
         "tutorial_support",
         "tutorial_support.sample_data",
@@ -28,7 +29,13 @@ setup(
     package_data={
         "cifar10_cnn": ["README.md", "images/*.png", "results/*.csv"],
         "mnist_mechanics": ["README.md", "images/*.png"],
-        "tutorial_support.sample_data": ["README.md", "mnist/*.gz", "cifar10/*.gz"],
+        "tutorial_support.sample_data": [
+            "README.md",
+            "cifar10/*.gz",
+            "cifar10_cnn/*",
+            "drawn_flowers/*/*.jpg",
+            "mnist/*.gz",
+        ],
     },
     install_requires=[
         "tensorflow>=2.16",

@@ -11,7 +11,6 @@ import sys
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from PIL import Image
 
 from cifar10_cnn import cifar10, cifar10_input, restored, train
 from cifar10_cnn import flags as training_flags
@@ -25,12 +24,8 @@ def prepare(path):
     Raises:
         UsageError: the file is no whole PNG or JPEG.
     """
-    image = pictures.read(path)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))
-    size = (cifar10_input.IMAGE_SIZE, cifar10_input.IMAGE_SIZE)
-    return np.asarray(square.resize(size, Image.Resampling.BILINEAR))
+    square = pictures.middle_square(pictures.read(path), cifar10_input.IMAGE_SIZE)
+    return np.asarray(square)
 
 
 @program

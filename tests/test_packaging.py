@@ -29,7 +29,21 @@ def test_source_distribution_is_complete(distributions):
     assert {"data/make_mnist_sample.py", "mnist_mechanics/README.md"} <= names
 
 
-def test_wheel_runs_the_sample_in_an_empty_folder(distributions, tmp_path):
+PROGRAMS = [
+    (
+        ["mnist_mechanics.fully_connected_feed", "--sample", "--max_steps", "20"],
+        "Test Data Eval:\nNum examples: 1000",
+        "logs/mnist_feed/checkpoint",
+    ),
+    (
+        ["flowers_transfer.retrain", "--sample", "--how_many_training_steps", "20"],
+        "Final test accuracy = ",
+        "logs/flowers/checkpoint",
+    ),
+]
+
+
+def test_wheel_runs_the_samples_in_an_empty_folder(distributions, tmp_path):
     with zipfile.ZipFile(distributions[0]) as wheel:
         names = wheel.namelist()
     assert not [name for name in names if name.startswith(("tests", "data"))]
@@ -39,14 +53,14 @@ def test_wheel_runs_the_sample_in_an_empty_folder(distributions, tmp_path):
     subprocess.run([*pip, distributions[0]], check=True, capture_output=True)
     empty = tmp_path / "empty"
     empty.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "mnist_mechanics.fully_connected_feed", "--sample"]
-        + ["--max_steps", "20"],
-        cwd=empty,
-        env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Test Data Eval:\nNum examples: 1000" in done.stdout
-    assert pathlib.Path(empty / "logs" / "mnist_feed" / "checkpoint").exists()
+    for program, printed, left in PROGRAMS:
+        done = subprocess.run(
+            [sys.executable, "-m", *program],
+            cwd=empty,
+            env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert printed in done.stdout
+        assert pathlib.Path(empty / left).exists()

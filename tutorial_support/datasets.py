@@ -35,11 +35,19 @@ class DownloadError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class RemoteFile:
-    """A published file: its name, its size in bytes, its sha256 and the addresses that serve it."""
+    """A published file.
+
+    Attributes:
+        name: string.
+        size: in bytes.
+        sha256: in hexadecimal; None where none is known: then only the size is checked, and an
+            archive's own checksums when it is unpacked.
+        urls: the addresses that serve it, in the order in which they are tried.
+    """
 
     name: str
     size: int
-    sha256: str
+    sha256: str | None
     urls: tuple
 
 
@@ -64,7 +72,7 @@ def fetch(remote, folder):
         UsageError: the folder cannot be written, or is full.
     """
     path = pathlib.Path(folder) / remote.name
-    if path.is_file() and _digest(path) == remote.sha256:
+    if path.is_file() and path.stat().st_size == remote.size and _digest_fits(path, remote):
         return path
     reasons = []
     for url in remote.urls:
@@ -97,6 +105,10 @@ def _reason(error):
     return str(getattr(error, "reason", None) or error) or type(error).__name__
 
 
+def _digest_fits(path, remote):
+    return remote.sha256 is None or _digest(path) == remote.sha256
+
+
 def _digest(path):
     digest = hashlib.sha256()
     with pathlib.Path(path).open("rb") as stream:
@@ -121,7 +133,7 @@ def _download(url, remote, target):
     if size != remote.size:
         less_or_more = "fewer" if size < remote.size else "more"
         raise DownloadError(f"sent {less_or_more} than the expected {remote.size} bytes")
-    if _digest(target) != remote.sha256:
+    if not _digest_fits(target, remote):
         raise DownloadError("sent other bytes than the published file (sha256 differs)")
 
 
@@ -141,10 +153,12 @@ def _chunks_in_time(response):
 def unpack(archive, folder, member):
     """Unpacks a .tar.gz or .zip so that `folder/member` appears whole or not at all.
 
+    Of an archive that holds more than `member`, the rest is left out.
+
     Args:
         archive: path of the archive.
         folder: where `member` goes.
-        member: the one top-level folder of the archive that is wanted.
+        member: the top-level folder or file of the archive that is wanted.
 
     Returns:
         the path `folder/member`; where that exists already, nothing is unpacked.
@@ -173,8 +187,8 @@ def unpack(archive, folder, member):
                 f"{archive}: cut off or not an archive ({error}); delete it to download it again"
             ) from error
         unpacked = pathlib.Path(temporary) / member
-        if not unpacked.is_dir():
-            raise UsageError(f"{archive}: holds no folder '{member}'; use the archive as published")
+        if not unpacked.exists():
+            raise UsageError(f"{archive}: holds no '{member}'; use the archive as published")
         unpacked.replace(target)
     return target
 

@@ -1,5 +1,7 @@
 """Reading a picture that a user names, whatever its kind and size."""
 
+import contextlib
+import pathlib
 import warnings
 
 import numpy as np
@@ -18,12 +20,47 @@ def read(path, largest=1024):
     Raises:
         UsageError: the file is missing, no whole PNG or JPEG, or too large to be unpacked safely.
     """
+    with _opened(path) as image:
+        return _in_rgb(image, largest)
+
+
+def middle_square(image, size):
+    """Returns the middle square of a PIL image, resized to `size` pixels both ways."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    return square.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def jpeg_or_pixels(path):
+    """Reads a picture for a graph that decodes JPEGs itself.
+
+    Returns:
+        the file's bytes where it is an upright JPEG in RGB or grey, which TensorFlow decodes as
+        it should; else the picture as `read` gives it, uint8 [height, width, 3].
+
+    Raises:
+        UsageError: as `read`; a JPEG that is cut off, however, may be told only by its decoding.
+    """
+    with _opened(path) as image:
+        upright = image.getexif().get(_ORIENTATION, 1) == 1
+        if image.format == "JPEG" and image.mode in ("RGB", "L") and upright:
+            return pathlib.Path(path).read_bytes()
+        return np.asarray(_in_rgb(image, 1024))
+
+
+_ORIENTATION = 0x0112  # Exif's tag
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """Yields a PIL image of which the header has been read; what goes wrong is a UsageError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path, formats=["PNG", "JPEG"])
         with image:
-            return _in_rgb(image, largest)
+            yield image
     except FileNotFoundError:
         raise UsageError(f"there is no file '{path}'; name a PNG or JPEG file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -55,13 +55,31 @@ def confusion_matrix(path, matrix, class_names, title):
     _save(figure, path)
 
 
+def scatter(path, points, labels, class_names, title):
+    """Draws points in a plane, a colour a class.
+
+    Args:
+        path: the PNG to write.
+        points: float [n, 2].
+        labels: int [n].
+        class_names: a string a class.
+        title: above the plot.
+    """
+    figure, axes = _figure((7, 6))
+    for label, name in enumerate(class_names):
+        x, y = points[labels == label].T
+        axes.scatter(x, y, s=14, alpha=0.7, label=name)
+    axes.set(title=title, xticks=[], yticks=[])
+    axes.legend()
+    _save(figure, path)
+
+
 def picture_sheet(path, images, captions, title, columns=6):
     """Draws images in rows, each with a caption.
 
     Args:
         path: the PNG to write.
-        images: array [n, height, width] (grey: 0 black, 1 white) or [n, height, width, 3], in
-            [0, 1].
+        images: n arrays [height, width] (grey: 0 black, 1 white) or [height, width, 3], in [0, 1].
         captions: n strings.
         title: above the sheet.
         columns: images in a row.

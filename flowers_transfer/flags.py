@@ -1,0 +1,188 @@
+"""The flags of the training program, and what follows from them before the graph."""
+
+import dataclasses
+import functools
+import pathlib
+import zlib
+
+from flowers_transfer import base_graph, bottlenecks, image_lists
+from flowers_transfer.distortions import Distortions
+from flowers_transfer.sampling import SAMPLINGS
+from tutorial_support import datasets, progress, runs
+from tutorial_support.programs import LOG, ArgumentParser, UsageError, number
+
+TRAIN_DIR = "logs/flowers"
+BASES = ("inception_2015", "cifar10")
+
+_MAY_CHANGE = (
+    "image_dir",
+    "how_many_training_steps",
+    "eval_step_interval",
+    "validation_batch_size",
+    "print_misclassified_test_images",
+    "train_dir",
+    "bottleneck_dir",
+    "base_graph",
+)
+
+
+def parse(description, argv):
+    """Returns the namespace of flags, the original's settings and this package's.
+
+    Args:
+        description: the program's docstring.
+        argv: list of strings, or None for the command line.
+    """
+    parser = ArgumentParser(description)
+    add = parser.add_argument
+    count, percent = number(int, 1), number(int, 0, 100)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--image_dir",
+        help="a folder with a folder of images for each class; else the flower photos",
+    )
+    group.add_argument("--sample", action="store_true", help="use the shipped drawings of flowers")
+    add("--how_many_training_steps", type=count, default=4000, help="steps in all")
+    add("--learning_rate", type=number(float, 0), default=0.01, help="of gradient descent")
+    add("--train_batch_size", type=count, default=100, help="images in a training batch")
+    add("--validation_batch_size", type=number(int, -1), default=100, help="-1 for all of them")
+    add("--eval_step_interval", type=count, default=100, help="steps between validations")
+    add("--testing_percentage", type=number(int, 0, 90), default=10, help="of the images")
+    add("--validation_percentage", type=number(int, 0, 90), default=10, help="of the images")
+    add("--sampling", choices=list(SAMPLINGS), default="class", help="what has equal weight")
+    add("--weight_decay", type=number(float, 0), default=0.0, help="L2 penalty on the weights")
+    add("--momentum", type=number(float, 0, 1), default=0.0, help="of gradient descent")
+    add(
+        "--seed", type=number(int, 0, 2**31 - 1), default=0, help="of weights, batches, distortions"
+    )
+    add("--flip_left_right", action="store_true", help="mirror half of the training images")
+    add("--random_crop", type=percent, default=0, help="percent of margin to crop from")
+    add("--random_scale", type=percent, default=0, help="percent to enlarge by at most")
+    add("--random_brightness", type=percent, default=0, help="percent to brighten or darken")
+    add("--print_misclassified_test_images", action="store_true", help="list them at the end")
+    add("--train_dir", default=TRAIN_DIR, help="the run's folder; a run in it is resumed")
+    add("--fresh", action="store_true", help="move an earlier run in --train_dir aside")
+    add("--bottleneck_dir", help="where bottlenecks are kept; by default in the cache")
+    add_base_flags(parser)
+    flags = parser.parse_args(argv)
+    if flags.testing_percentage + flags.validation_percentage >= 100:
+        raise UsageError(
+            "--testing_percentage and --validation_percentage leave no training images; lower one"
+        )
+    return flags
+
+
+def add_base_flags(parser):
+    """Adds the flags that name and describe the base."""
+    add = parser.add_argument
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--base",
+        choices=BASES,
+        help="inception_2015, downloaded once, is taken where it can be had, else cifar10, shipped",
+    )
+    group.add_argument("--base_graph", help="a frozen graph of your own, or from make_base")
+    add("--jpeg_tensor", help="its JPEG input; 'none' where it begins with decoded pictures")
+    add("--image_tensor", help="its input for a batch of prepared pictures")
+    add("--bottleneck_tensor", help="its output that is the bottleneck")
+    add("--image_size", type=number(int, 1), help="pixels, for a graph without JPEG input")
+    add("--image_mean", type=number(float), help="what to subtract, for such a graph")
+    add("--image_scale", type=number(float), help="what to multiply by then, for such a graph")
+
+
+def find_base(flags, sample=False):
+    """Returns (base_graph.Base, path of its graph) that the flags name.
+
+    Args:
+        flags: with those of `add_base_flags`.
+        sample: whether the images are the shipped sample; it is made for the shipped base.
+    """
+    if flags.base_graph:
+        path = pathlib.Path(flags.base_graph)
+        return _overridden(base_graph.described(path), flags), path
+    name = flags.base or ("cifar10" if sample else "inception_2015")
+    if name == "inception_2015":
+        try:
+            return base_graph.INCEPTION_2015, base_graph.inception_2015()
+        except datasets.DownloadError as error:
+            if flags.base:
+                raise UsageError(
+                    f"--base inception_2015: {error}; go online, or name a frozen graph with "
+                    "--base_graph"
+                ) from error
+            LOG.warning(
+                "taking the shipped CIFAR-10 net as the base, which sees 32x32 pixels and knows "
+                "little, because %s",
+                error,
+            )
+    return base_graph.CIFAR10, base_graph.cifar10()
+
+
+def _overridden(base, flags):
+    jpeg = None if flags.jpeg_tensor == "none" else flags.jpeg_tensor or base.jpeg_input
+    given = {
+        "image_input": flags.image_tensor,
+        "bottleneck": flags.bottleneck_tensor,
+        "size": flags.image_size,
+        "mean": flags.image_mean,
+        "scale": flags.image_scale,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(base, jpeg_input=jpeg, **given)
+
+
+def open_run(flags):
+    """Finds images and base, opens the run folder and computes the bottlenecks that are missing.
+
+    Returns:
+        (bottlenecks.Bottlenecks, function without arguments that returns a bottlenecks.Extractor of
+        the base, Distortions, runs.RunFolder).
+
+    Raises:
+        UsageError: images, base or folder cannot be used.
+    """
+    folder, sample = image_lists.find_folder(flags.image_dir, flags.sample)
+    images = image_lists.create(folder, flags.testing_percentage, flags.validation_percentage)
+    base, path = find_base(flags, sample)
+    graph_def = base_graph.load(path, base)
+    digest = base_graph.digest(path, base)
+    kept = vars(flags) | {
+        "image_dir": str(folder.resolve()),
+        "sample": sample,
+        "images": fingerprint(images),
+        "class_names": list(images.class_names),
+        "base_graph": str(path.resolve()),
+        "base": dataclasses.asdict(base),
+        "base_digest": digest,
+    }
+    for name in ("fresh", "jpeg_tensor", "image_tensor", "bottleneck_tensor"):
+        del kept[name]
+    for name in ("image_size", "image_mean", "image_scale"):
+        del kept[name]
+    run = runs.RunFolder(flags.train_dir, kept, _MAY_CHANGE, flags.fresh)
+    for split, name in enumerate(image_lists.SPLITS):
+        progress.say(f"{(images.splits == split).sum()} {name} images in '{folder}'.")
+    found = bottlenecks.of_images(
+        graph_def, base, images, bottlenecks.store_folder(flags.bottleneck_dir, folder, digest)
+    )
+    distortions = Distortions(
+        flags.flip_left_right, flags.random_crop, flags.random_scale, flags.random_brightness
+    )
+    return found, functools.partial(bottlenecks.Extractor, graph_def, base), distortions, run
+
+
+def fingerprint(images):
+    """Returns a string that differs between image lists, from the paths and their splits."""
+    digest = 0
+    for path, split in zip(images.paths, images.splits, strict=True):
+        digest = zlib.crc32(f"{path}\0{split}\n".encode("utf-8", "surrogateescape"), digest)
+    return f"{len(images.paths)} images with CRC {digest:08x}"
+
+
+def add_checkpoint_flag(parser):
+    """Adds the flag that says which trained head to take."""
+    parser.add_argument(
+        "--checkpoint",
+        default=TRAIN_DIR,
+        help="a run folder, for its newest checkpoint, or one checkpoint",
+    )

@@ -1,0 +1,113 @@
+"""Writes a base, a frozen graph with the tensor names of 2015, from a Keras net's weights.
+
+    python -m flowers_transfer.make_base --net MobileNetV2 --size 224 --weights mobilenet.h5 base.pb
+    python -m flowers_transfer.make_base --net InceptionV3 --weights imagenet inception.pb
+
+The graph takes one JPEG at `DecodeJpeg/contents:0`, or a batch of prepared pictures at `Mul:0`, and
+gives bottlenecks at `pool_3:0` (of a batch, [n, 1, 1, k]) and `pool_3/_reshape:0`. What it needs
+to be used stands beside it, in a .json file of the same name.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+
+from flowers_transfer import base_graph
+from tutorial_support import files
+from tutorial_support.programs import ArgumentParser, UsageError, number, program
+
+NETS = ("InceptionV3", "MobileNetV2")
+SIZES = {"InceptionV3": 299, "MobileNetV2": 224}
+# Both nets take pixels in [-1, 1].
+MEAN, SCALE = 127.5, 1 / 127.5
+
+
+def keras_net(name, size, alpha, weights):
+    """Returns the Keras model without its top, with weights.
+
+    Args:
+        name: one of NETS.
+        size: pixels, height and width of its pictures.
+        alpha: width of MobileNetV2.
+        weights: "imagenet", which Keras downloads; "random"; or an .h5 file for the net without
+            its top.
+
+    Raises:
+        UsageError: the weights cannot be had or do not fit.
+    """
+    options = {"alpha": alpha} if name == "MobileNetV2" else {}
+    build = getattr(tf2.keras.applications, name)
+    try:
+        return build(
+            input_shape=(size, size, 3),
+            include_top=False,
+            weights=None if weights == "random" else weights,
+            **options,
+        )
+    except Exception as error:  # Keras raises many kinds, a bare Exception after a failed download
+        raise UsageError(
+            f"--weights {weights}: they do not serve for {name} at {size} pixels"
+            f"{f', alpha {alpha}' if options else ''} ({str(error).strip().splitlines()[0]}); name "
+            "an .h5 file of this net without its top, or random"
+        ) from error
+
+
+def frozen(model):
+    """Returns (GraphDef, input tensor's name, output tensor's name) of a Keras model."""
+    # Its only home; part of no public module.
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    call = tf2.function(lambda images: model(images, training=False))
+    signature = tf2.TensorSpec([None, *model.input_shape[1:]], tf2.float32)
+    function = convert_variables_to_constants_v2(call.get_concrete_function(signature))
+    (images,), (features,) = function.inputs, function.outputs
+    return function.graph.as_graph_def(), images.name, features.name
+
+
+def base_graph_def(model):
+    """Returns the GraphDef of a base made from a Keras model that takes pixels in [-1, 1]."""
+    graph_def, images, features = frozen(model)
+    with tf.Graph().as_default() as graph:
+        _, _, prepared = base_graph.preparation(model.input_shape[1], MEAN, SCALE)
+        (features,) = tf.import_graph_def(graph_def, {images: prepared}, [features], name="net")
+        pooled = tf.reduce_mean(features, axis=[1, 2], keepdims=True, name="pool_3")
+        tf.reshape(pooled, [-1, features.shape[-1]], name="pool_3/_reshape")
+    return graph.as_graph_def()
+
+
+@program
+def main(argv=None):
+    """Parses the flags and writes the two files."""
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("graph", help="the file to write, ending in .pb")
+    parser.add_argument("--net", choices=NETS, default="MobileNetV2", help="which Keras net")
+    parser.add_argument("--weights", default="imagenet", help="imagenet, random or an .h5 file")
+    parser.add_argument(
+        "--alpha", type=number(float, 0.01), default=1.0, help="MobileNetV2's width"
+    )
+    parser.add_argument("--size", type=number(int, 32), help="pixels; by default the net's own")
+    parser.add_argument(
+        "--seed", type=number(int, 0, 2**31 - 1), default=0, help="of random weights"
+    )
+    flags = parser.parse_args(argv)
+    path = pathlib.Path(flags.graph)
+    if path.suffix != ".pb":
+        raise UsageError(f"'{path}' does not end in .pb; name a file that does")
+
+    tf2.keras.utils.set_random_seed(flags.seed)
+    size = flags.size or SIZES[flags.net]
+    model = keras_net(flags.net, size, flags.alpha, flags.weights)
+    base = dataclasses.replace(base_graph.INCEPTION_2015, size=size, mean=MEAN, scale=SCALE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(base_graph_def(model).SerializeToString(deterministic=True))
+    files.write_text(path.with_suffix(".json"), json.dumps(dataclasses.asdict(base), indent=2))
+    print(f"Wrote '{path}': {model.output_shape[-1]} values a bottleneck, {size}x{size} pixels.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Frozen graphs: their tensors, what is refused, and the way from a JPEG to a bottleneck."""
+
+import dataclasses
+import io
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from flowers_transfer import base_graph, make_base
+from tests.flowers_transfer import tiny
+from tutorial_support.programs import UsageError
+
+
+def jpeg_bytes(**options):
+    stream = io.BytesIO()
+    tiny.picture((90, 120, 200), 3, **options).save(stream, "JPEG", quality=95)
+    return stream.getvalue()
+
+
+def run(graph_def, base, fetch, feed):
+    with tf.Graph().as_default() as graph, tf.Session(graph=graph) as sess:
+        tensors = base_graph.attach(graph_def, base)
+        return sess.run(
+            getattr(tensors, fetch), {getattr(tensors, name): value for name, value in feed.items()}
+        )
+
+
+def test_one_picture_goes_through_as_in_the_graph_itself():
+    with tf.Graph().as_default() as graph, tf.Session(graph=graph) as sess:
+        tf.import_graph_def(tiny.graph_def(), name="")
+        expected = sess.run("pool_3/_reshape:0", {"DecodeJpeg/contents:0": jpeg_bytes()})
+    found = run(tiny.graph_def(), tiny.BASE, "bottlenecks", {"contents": jpeg_bytes()})
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_preparation_against_numpy():
+    decoded = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
+    prepared = run(tiny.graph_def(), tiny.BASE, "prepared", {"decoded": decoded})
+    # Of a picture whose sides are whole multiples, the 2015 graph's resizing takes every k-th.
+    expected = (decoded[::2, ::3].astype(np.float32) - 128) / 128
+    np.testing.assert_allclose(prepared[0], expected, atol=1e-6)
+
+
+def test_a_batch_gives_what_its_pictures_give_alone():
+    images = np.random.default_rng(0).normal(size=(7, 12, 12, 3)).astype(np.float32)
+    batch = run(tiny.graph_def(), tiny.BASE, "bottlenecks", {"images": images})
+    assert batch.shape == (7, tiny.VALUES)
+    alone = [
+        run(tiny.graph_def(), tiny.BASE, "bottlenecks", {"images": i[None]})[0] for i in images
+    ]
+    np.testing.assert_allclose(batch, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_a_graph_without_jpeg_input_is_given_one():
+    base = dataclasses.replace(tiny.BASE, jpeg_input=None)
+    without = run(tiny.graph_def(jpeg_input=False), base, "bottlenecks", {"contents": jpeg_bytes()})
+    whole = run(tiny.graph_def(), tiny.BASE, "bottlenecks", {"contents": jpeg_bytes()})
+    np.testing.assert_array_equal(without, whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"bottleneck": "pool3:0"}, r"no tensor 'pool3:0'; the nearest names in it: pool_3:0"),
+        ({"jpeg_input": "DecodeJPG/content:0"}, r"nearest names in it: DecodeJpeg/contents:0"),
+        ({"image_input": "Mull:0"}, r"nearest names in it: Mul:0.*--image_tensor"),
+    ],
+)
+def test_missing_tensors_are_named_with_the_nearest(change, said):
+    path = tiny.write_graph("base.pb")
+    with pytest.raises(UsageError, match=said):
+        base_graph.load(path, dataclasses.replace(tiny.BASE, **change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_input": "pool_3:0", "bottleneck": "Mul:0"},
+        {"jpeg_input": "pool_3:0"},
+        {"bottleneck": "DecodeJpeg:0"},
+    ],
+)
+def test_a_wrong_description_is_one_sentence(change):
+    base = dataclasses.replace(tiny.BASE, **change)
+    with tf.Graph().as_default(), pytest.raises(UsageError, match="--bottleneck_tensor"):
+        base_graph.attach(base_graph.load(tiny.write_graph("base.pb"), base), base)
+
+
+@pytest.mark.parametrize(
+    ("more", "op"),
+    [
+        (lambda: tf.io.read_file("/etc/passwd"), "ReadFile"),
+        (lambda: tf.io.write_file("x", "y"), "WriteFile"),
+        (lambda: tf.py_func(lambda: 1.0, [], tf.float32), "PyFunc"),
+        (lambda: tf.io.matching_files("*"), "MatchingFiles"),
+        (lambda: tf.get_variable("v", [2]), "VarHandleOp"),
+        (lambda: tf.print("x"), "PrintV2"),
+    ],
+)
+def test_ops_that_do_more_than_compute_are_refused(more, op):
+    path = tiny.write_graph("base.pb", more=more)
+    with pytest.raises(UsageError, match=rf"refused, for it holds ops.*\b{op}\b"):
+        base_graph.load(path, tiny.BASE)
+
+
+def test_an_op_hidden_in_a_function_is_refused():
+    @tf.function
+    def reads():
+        return tf.io.read_file("/etc/passwd")
+
+    path = tiny.write_graph("base.pb", more=lambda: reads())
+    with pytest.raises(UsageError, match=r"ReadFile|PartitionedCall"):
+        base_graph.load(path, tiny.BASE)
+
+
+def test_what_is_no_graph_is_named():
+    pathlib.Path("page.pb").write_text("<html>not found</html>")
+    with pytest.raises(UsageError, match=r"page\.pb: not a GraphDef"):
+        base_graph.load("page.pb", tiny.BASE)
+    with pytest.raises(UsageError, match=r"'none\.pb' cannot be read"):
+        base_graph.load("none.pb", tiny.BASE)
+    pathlib.Path("page.json").write_text('{"jpeg": 1}')
+    with pytest.raises(UsageError, match=r"page\.json: no description of a base"):
+        base_graph.described("page.pb")
+
+
+def test_digests_tell_graphs_and_descriptions_apart():
+    path = tiny.write_graph("base.pb")
+    other = dataclasses.replace(tiny.BASE, bottleneck="pool_3/_reshape:0")
+    digests = {base_graph.digest(path, tiny.BASE), base_graph.digest(path, other)}
+    pathlib.Path("other.pb").write_bytes(path.read_bytes() + b"\0")
+    assert len(digests | {base_graph.digest("other.pb", tiny.BASE)}) == 3
+
+
+def test_make_base_agrees_with_keras(tmp_path, capsys):
+    assert make_base.main(["--alpha", "0.35", "--size", "64", "--weights", "random", "m.pb"]) == 0
+    assert "1280 values a bottleneck, 64x64 pixels" in capsys.readouterr().out
+    base = base_graph.described("m.pb")
+    assert base.image_input == "Mul:0" and base.bottleneck == "pool_3:0" and base.size == 64
+    graph_def = base_graph.load("m.pb", base)
+    make_base.tf2.keras.utils.set_random_seed(0)
+    model = make_base.keras_net("MobileNetV2", 64, 0.35, "random")
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 64, 64, 3)).astype(np.float32)
+    expected = model(images, training=False).numpy().mean(axis=(1, 2))
+    found = run(graph_def, base, "bottlenecks", {"images": images})
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    decoded = np.full((64, 64, 3), 255, np.uint8)
+    assert run(graph_def, base, "prepared", {"decoded": decoded}).max() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--weights", "missing.h5", "m.pb"], "--weights missing.h5: they do not serve"),
+        (["--alpha", "0.35", "--weights", "page.h5", "m.pb"], "--weights page.h5"),
+        (["base"], "'base' does not end in .pb"),
+    ],
+)
+def test_make_base_refuses_in_one_sentence(flags, said, capsys):
+    pathlib.Path("page.h5").write_text("<html>")
+    assert make_base.main(flags) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not pathlib.Path("m.pb").exists()

@@ -1,0 +1,114 @@
+"""Class folders to splits."""
+
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from flowers_transfer import image_lists
+from tests import loopback
+from tutorial_support import datasets
+from tutorial_support.programs import UsageError
+
+
+def make(folder, names):
+    """Empty files suffice: the list does not look into them."""
+    for name in names:
+        path = pathlib.Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return pathlib.Path(folder)
+
+
+def many(folder="photos", count=200, classes=("a", "b")):
+    return make(folder, [f"{name}/{i}.jpg" for name in classes for i in range(count)])
+
+
+def split_of(images):
+    return dict(zip(images.paths, images.splits, strict=True))
+
+
+def test_every_image_is_in_one_split_of_about_its_share():
+    images = image_lists.create(many(count=1000), 20, 10)
+    parts = [images.of_split(split) for split in image_lists.SPLITS]
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(2000))
+    assert np.allclose([len(part) / 2000 for part in parts], [0.7, 0.1, 0.2], atol=0.03)
+    assert images.class_names == ("a", "b")
+    assert [images.paths[i].partition("/")[0] == "b" for i in range(2000)] == list(images.labels)
+
+
+def test_neither_moving_nor_adding_moves_an_image():
+    before = split_of(image_lists.create(many()))
+    shutil.move("photos", "elsewhere")
+    make("elsewhere", [f"a/new{i}.jpg" for i in range(300)])
+    after = split_of(image_lists.create("elsewhere"))
+    assert before.items() <= after.items() and len(after) == 700
+
+
+def test_groups_stay_together():
+    names = [f"{c}/plant{i}_nohash_{k}.jpg" for c in "ab" for i in range(60) for k in range(4)]
+    splits = split_of(image_lists.create(make("photos", names)))
+    for name in names:
+        assert splits[name] == splits[f"{name[:-5]}0.jpg"]
+    assert set(splits.values()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("count", range(3, 12))
+def test_no_split_of_a_class_is_empty(count):
+    for start in range(0, 400, 20):
+        folder = make(f"p{start}", [f"{c}/{start + i}.jpg" for c in "abc" for i in range(count)])
+        images = image_lists.create(folder)
+        for label in range(3):
+            assert set(images.splits[images.labels == label]) == {0, 1, 2}
+
+
+def test_a_split_of_no_percent_is_empty():
+    images = image_lists.create(many(), testing_percentage=0)
+    assert not len(images.of_split("testing")) and len(images.of_split("validation"))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "b/3.jpg"], r"'photos/a' holds 2 images"),
+        (["a/x_nohash_1.jpg", "a/x_nohash_2.jpg", "a/y.jpg", "b/1.jpg"], r"'photos/a' holds 3"),
+        (["a/1.txt", "b/1.jpg"], r"'photos/a' holds 0 images"),
+        (["a/1.jpg", "LICENSE.txt"], r"holds 1 class folders; it needs"),
+    ],
+)
+def test_too_little_is_named_with_the_remedy(names, said):
+    with pytest.raises(UsageError, match=said):
+        image_lists.create(make("photos", names))
+    with pytest.raises(UsageError, match="'missing' cannot be read .*name a folder"):
+        image_lists.create("missing")
+
+
+def test_endings_hidden_files_unicode_spaces_and_links():
+    names = ["1.JPG", "2.jpeg", "3.Png", "4 with spaces.jpg", "fünf 花.jpg", ".hidden.jpg", "6.gif"]
+    folder = make("photos", [f"{c}/{name}" for c in ("ä b", "c") for name in names])
+    (folder / "c" / "link.jpg").symlink_to((folder / "c" / "1.JPG").resolve())
+    (folder / "c" / "dangling.jpg").symlink_to("nowhere")
+    (folder / "linked class").symlink_to((folder / "ä b").resolve())
+    make(folder, [".cache/1.jpg"])
+    images = image_lists.create(folder)
+    assert images.class_names == ("c", "linked class", "ä b")
+    assert len(images.paths) == len(set(images.paths)) == 6 + 5 + 5
+    assert "c/link.jpg" in images.paths and "c/.hidden.jpg" not in images.paths
+
+
+def test_unicode_forms_of_one_name_have_one_hash():
+    assert image_lists.percentile("é/ü.jpg") == image_lists.percentile("e\u0301/u\u0308.jpg")
+
+
+def test_the_sample_is_found_where_the_photos_cannot_be_had(monkeypatch, caplog):
+    with loopback.serve({"/flower_photos.tgz": loopback.sends(b"not found", 404)}) as address:
+        remote = datasets.RemoteFile(
+            "flower_photos.tgz", 10, "0" * 64, (f"{address}/flower_photos.tgz",)
+        )
+        monkeypatch.setattr(image_lists, "FLOWERS_ARCHIVE", remote)
+        folder, sample = image_lists.find_folder(None)
+    assert sample and "drawings of flowers, not photos" in caplog.text
+    images = image_lists.create(folder)
+    assert len(images.paths) == 180
+    assert all(name.startswith("drawn_") for name in images.class_names)

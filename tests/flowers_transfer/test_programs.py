@@ -1,0 +1,269 @@
+"""The flowers programs from their command lines, on tiny folders and graphs."""
+
+import json
+import pathlib
+import re
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+from google.protobuf import text_format
+from PIL import Image
+from tensorboard.plugins import projector
+
+from flowers_transfer import evaluate, export, flags, label_image, retrain
+from tests import loopback, processes
+from tests.flowers_transfer import tiny
+from tutorial_support import checkpoints, datasets, events
+
+FEW = ["--how_many_training_steps", "300", "--learning_rate", "1", "--train_batch_size", "20"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with pictures, a base, and a finished run; to be read only."""
+    folder = tmp_path_factory.mktemp("made")
+    tiny.write_pictures(folder / "photos", count=30)
+    tiny.write_graph(folder / "base.pb")
+    assert retrain.main([*where(folder), *FEW, "--train_dir", str(folder / "run")]) == 0
+    return folder
+
+
+def where(folder):
+    return [
+        *("--image_dir", str(folder / "photos"), "--base_graph", str(folder / "base.pb")),
+        *("--bottleneck_dir", str(folder / "bottlenecks")),
+    ]
+
+
+def variables(folder):
+    reader = tf.train.NewCheckpointReader(checkpoints.find(folder))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def test_training_prints_saves_and_draws(made, capsys):
+    assert retrain.main([*where(made), *FEW, "--train_dir", "run"]) == 0
+    printed = capsys.readouterr().out
+    accuracies = re.findall(
+        r"^Step (\d+): Validation accuracy on random sampled (\d+) examples = (\d+\.\d)%$",
+        printed,
+        re.M,
+    )
+    assert [step for step, _, _ in accuracies] == ["100", "200", "300"]
+    final = re.search(r"^Final test accuracy = (\d+\.\d)% \(N=(\d+)\)$", printed, re.M)
+    assert float(final[1]) > 90 and int(final[2]) >= 3
+    assert variables("run")["global_step"] == 300
+    for picture in ("accuracy", "cross_entropy", "confusion", "misclassified", "bottlenecks"):
+        assert Image.open(f"run/{picture}.png").size[0] > 300
+    tags = {tag.name: tag for tag in events.read("run")}
+    for quantity in ("accuracy", "cross_entropy"):
+        for split in ("training", "validation"):
+            assert tags[f"{quantity}/{split}"].steps == [100, 200, 300]
+    assert tags["cross_entropy/training"].values[-1] < 0.5
+    assert tags["weights"].kind == "histograms"
+
+
+def test_projector_files_fit_each_other(made):
+    text = (made / "run/projector_config.pbtxt").read_text()
+    (embedding,) = text_format.Parse(text, projector.ProjectorConfig()).embeddings
+    vectors = np.loadtxt(made / "run/bottlenecks.tsv", delimiter="\t")
+    lines = (made / "run/bottlenecks_labels.tsv").read_text().splitlines()
+    assert vectors.shape == (90, tiny.VALUES) and len(lines) == 91
+    assert lines[0] == "class\timage" and lines[1].startswith("blue\tblue/")
+    assert embedding.tensor_path == "bottlenecks.tsv"
+    assert embedding.metadata_path == "bottlenecks_labels.tsv"
+
+
+def test_killed_and_resumed_ends_bit_identical(made, tmp_path, program_environment, capsys):
+    wanted = [*where(made), "--train_batch_size", "20", "--how_many_training_steps", "9000"]
+    wanted += ["--sampling", "image", "--momentum", "0.5"]
+    assert retrain.main([*wanted, "--train_dir", "whole"]) == 0
+    for line, number in (("Step 2500:", signal.SIGTERM), ("Step 5500:", signal.SIGKILL)):
+        process = processes.start(
+            "flowers_transfer.retrain",
+            *wanted,
+            "--train_dir",
+            "killed",
+            env=program_environment,
+            cwd=tmp_path,
+        )
+        code, output = processes.kill_at(process, line, number)
+        assert code == (143 if number == signal.SIGTERM else -number), output
+    capsys.readouterr()
+    assert retrain.main([*wanted, "--train_dir", "killed"]) == 0
+    assert "Resuming at step" in capsys.readouterr().out
+    whole, killed = variables("whole"), variables("killed")
+    assert whole.keys() == killed.keys() and any("Momentum" in name for name in whole)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, killed[name])
+    assert events.scalars("whole") == events.scalars("killed")
+
+
+def test_flags_that_contradict_the_run_are_refused(made, capsys):
+    shutil.copytree(made / "run", "run")
+    base = [*where(made), *FEW, "--train_dir", "run"]
+    assert retrain.main([*base, "--how_many_training_steps", "310"]) == 0
+    assert retrain.main([*base, "--learning_rate", "0.5"]) == 2
+    assert "--learning_rate was 1.0, is 0.5" in capsys.readouterr().err
+    assert retrain.main([*base, "--learning_rate", "0.5", "--fresh"]) == 0
+
+
+def test_training_with_distortions_evaluates_rightly(made, capsys):
+    some = ["--flip_left_right", "--random_crop", "10", "--random_scale", "10"]
+    some += ["--random_brightness", "10", "--how_many_training_steps", "40", "--learning_rate", "2"]
+    assert retrain.main([*where(made), *some, "--train_dir", "run"]) == 0
+    final = re.search(r"Final test accuracy = (\S+)%", capsys.readouterr().out)
+    assert float(final[1]) > 90
+    once = variables("run")
+    assert retrain.main([*where(made), *some, "--train_dir", "again"]) == 0
+    for name, value in variables("again").items():
+        np.testing.assert_array_equal(value, once[name])
+
+
+def test_bad_pictures_are_listed_at_the_end(made, capsys):
+    shutil.copytree(made / "photos", "photos")
+    pathlib.Path("photos/red/page.jpg").write_text("<html>")
+    flags = ["--image_dir", "photos", "--base_graph", str(made / "base.pb"), *FEW]
+    assert retrain.main([*flags, "--train_dir", "run"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.index("Final test accuracy") < printed.index("1 pictures could not be read")
+    assert "photos/red/page.jpg: not a whole PNG or JPEG" in printed
+
+
+def test_misclassified_images_are_printed_on_request(made, capsys):
+    few = ["--how_many_training_steps", "1", "--learning_rate", "0"]
+    few += ["--print_misclassified_test_images", "--testing_percentage", "40"]
+    assert retrain.main([*where(made), *few, "--train_dir", "run"]) == 0
+    printed = capsys.readouterr().out
+    mistakes = re.findall(r"^(?:blue|green|red)/\d{3}\.jpg  (\w+)$", printed, re.M)
+    accuracy, count = re.search(r"Final test accuracy = (\S+)% \(N=(\d+)\)", printed).groups()
+    assert len(mistakes) == round(int(count) * (1 - float(accuracy) / 100)) > 5
+
+
+def test_evaluation_agrees_with_training(made, capsys):
+    assert evaluate.main(["--checkpoint", str(made / "run"), "--output_dir", "out"]) == 0
+    testing = capsys.readouterr().out
+    assert re.search(r"Accuracy on the testing images = \d+\.\d% \(N=\d+\)", testing)
+    assert Image.open("out/confusion.png").size[0] > 200
+    split = ["--split", "training", "--output_dir", "out"]
+    assert evaluate.main(["--checkpoint", str(made / "run"), *split]) == 0
+    accuracy, count = re.search(r"= (\S+)% \(N=(\d+)\)", capsys.readouterr().out).groups()
+    assert float(accuracy) > 90 and int(count) > 60
+
+
+def test_evaluation_of_other_classes_is_refused(made, capsys):
+    tiny.write_pictures(pathlib.Path("others"), colours={"cyan": (0, 200, 200), "red": (200, 0, 0)})
+    assert evaluate.main(["--checkpoint", str(made / "run"), "--image_dir", "others"]) == 2
+    assert "has the classes cyan, red, the head was trained on" in capsys.readouterr().err
+
+
+def test_labels_as_text_and_json_agree_with_evaluation(made, capsys):
+    pictures = [str(made / "photos/red/000.jpg"), str(made / "photos/blue")]
+    run = ["--checkpoint", str(made / "run")]
+    assert label_image.main([*pictures, *run, "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert len(results) == 31
+    for result in results:
+        assert result["labels"][0]["label"] == pathlib.Path(result["image"]).parent.name
+        assert sum(label["score"] for label in result["labels"]) == pytest.approx(1)
+    assert label_image.main([pictures[0], *run, "--top", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == pictures[0] and len(lines) == 3
+    assert lines[1] == f"  red (score = {results[0]['labels'][0]['score']:.5f})"
+
+
+def test_a_bad_picture_does_not_keep_the_others_from_being_labelled(made, capsys):
+    pathlib.Path("bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing")
+    good = str(made / "photos/green/001.jpg")
+    assert label_image.main(["bad.jpg", good, "--checkpoint", str(made / "run")]) == 2
+    captured = capsys.readouterr()
+    assert "green (score" in captured.out and captured.err.startswith("error: bad.jpg: not a whole")
+
+
+def test_export_gives_the_same_probabilities_everywhere(made, capsys):
+    run = ["--checkpoint", str(made / "run"), "--export_dir", "out"]
+    for _ in range(2):  # the second replaces the first
+        assert export.main(run) == 0
+    assert pathlib.Path("out/labels.txt").read_text().split() == ["blue", "green", "red"]
+    path = made / "photos/green/002.jpg"
+    capsys.readouterr()
+    assert label_image.main([str(path), "--json", "--checkpoint", str(made / "run")]) == 0
+    labels = json.loads(capsys.readouterr().out)[0]["labels"]
+    scores = {label["label"]: label["score"] for label in labels}
+    expected = [scores[name] for name in ("blue", "green", "red")]
+
+    frozen = tf.GraphDef.FromString(pathlib.Path("out/frozen_graph.pb").read_bytes())
+    with tf.Graph().as_default() as graph, tf.Session(graph=graph) as sess:
+        tf.import_graph_def(frozen, name="")
+        found = sess.run("final_result:0", {"DecodeJpeg/contents:0": path.read_bytes()})
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-7)
+    serve = tf2.saved_model.load("out/saved_model").signatures["serving_default"]
+    found = serve(jpeg=tf2.constant(path.read_bytes()))["probabilities"]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_changed_or_missing_base_is_named(made, capsys):
+    shutil.copytree(made / "run", "run")
+    kept = json.loads(pathlib.Path("run/flags.json").read_text())
+    tiny.write_graph("base.pb")
+    content = pathlib.Path("base.pb").read_bytes()
+    picture = str(made / "photos/red/000.jpg")
+    for change, said in (
+        (content.replace(b"pool_3/_reshape", b"pool_4/_reshape"), "is not the graph any more"),
+        (None, "cannot be read"),
+    ):
+        path = pathlib.Path("changed.pb")
+        path.unlink(missing_ok=True)
+        if change:
+            path.write_bytes(change)
+        kept["base_graph"] = "changed.pb"
+        pathlib.Path("run/flags.json").write_text(json.dumps(kept))
+        assert label_image.main([picture, "--checkpoint", "run"]) == 2
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--image_dir", "none"], "--image_dir 'none' cannot be read"),
+        (["--base_graph", "none.pb"], "the frozen graph 'none.pb' cannot be read"),
+        (["--testing_percentage", "60", "--validation_percentage", "60"], "leave no training"),
+        (["--bottleneck_tensor", "pool:0"], "has no tensor 'pool:0'; the nearest"),
+        (["--random_crop", "101"], "--random_crop: expected a whole number from 0 up to 100"),
+        (["--base", "cifar10"], "--base: not allowed with"),
+    ],
+)
+def test_wrong_use_is_one_sentence(made, wrong, said, capsys):
+    given = dict(zip(where(made)[::2], where(made)[1::2], strict=True))
+    for name in given.keys() & set(wrong[::2]):
+        del given[name]
+    rest = [text for pair in given.items() for text in pair]
+    assert retrain.main([*rest, *wrong, *FEW, "--train_dir", "run"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_no_run_is_one_sentence(capsys):
+    for main in (evaluate.main, export.main, lambda argv: label_image.main(["x.jpg", *argv])):
+        assert main(["--checkpoint", "none"]) == 2
+        assert "there is no checkpoint 'none'" in capsys.readouterr().err
+
+
+def test_with_nothing_named_and_no_network_the_sample_is_trained_on(monkeypatch, caplog, capsys):
+    with loopback.serve({"/x": loopback.sends(b"gone", 404)}) as address:
+        nothing = datasets.RemoteFile("x", 1, None, (f"{address}/x",))
+        monkeypatch.setattr(flags.image_lists, "FLOWERS_ARCHIVE", nothing)
+        monkeypatch.setattr(flags.base_graph, "INCEPTION_ARCHIVE", nothing)
+        assert retrain.main(["--train_dir", "run", "--how_many_training_steps", "1000"]) == 0
+        assert "training on the shipped SAMPLE (drawings of flowers" in caplog.text
+        assert float(re.search(r"test accuracy = (\S+)%", capsys.readouterr().out)[1]) >= 75
+        # Photos of one's own, but no base to be had: the shipped one, with a word on what it is.
+        tiny.write_pictures(pathlib.Path("photos"), count=6)
+        few = ["--image_dir", "photos", "--how_many_training_steps", "10"]
+        assert retrain.main([*few, "--train_dir", "own"]) == 0
+        assert "taking the shipped CIFAR-10 net as the base" in caplog.text
+        assert retrain.main([*few, "--base", "inception_2015", "--train_dir", "other"]) == 2
+        assert "--base inception_2015: x could not be downloaded" in capsys.readouterr().err

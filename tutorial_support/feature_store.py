@@ -1,0 +1,197 @@
+"""Keeps what a frozen net computed for each picture, so that it is computed once.
+
+A store is a folder with two files. `vectors.f32` holds the vectors one after the other, raw
+little-endian float32; `index.jsonl` a line of JSON a vector: its row, the picture's key,
+size and time of change, and the vector's CRC-32. A line is written after its vector has reached the
+disk, so that a kill at any point leaves whole entries and a rest that the next opening cuts off.
+"""
+
+import json
+import os
+import pathlib
+import zlib
+
+import numpy as np
+
+from tutorial_support import files
+from tutorial_support.programs import LOG, UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two programs that fill one store at once go unnoticed there
+    fcntl = None
+
+VECTORS, INDEX = "vectors.f32", "index.jsonl"
+_NUMBER = np.dtype("<f4")
+_VERIFIED_AT_ONCE = 1 << 24  # bytes
+
+
+def stamp(path):
+    """Returns what tells a file's version from others: (size in bytes, time of change in ns).
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    status = pathlib.Path(path).stat()
+    return status.st_size, status.st_mtime_ns
+
+
+class FeatureStore:
+    """A store, opened to be filled and then to be read; a context manager.
+
+    While it is being filled, a second program that opens it waits.
+    """
+
+    def __init__(self, folder, size):
+        """Opens the store in `folder`, or begins it; verifies what it holds.
+
+        Args:
+            folder: the store's folder.
+            size: numbers in a vector.
+
+        Raises:
+            UsageError: the folder cannot be used.
+        """
+        self._folder, self._size = pathlib.Path(folder), size
+        self._rows = {}  # (key, file size, time) -> row
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._vectors = (self._folder / VECTORS).open("a+b")
+            self._lock()
+            self._load()
+            self._index = (self._folder / INDEX).open("ab")
+            self._reader = (self._folder / VECTORS).open("rb", buffering=0)
+        except OSError as error:
+            raise UsageError(
+                f"the bottleneck store '{folder}' cannot be used: {error.strerror}; name another "
+                "folder"
+            ) from error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def finish_filling(self):
+        """Lets other programs fill the store; from here on this one only reads."""
+        if fcntl is not None:
+            fcntl.flock(self._vectors, fcntl.LOCK_UN)
+
+    def close(self):
+        """Closes the files."""
+        self._vectors.close()
+        self._reader.close()
+        self._index.close()
+
+    def __len__(self):
+        return len(self._rows)
+
+    def find(self, key, stamp):
+        """Returns the row of the picture `key` in the version `stamp`, or None."""
+        return self._rows.get((key, *stamp))
+
+    def append(self, keys, stamps, vectors):
+        """Adds vectors, durably: first they, then their lines in the index.
+
+        Args:
+            keys: n strings.
+            stamps: n results of `stamp`.
+            vectors: float32 [n, size], finite.
+        """
+        vectors = np.ascontiguousarray(vectors, _NUMBER)
+        if vectors.shape != (len(keys), self._size) or not np.isfinite(vectors).all():
+            raise ValueError(f"expected finite numbers [{len(keys)}, {self._size}]")
+        first = self._end // self._row_bytes
+        self._vectors.write(vectors.tobytes())
+        _to_disk(self._vectors)
+        lines = [
+            _line(row, key, *stamp, zlib.crc32(vector))
+            for row, (key, stamp, vector) in enumerate(
+                zip(keys, stamps, vectors, strict=True), start=first
+            )
+        ]
+        self._index.write(b"".join(lines))
+        _to_disk(self._index)
+        self._end += vectors.nbytes
+        for row, (key, stamp) in enumerate(zip(keys, stamps, strict=True), start=first):
+            self._rows[(key, *stamp)] = row
+
+    def read(self, rows):
+        """Returns the vectors in `rows`, int [n], as float32 [n, size].
+
+        Row by row from the file, so that memory does not grow with the store: the operating system
+        caches what is read often. (Of a mapped file, Linux may count 2 MiB as the program's memory
+        for each 8 KiB vector that is touched.)
+        """
+        vectors = np.empty((len(rows), self._size), _NUMBER)
+        for row, vector in zip(rows, vectors, strict=True):
+            self._reader.seek(int(row) * self._row_bytes)
+            self._reader.readinto(vector.data)
+        return vectors
+
+    @property
+    def _row_bytes(self):
+        return _NUMBER.itemsize * self._size
+
+    def _lock(self):
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._vectors, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            LOG.warning("another program fills '%s'; waiting until it has ended", self._folder)
+            fcntl.flock(self._vectors, fcntl.LOCK_EX)
+
+    def _load(self):
+        """Reads the index, checks every vector against it and cuts off what is not whole."""
+        index = self._folder / INDEX
+        written = index.read_bytes() if index.exists() else b""
+        length = (self._folder / VECTORS).stat().st_size // self._row_bytes
+        entries = {}  # a row that was damaged and written again stands in a later line
+        for line in written.splitlines(keepends=True):
+            row, *entry = _parse(line) or [length]
+            if 0 <= row < length:
+                entries[row] = entry
+        count = max(entries, default=-1) + 1
+        for row, checksum in enumerate(self._checksums(count)):
+            if entries.get(row, [None])[-1] != checksum:
+                entries.pop(row, None)
+        self._rows = {tuple(entry[:-1]): row for row, entry in sorted(entries.items())}
+        self._end = count * self._row_bytes
+        self._vectors.truncate(self._end)
+        whole = b"".join(_line(row, *entry) for row, entry in sorted(entries.items()))
+        if whole != written:
+            LOG.warning(
+                "'%s' is not whole; its %d good vectors are kept", self._folder, len(entries)
+            )
+            with files.replacing(index) as temporary:
+                temporary.write_bytes(whole)
+
+    def _checksums(self, count):
+        """Yields the CRC-32 of each of the first `count` vectors."""
+        at_once = max(1, _VERIFIED_AT_ONCE // self._row_bytes)
+        self._vectors.seek(0)
+        for start in range(0, count, at_once):
+            block = memoryview(self._vectors.read(min(at_once, count - start) * self._row_bytes))
+            for begin in range(0, len(block), self._row_bytes):
+                yield zlib.crc32(block[begin : begin + self._row_bytes])
+
+
+def _line(row, key, size, time, checksum):
+    return json.dumps([row, key, size, time, checksum]).encode() + b"\n"
+
+
+def _parse(line):
+    """Returns a line's [row, key, size, time, checksum], or None where it is damaged."""
+    try:
+        row, key, *numbers = json.loads(line)
+    except (ValueError, TypeError):
+        return None
+    whole = isinstance(key, str) and len(numbers) == 3
+    return [row, key, *numbers] if whole and all(type(n) is int for n in (row, *numbers)) else None
+
+
+def _to_disk(stream):
+    stream.flush()
+    os.fsync(stream.fileno())
