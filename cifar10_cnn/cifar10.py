@@ -20,12 +20,14 @@ SCOPE = "model_definition"
 _STDDEV = 0.05  # of the initial weights
 
 
-def inference(images, num_classes=NUM_CLASSES):
+def inference(images, num_classes=NUM_CLASSES, dropout=tf.identity):
     """Builds the net as far as it is needed to classify.
 
     Args:
         images: float32 [batch, CROP_SIZE, CROP_SIZE, 3], standardized; the batch may have any size.
         num_classes: int.
+        dropout: function from the inputs of a hidden dense layer, float32 [batch, n], to what that
+            layer gets of them in training.
 
     Returns:
         logits: float32 [batch, num_classes], unbounded.
@@ -33,8 +35,8 @@ def inference(images, num_classes=NUM_CLASSES):
     features = _convolution(images, 64, "1")
     features = _convolution(features, 64, "2")
     features = tf.reshape(features, [-1, (CROP_SIZE // 4) ** 2 * 64])
-    features = _dense(features, 384, "1", tf.nn.relu)
-    features = _dense(features, 192, "2", tf.nn.relu)
+    features = _dense(dropout(features), 384, "1", tf.nn.relu)
+    features = _dense(dropout(features), 192, "2", tf.nn.relu)
     return _dense(features, num_classes, "3", tf.identity)
 
 
@@ -81,23 +83,33 @@ def loss(logits, targets):
     return tf.reduce_mean(cross_entropy, name="cross_entropy")
 
 
-def weight_decay(dense, convolution):
-    """Adds the L2 penalty on the weights (not the biases) of the net in the default graph.
+def smoothed_loss(logits, targets, smoothing):
+    """Adds the loss of a target that is a little unsure, so that training does not seek certainty.
 
     Args:
-        dense: float, times half the sum of squares of the dense layers' weights.
-        convolution: the same for the convolutions' kernels.
+        logits, targets: as of `loss`.
+        smoothing: float in [0, 1), the probability that is spread evenly over all classes.
 
     Returns:
-        float32 scalar.
+        float32 scalar in nats.
     """
-    terms = []
-    for variable in tf.trainable_variables(SCOPE):
-        if "full_mult" in variable.op.name:
-            terms.append(dense * tf.nn.l2_loss(variable))
-        elif "conv_kernel" in variable.op.name:
-            terms.append(convolution * tf.nn.l2_loss(variable))
-    return tf.add_n(terms, name="weight_decay")
+    num_classes = logits.shape[-1]
+    labels = (1 - smoothing) * tf.one_hot(targets, num_classes) + smoothing / num_classes
+    return tf.reduce_mean(
+        tf.nn.softmax_cross_entropy_with_logits_v2(labels=labels, logits=logits),
+        name="smoothed_cross_entropy",
+    )
+
+
+def is_hidden_matrix(variable):
+    """Returns whether a variable is a kernel or weight matrix, but not the last layer's."""
+    return variable.shape.rank > 1 and not variable.op.name.endswith("full_mult3")
+
+
+def weight_decay(strength):
+    """Adds the L2 penalty on the last layer's weights: `strength` times half their squares' sum."""
+    with tf.variable_scope(f"{SCOPE}/full3", reuse=True):
+        return strength * tf.nn.l2_loss(tf.get_variable("full_mult3"))
 
 
 def training(loss, optimizer, average=None):

@@ -5,9 +5,11 @@ The net, the batch size of 128 and the 20,000 generations are the same in both.
 
 import dataclasses
 
+import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 from cifar10_cnn import cifar10, distortions
+from cifar10_cnn.muon import MuonOptimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,9 +21,13 @@ class Recipe:
         schedule: "staircase" multiplies the rate by --lr_decay every --num_gens_to_wait
             generations; "cosine" raises it linearly over 500 generations, then lowers it along half
             a cosine to 0 at the last generation.
-        momentum: float; 0 is plain gradient descent, else Nesterov's momentum.
-        dense_decay: float, L2 penalty on the weights of the dense layers.
-        convolution_decay: float, the same for the convolutions.
+        orthogonal_share: float, the length of an orthogonal step of the hidden layers' weights as a
+            share of the learning rate, with muon.MuonOptimizer; 0 is plain gradient descent.
+        decay: float, what such a step takes away of the weights, times its length.
+        penalty: float, L2 penalty on the weights of the last layer.
+        label_smoothing: float, the probability that a target leaves to all classes together.
+        dropout: float, the share of the hidden dense layers' inputs that is dropped at the last
+            generation; it grows to that evenly, from 0 at the first.
         average_decay: float, of the moving average of the variables, which then takes the
             variables' place in evaluation; None for no average.
         brightness: float, largest change of the pixels, which are in [0, 255].
@@ -30,9 +36,11 @@ class Recipe:
 
     learning_rate: float
     schedule: str
-    momentum: float = 0.0
-    dense_decay: float = 0.0
-    convolution_decay: float = 0.0
+    orthogonal_share: float = 0.0
+    decay: float = 0.0
+    penalty: float = 0.0
+    label_smoothing: float = 0.0
+    dropout: float = 0.0
     average_decay: float | None = None
     brightness: float = 0.0
     contrast: tuple = (1.0, 1.0)
@@ -74,17 +82,40 @@ class Recipe:
 
     def optimizer(self, rate):
         """Returns the tf.train.Optimizer."""
-        if self.momentum:
-            return tf.train.MomentumOptimizer(rate, self.momentum, use_nesterov=True)
-        return tf.train.GradientDescentOptimizer(rate)
+        if not self.orthogonal_share:
+            return tf.train.GradientDescentOptimizer(rate)
+        return MuonOptimizer(
+            self.orthogonal_share * rate, rate, cifar10.is_hidden_matrix, decay=self.decay
+        )
+
+    def drop(self, global_step, generations, seed):
+        """Returns the function that drops features in training, for `cifar10.inference`.
+
+        Args:
+            global_step: int scalar tensor.
+            generations: int, the length of the whole training.
+            seed: int; what is dropped is a function of it and of the step.
+        """
+        if not self.dropout:
+            return tf.identity
+        step = tf.cast(global_step, tf.int64)
+        rate = self.dropout * tf.cast(step, tf.float32) / generations
+
+        def drop(features):
+            # Of two layers in one step, the widths differ, and so do the seeds.
+            key = tf.stack([tf.constant(seed << 12 | features.shape[-1], tf.int64), step])
+            return tf2.nn.experimental.stateless_dropout(features, rate, seed=key)
+
+        return drop
 
     def loss(self, logits, targets):
         """Returns (cross entropy, what the optimizer minimizes), two float32 scalars."""
-        cross_entropy = cifar10.loss(logits, targets)
-        if not (self.dense_decay or self.convolution_decay):
-            return cross_entropy, cross_entropy
-        penalty = cifar10.weight_decay(self.dense_decay, self.convolution_decay)
-        return cross_entropy, cross_entropy + penalty
+        cross_entropy = objective = cifar10.loss(logits, targets)
+        if self.label_smoothing:
+            objective = cifar10.smoothed_loss(logits, targets, self.label_smoothing)
+        if self.penalty:
+            objective += cifar10.weight_decay(self.penalty)
+        return cross_entropy, objective
 
     def average(self, global_step):
         """Returns the tf.train.ExponentialMovingAverage of the variables, or None."""
@@ -102,9 +133,11 @@ RECIPES = {
     "best": Recipe(
         learning_rate=0.05,
         schedule="cosine",
-        momentum=0.9,
-        dense_decay=5e-4,
-        convolution_decay=5e-4,
+        orthogonal_share=0.1,
+        decay=0.05,
+        penalty=5e-4,
+        label_smoothing=0.1,
+        dropout=0.3,
         average_decay=0.999,
     ),
 }

@@ -63,7 +63,8 @@ def run_training(flags):
         # The training net, what it minimizes, and the op that takes a step.
         global_step = tf.train.get_or_create_global_step()
         with tf.variable_scope(cifar10.SCOPE):
-            logits = cifar10.inference(images, num_classes)
+            drop = recipe.drop(global_step, flags.generations, flags.seed)
+            logits = cifar10.inference(images, num_classes, drop)
         loss, objective = recipe.loss(logits, targets)
         rate = recipe.rate(
             global_step,

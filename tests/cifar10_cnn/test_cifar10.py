@@ -1,5 +1,7 @@
 """The builders, against Keras, numpy and TensorFlow's own LRN gradient."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -180,20 +182,49 @@ def test_averages_are_what_the_test_net_reads(graph, batch):
         assert np.abs(expected).max() > 1e-3
 
 
-def test_loss_and_weight_decay(graph, batch):
+def test_losses_and_weight_decay(graph, batch):
     logits = build(tf.constant(batch[0]))
-    loss = cifar10.loss(logits, tf.constant(batch[1]))
-    penalty = cifar10.weight_decay(dense=0.3, convolution=0.7)
+    targets = tf.constant(batch[1])
+    fetches = [logits, cifar10.loss(logits, targets), cifar10.smoothed_loss(logits, targets, 0.2)]
+    fetches += [cifar10.weight_decay(0.3), {v.op.name: v for v in tf.trainable_variables()}]
     with tf.Session() as sess:
         sess.run(tf.global_variables_initializer())
-        variables = {v.op.name: v for v in tf.trainable_variables()}
-        z, loss_value, penalty_value, values = sess.run([logits, loss, penalty, variables])
+        z, loss, smoothed, penalty, values = sess.run(fetches)
     log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    assert loss_value == pytest.approx(-log_p[np.arange(8), batch[1]].mean(), rel=1e-5)
-    halves = {name: np.square(value).sum() / 2 for name, value in values.items()}
-    expected = 0.3 * sum(v for n, v in halves.items() if "mult" in n)
-    expected += 0.7 * sum(v for n, v in halves.items() if "kernel" in n)
-    assert penalty_value == pytest.approx(expected, rel=1e-5)
+    right = log_p[np.arange(8), batch[1]]
+    assert loss == pytest.approx(-right.mean(), rel=1e-5)
+    assert smoothed == pytest.approx(-(0.8 * right + 0.2 * log_p.mean(axis=1)).mean(), rel=1e-5)
+    last = values["model_definition/full3/full_mult3"]
+    assert penalty == pytest.approx(0.3 * np.square(last).sum() / 2, rel=1e-5)
+
+
+def test_hidden_matrices(graph, batch):
+    build(tf.constant(batch[0]))
+    found = [v.op.name for v in tf.trainable_variables() if cifar10.is_hidden_matrix(v)]
+    names = ("conv1/conv_kernel1", "conv2/conv_kernel2", "full1/full_mult1", "full2/full_mult2")
+    assert found == [f"model_definition/{name}" for name in names]
+
+
+def dropped(step, features, seed=3):
+    recipe = dataclasses.replace(RECIPES["best"], dropout=0.5)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        drop = recipe.drop(tf.constant(step, tf.int32), 1000, seed)
+        return sess.run(drop(tf.constant(features)))
+
+
+def test_dropout_grows_evenly_and_depends_on_seed_and_step_alone():
+    features = np.ones((100, 300), np.float32)
+    np.testing.assert_array_equal(dropped(0, features), features)
+    for step, share in ((500, 0.25), (1000, 0.5)):
+        values = dropped(step, features)
+        assert (values == 0).mean() == pytest.approx(share, abs=0.01)
+        np.testing.assert_allclose(values[values != 0], 1 / (1 - share), rtol=1e-5)
+    first = dropped(700, features)
+    np.testing.assert_array_equal(first, dropped(700, features))
+    for other in (dropped(701, features), dropped(700, features, seed=4)):
+        assert ((first == 0) != (other == 0)).mean() > 0.3
+    narrow = dropped(700, features[:, :150])
+    assert ((first[:, :150] == 0) != (narrow == 0)).mean() > 0.3
 
 
 def test_evaluation_counts(graph):
