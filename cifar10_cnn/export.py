@@ -3,12 +3,12 @@
     python -m cifar10_cnn.export
     python -m cifar10_cnn.export --checkpoint logs/cifar10 --export_dir my_model
 
-The folder then holds `saved_model/`, whose signature takes `images`, uint8 [n, 32, 32, 3], and
-gives `classes` and `probabilities`; `frozen_graph.pb`; and `origin.json`.
+The folder then holds `saved_model/`, whose signature takes `images`, float32 [n, 32, 32, 3] in
+[0, 255], and gives `classes` and `probabilities`; `frozen_graph.pb`; and `origin.json`.
 
 The frozen graph has two entrances, `DecodeJpeg/contents:0` for the bytes of one JPEG and
-`images:0` for a batch of pictures, float32 [n, 32, 32, 3] in [0, 255]; and two exits,
-`bottleneck:0`, the 192 values before the last layer, and `probabilities:0`.
+`images:0` for a batch of pictures; and two exits, `bottleneck:0`, the 192 values before the last
+layer, and `probabilities:0`.
 """
 
 import json
@@ -79,16 +79,7 @@ def main(argv=None):
         probabilities = tf.nn.softmax(logits, name="probabilities")
         restored.restore(sess, prefix)
         exporting.frozen_graph(sess, folder / "frozen_graph.pb", [bottleneck, probabilities])
-
-    with tf.Graph().as_default(), tf.Session(config=sessions.config()) as sess:
-        images = tf.placeholder(tf.uint8, (None, size, size, 3))
-        with tf.variable_scope(cifar10.SCOPE):
-            logits = cifar10.inference(train.central_images(images), len(names))
-        outputs = {
-            "classes": tf.argmax(logits, axis=1),
-            "probabilities": tf.nn.softmax(logits),
-        }
-        restored.restore(sess, prefix)
+        outputs = {"classes": tf.argmax(logits, axis=1), "probabilities": probabilities}
         exporting.saved_model(sess, folder / "saved_model", {"images": images}, outputs)
 
     facts = origin(prefix) | {"class_names": names}

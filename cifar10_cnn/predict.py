@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from cifar10_cnn import cifar10, cifar10_input, restored, train
 from cifar10_cnn import flags as training_flags
 from tutorial_support import checkpoints, classification, pictures, sessions
-from tutorial_support.programs import ArgumentParser, UsageError, number, program
+from tutorial_support.programs import ArgumentParser, number, program
 
 
 def prepare(path):
@@ -39,7 +39,6 @@ def main(argv=None):
 
     prefix = checkpoints.find(flags.checkpoint)
     names = restored.class_names(prefix)
-    refused = []
     with tf.Graph().as_default():
         size = cifar10_input.IMAGE_SIZE
         images = tf.placeholder(tf.uint8, (None, size, size, 3))
@@ -47,20 +46,13 @@ def main(argv=None):
             logits = cifar10.inference(train.central_images(images), len(names))
         with tf.Session(config=sessions.config()) as sess:
             restored.restore(sess, prefix)
-            for path in flags.pictures:
-                try:
-                    image = prepare(path)
-                except UsageError as error:
-                    refused.append(str(error))
-                    continue
+            for path, image in pictures.prepared(flags.pictures, prepare):
                 probabilities = classification.softmax(
                     sess.run(logits, {images: image[np.newaxis]})
                 )[0]
                 print(path)
                 for place in np.argsort(-probabilities, kind="stable")[: flags.top]:
                     print(f"  {probabilities[place]:7.2%}  {names[place]}")
-    if refused:
-        raise UsageError("\nerror: ".join(refused))
 
 
 if __name__ == "__main__":

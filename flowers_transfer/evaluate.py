@@ -53,6 +53,7 @@ def main(argv=None):
         flags.image_dir or kept["image_dir"],
         kept["testing_percentage"],
         kept["validation_percentage"],
+        kept["split_seed"],
     )
     if list(images.class_names) != trained.class_names:
         raise UsageError(

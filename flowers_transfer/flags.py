@@ -49,6 +49,7 @@ def parse(description, argv):
     add("--eval_step_interval", type=count, default=100, help="steps between validations")
     add("--testing_percentage", type=number(int, 0, 90), default=10, help="of the images")
     add("--validation_percentage", type=number(int, 0, 90), default=10, help="of the images")
+    add("--split_seed", type=number(int, 0), default=0, help="another number, other splits")
     add("--sampling", choices=list(SAMPLINGS), default="class", help="what has equal weight")
     add("--weight_decay", type=number(float, 0), default=0.0, help="L2 penalty on the weights")
     add("--momentum", type=number(float, 0, 1), default=0.0, help="of gradient descent")
@@ -142,7 +143,9 @@ def open_run(flags):
         UsageError: images, base or folder cannot be used.
     """
     folder, sample = image_lists.find_folder(flags.image_dir, flags.sample)
-    images = image_lists.create(folder, flags.testing_percentage, flags.validation_percentage)
+    images = image_lists.create(
+        folder, flags.testing_percentage, flags.validation_percentage, flags.split_seed
+    )
     base, path = find_base(flags, sample)
     graph_def = base_graph.load(path, base)
     digest = base_graph.digest(path, base)

@@ -88,7 +88,7 @@ def find_folder(image_dir, sample=False):
     return datasets.sample_folder("drawn_flowers"), True
 
 
-def create(folder, testing_percentage=10, validation_percentage=10):
+def create(folder, testing_percentage=10, validation_percentage=10, seed=0):
     """Lists the images of a folder and assigns each to its split.
 
     Links are followed, hidden entries left out. A split that a class would lack, although its
@@ -97,6 +97,7 @@ def create(folder, testing_percentage=10, validation_percentage=10):
     Args:
         folder: with a folder a class.
         testing_percentage, validation_percentage: numbers, below 100 together.
+        seed: int, gives other splits.
 
     Returns:
         ImageList.
@@ -121,7 +122,7 @@ def create(folder, testing_percentage=10, validation_percentage=10):
         ]
         paths += members
         labels += [label] * len(members)
-        splits += _split(folder / name, members, testing_percentage, validation_percentage)
+        splits += _split(folder / name, members, testing_percentage, validation_percentage, seed)
     return ImageList(folder, class_names, tuple(paths), np.array(labels), np.array(splits))
 
 
@@ -138,9 +139,9 @@ def _entries(folder, what, wanted):
     return [name for name in names if wanted(folder / name)]
 
 
-def _split(folder, paths, testing_percentage, validation_percentage):
+def _split(folder, paths, testing_percentage, validation_percentage, seed):
     """Returns the index of each path's split, a list of int."""
-    hashes = [percentile(path) for path in paths]
+    hashes = [percentile(path, seed) for path in paths]
     # Where one hash is, there is one group: it is moved as a whole.
     groups = sorted(set(hashes))
     shares = (100 - testing_percentage - validation_percentage, validation_percentage)
@@ -168,13 +169,14 @@ def _split(folder, paths, testing_percentage, validation_percentage):
     return [split_of[number] for number in hashes]
 
 
-def percentile(path):
-    """Returns a number in [0, 100) that depends on a path alone, evenly spread over paths.
+def percentile(path, seed=0):
+    """Returns a number in [0, 100) that depends on path and seed alone, evenly spread over paths.
 
     Args:
         path: "class/file name"; what follows GROUP_MARK is left out, and it does not matter in
             which of Unicode's two ways a disk writes an accented letter.
+        seed: int.
     """
     group = unicodedata.normalize("NFC", path).partition(GROUP_MARK)[0]
-    digest = hashlib.sha1(group.encode("utf-8", "surrogateescape")).digest()
+    digest = hashlib.sha1(f"{seed}/{group}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 * 100

@@ -2,6 +2,7 @@
 
     python -m flowers_transfer.make_base --net MobileNetV2 --size 224 --weights mobilenet.h5 base.pb
     python -m flowers_transfer.make_base --net InceptionV3 --weights imagenet inception.pb
+    python -m flowers_transfer.make_base --size 320 --mirror --root base.pb
 
 The graph takes one JPEG at `DecodeJpeg/contents:0`, or a batch of prepared pictures at `Mul:0`, and
 gives bottlenecks at `pool_3:0` (of a batch, [n, 1, 1, k]) and `pool_3/_reshape:0`. What it needs
@@ -68,14 +69,30 @@ def frozen(model):
     return function.graph.as_graph_def(), images.name, features.name
 
 
-def base_graph_def(model):
-    """Returns the GraphDef of a base made from a Keras model that takes pixels in [-1, 1]."""
-    graph_def, images, features = frozen(model)
+def base_graph_def(model, mirror=False, root=False):
+    """Returns the GraphDef of a base.
+
+    Args:
+        model: Keras model that takes pixels in [-1, 1] and gives features, at least 0.
+        mirror: whether the bottleneck is the mean of the picture's and its mirror image's.
+        root: whether it is the square root of that mean, so that a few strong features do not
+            drown the many weak ones.
+    """
+    graph_def, image_input, output = frozen(model)
     with tf.Graph().as_default() as graph:
         _, _, prepared = base_graph.preparation(model.input_shape[1], MEAN, SCALE)
-        (features,) = tf.import_graph_def(graph_def, {images: prepared}, [features], name="net")
-        pooled = tf.reduce_mean(features, axis=[1, 2], keepdims=True, name="pool_3")
-        tf.reshape(pooled, [-1, features.shape[-1]], name="pool_3/_reshape")
+
+        def pooled(images, name):
+            (features,) = tf.import_graph_def(graph_def, {image_input: images}, [output], name=name)
+            return tf.reduce_mean(features, axis=[1, 2], keepdims=True)
+
+        bottleneck = pooled(prepared, "net")
+        if mirror:
+            bottleneck = (bottleneck + pooled(tf.reverse(prepared, [2]), "mirrored_net")) / 2
+        if root:
+            bottleneck = tf.sqrt(bottleneck)
+        bottleneck = tf.identity(bottleneck, "pool_3")
+        tf.reshape(bottleneck, [-1, bottleneck.shape[-1]], name="pool_3/_reshape")
     return graph.as_graph_def()
 
 
@@ -91,6 +108,10 @@ def main(argv=None):
     )
     parser.add_argument("--size", type=number(int, 32), help="pixels; by default the net's own")
     parser.add_argument(
+        "--mirror", action="store_true", help="see each picture and its mirror image"
+    )
+    parser.add_argument("--root", action="store_true", help="take the features' square roots")
+    parser.add_argument(
         "--seed", type=number(int, 0, 2**31 - 1), default=0, help="of random weights"
     )
     flags = parser.parse_args(argv)
@@ -104,7 +125,8 @@ def main(argv=None):
     base = dataclasses.replace(base_graph.INCEPTION_2015, size=size, mean=MEAN, scale=SCALE)
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
-        temporary.write_bytes(base_graph_def(model).SerializeToString(deterministic=True))
+        graph_def = base_graph_def(model, flags.mirror, flags.root)
+        temporary.write_bytes(graph_def.SerializeToString(deterministic=True))
     files.write_text(path.with_suffix(".json"), json.dumps(dataclasses.asdict(base), indent=2))
     print(f"Wrote '{path}': {model.output_shape[-1]} values a bottleneck, {size}x{size} pixels.")
 

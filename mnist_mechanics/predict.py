@@ -13,7 +13,8 @@ import numpy as np
 from mnist_mechanics import flags as training_flags
 from mnist_mechanics import mnist, pictures, reports, restored
 from tutorial_support import classification
-from tutorial_support.programs import ArgumentParser, UsageError, program
+from tutorial_support.pictures import prepared
+from tutorial_support.programs import ArgumentParser, program
 
 
 def say_prediction(path, probabilities):
@@ -40,20 +41,12 @@ def main(argv=None):
     training_flags.add_checkpoint_flag(parser)
     flags = parser.parse_args(argv)
 
-    refused = []
     with restored.net(flags.checkpoint) as net:
-        for path in flags.pictures:
-            try:
-                image = pictures.prepare(path)
-            except UsageError as error:
-                refused.append(str(error))
-                continue
+        for path, image in prepared(flags.pictures, pictures.prepare):
             logits = net.sess.run(net.logits, {net.images: image[np.newaxis]})
             say_prediction(path, classification.softmax(logits)[0])
             if flags.show:
                 show(image)
-    if refused:
-        raise UsageError("\nerror: ".join(refused))
 
 
 if __name__ == "__main__":

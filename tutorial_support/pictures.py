@@ -24,6 +24,28 @@ def read(path, largest=1024):
         return _in_rgb(image, largest)
 
 
+def prepared(paths, prepare):
+    """Yields (path, prepare(path)) of each good picture, and names the bad ones at the end.
+
+    Args:
+        paths: files.
+        prepare: function from a path; raises UsageError where the picture is bad.
+
+    Raises:
+        UsageError: at the end, names all bad pictures.
+    """
+    refused = []
+    for path in paths:
+        try:
+            picture = prepare(path)
+        except UsageError as error:
+            refused.append(str(error))
+            continue
+        yield path, picture
+    if refused:
+        raise UsageError("\nerror: ".join(refused))
+
+
 def middle_square(image, size):
     """Returns the middle square of a PIL image, resized to `size` pixels both ways."""
     side = min(image.size)

@@ -185,7 +185,7 @@ def test_export_gives_the_same_probabilities_everywhere(run, data, capsys):
     assert export.main(["--checkpoint", str(run), "--export_dir", "out"]) == 0  # replaces
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     model = tf2.saved_model.load("out/saved_model")
-    answer = model.signatures["serving_default"](images=tf2.constant(pictures))
+    answer = model.signatures["serving_default"](images=tf2.constant(pictures, tf.float32))
     jpeg = tf2.io.encode_jpeg(pictures[0], quality=95).numpy()
     decoded = tf2.io.decode_jpeg(jpeg).numpy()
 

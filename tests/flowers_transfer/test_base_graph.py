@@ -150,6 +150,20 @@ def test_make_base_agrees_with_keras(tmp_path, capsys):
     assert run(graph_def, base, "prepared", {"decoded": decoded}).max() == pytest.approx(1.0)
 
 
+def test_a_base_that_sees_the_mirror_image_and_takes_roots():
+    flags = ["--alpha", "0.35", "--size", "32", "--weights", "random"]
+    assert make_base.main([*flags, "plain.pb"]) == 0
+    assert make_base.main([*flags, "--mirror", "--root", "both.pb"]) == 0
+    base = base_graph.described("both.pb")
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 32, 32, 3)).astype(np.float32)
+
+    def vectors(path, images):
+        return run(base_graph.load(path, base), base, "bottlenecks", {"images": images})
+
+    mean = (vectors("plain.pb", images) + vectors("plain.pb", images[:, :, ::-1])) / 2
+    np.testing.assert_allclose(vectors("both.pb", images), np.sqrt(mean), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

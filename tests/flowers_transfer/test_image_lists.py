@@ -46,6 +46,11 @@ def test_neither_moving_nor_adding_moves_an_image():
     assert before.items() <= after.items() and len(after) == 700
 
 
+def test_another_seed_gives_other_splits():
+    first, second = (image_lists.create(many(), seed=seed).splits for seed in (0, 1))
+    assert 0.2 < (first != second).mean() < 0.5
+
+
 def test_groups_stay_together():
     names = [f"{c}/plant{i}_nohash_{k}.jpg" for c in "ab" for i in range(60) for k in range(4)]
     splits = split_of(image_lists.create(make("photos", names)))
