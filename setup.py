@@ -19,6 +19,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=[
+        "catsdogs_finetune",
         "cifar10_cnn",
         "flowers_transfer",
         "mnist_mechanics",

@@ -42,7 +42,7 @@ def origin(prefix):
     flags = {
         name: value
         for name, value in runs.read_flags(folder).items()
-        if name not in ("data_dir", "train_dir")
+        if name not in ("data_dir", "train_dir", "class_names")
     }
     steps, values = ([], [])
     if any(folder.glob("*tfevents*")):

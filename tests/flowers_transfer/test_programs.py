@@ -205,6 +205,21 @@ def test_export_gives_the_same_probabilities_everywhere(made, capsys):
     np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-7)
 
 
+def test_a_graph_of_ones_own_works_by_flags(made, capsys):
+    tiny.write_graph("own.pb", jpeg_input=False)
+    described = ["--jpeg_tensor", "none", "--image_tensor", "Mul:0", "--image_size", "12"]
+    described += ["--image_mean", "128", "--image_scale", "0.0078125"]
+    described += ["--bottleneck_tensor", "pool_3/_reshape:0"]
+    flags = ["--image_dir", str(made / "photos"), "--base_graph", "own.pb", *described, *FEW]
+    assert retrain.main([*flags, "--train_dir", "run"]) == 0
+    for name, value in variables(made / "run").items():
+        np.testing.assert_allclose(variables("run")[name], value, rtol=1e-4, atol=1e-5)
+    picture = str(made / "photos/red/000.jpg")
+    capsys.readouterr()
+    assert label_image.main([picture, "--checkpoint", "run", "--top", "1"]) == 0
+    assert "  red (score" in capsys.readouterr().out
+
+
 def test_a_changed_or_missing_base_is_named(made, capsys):
     shutil.copytree(made / "run", "run")
     kept = json.loads(pathlib.Path("run/flags.json").read_text())
