@@ -1,0 +1,150 @@
+"""MobileNetV2 from low-level ops against Keras' own, with the same weights."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+
+from catsdogs_finetune import mobilenet_v2
+
+RANDOM = np.random.default_rng(0)
+
+
+def keras_net(alpha, size, seed=0):
+    """Keras' net with weights and statistics that make every variable matter."""
+    model = keras.applications.MobileNetV2(
+        input_shape=(size, size, 3), include_top=False, weights=None, alpha=alpha
+    )
+    random = np.random.default_rng(seed)
+    model.set_weights(
+        [
+            random.uniform(0.5, 1.5, weight.shape)
+            if variable.path.endswith(("gamma", "moving_variance"))
+            else weight + random.normal(0, 0.05, weight.shape)
+            for variable, weight in zip(model.weights, model.get_weights(), strict=True)
+        ]
+    )
+    return model
+
+
+def by_name(variables, values):
+    """Keras' values by the names of its h5 files, which Keras 3 has changed for one kind."""
+    names = [v.path.replace("depthwise/kernel", "depthwise/depthwise_kernel") for v in variables]
+    return dict(zip(names, values, strict=True))
+
+
+def load(sess, values):
+    for variable in tf.global_variables():
+        if variable.op.name in values:
+            variable.load(values[variable.op.name], sess)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "size"), [(0.35, 96), (0.5, 160), (1.0, 224), (1.4, 96), (0.35, 75)]
+)
+def test_names_and_features_are_keras(alpha, size):
+    model = keras_net(alpha, size)
+    weights = by_name(model.weights, model.get_weights())
+    images = RANDOM.uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
+    expected = model(images, training=False).numpy()
+    with tf.Graph().as_default(), tf.Session() as sess:
+        features = mobilenet_v2.features(tf.constant(images), alpha)
+        shapes = {v.op.name: tuple(v.shape) for v in tf.global_variables()}
+        assert shapes == {name: value.shape for name, value in weights.items()}
+        load(sess, weights)
+        found = sess.run(features)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    assert mobilenet_v2.layer_names(alpha)[1:] == [layer.name for layer in model.layers][1:]
+
+
+def test_counts_of_the_published_tutorial():
+    with tf.Graph().as_default():
+        features = mobilenet_v2.features(tf.zeros([1, 160, 160, 3]))
+        assert features.shape == (1, 5, 5, 1280)
+        sizes = [v.shape.num_elements() for v in tf.global_variables()]
+        assert (len(sizes), sum(sizes)) == (260, 2_257_984)
+        mobilenet_v2.inference(features, 2)
+        assert len(mobilenet_v2.layer_names(1.0)) == 154
+        for layer, tensors, parameters in ((154, 2, 1281), (100, 56, 1_862_721)):
+            variables = mobilenet_v2.variables_from(layer, 1.0)
+            assert len(variables) == tensors
+            assert sum(v.shape.num_elements() for v in variables) == parameters
+
+
+def keras_steps(model, images, labels, num_classes, layer, optimizer):
+    """One step in Keras: (loss, gradients and changed weights by name)."""
+    outputs = 1 if num_classes == 2 else num_classes
+    pooled = keras.layers.GlobalAveragePooling2D()(model(model.inputs[0], training=False))
+    whole = keras.Model(model.inputs, keras.layers.Dense(outputs, name="prediction")(pooled))
+    for place, part in enumerate(model.layers):
+        part.trainable = place >= layer
+    if num_classes == 2:
+        objective = keras.losses.BinaryCrossentropy(from_logits=True)
+        targets = labels[:, None].astype(np.float32)
+    else:
+        objective = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        targets = labels
+    before = by_name(whole.weights, whole.get_weights())
+    with tf2.GradientTape() as tape:
+        loss = objective(targets, whole(images))
+    gradients = tape.gradient(loss, whole.trainable_variables)
+    optimizer.apply_gradients(zip(gradients, whole.trainable_variables, strict=True))
+    gradients = by_name(whole.trainable_variables, [g.numpy() for g in gradients])
+    return before, loss.numpy(), gradients, by_name(whole.weights, whole.get_weights())
+
+
+def adam():
+    return tf.train.AdamOptimizer(1e-4, epsilon=1e-7), keras.optimizers.Adam(1e-4)
+
+
+def descent():
+    return tf.train.GradientDescentOptimizer(1e-2), keras.optimizers.SGD(1e-2)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "layer", "optimizers"), [(2, 154, adam), (2, 100, descent), (3, 100, descent)]
+)
+def test_one_step_of_each_phase_equals_keras(num_classes, layer, optimizers):
+    ours, theirs = optimizers()
+    images = RANDOM.uniform(-1, 1, (4, 96, 96, 3)).astype(np.float32)
+    labels = RANDOM.integers(0, num_classes, 4).astype(np.int32)
+    before, expected_loss, expected_gradients, expected = keras_steps(
+        keras_net(0.35, 96), images, labels, num_classes, layer, theirs
+    )
+    with tf.Graph().as_default(), tf.Session() as sess:
+        features = mobilenet_v2.features(tf.constant(images), 0.35)
+        logits = mobilenet_v2.inference(features, num_classes)
+        loss = mobilenet_v2.loss(logits, tf.constant(labels))
+        variables = mobilenet_v2.variables_from(layer, 0.35)
+        gradients = dict(
+            zip([v.op.name for v in variables], tf.gradients(loss, variables), strict=True)
+        )
+        train_op = mobilenet_v2.training(loss, ours, variables)
+        sess.run(tf.global_variables_initializer())
+        load(sess, before)
+        loss_value, gradient_values = sess.run([loss, gradients])
+        sess.run(train_op)
+        after = {v.op.name: sess.run(v) for v in tf.global_variables()}
+        assert sess.run(tf.train.get_global_step()) == 1
+    assert loss_value == pytest.approx(expected_loss, rel=1e-4)
+    assert gradient_values.keys() == expected_gradients.keys()
+    for name, value in expected_gradients.items():
+        np.testing.assert_allclose(
+            gradient_values[name], value, rtol=1e-4, atol=1e-4 * np.abs(value).max(), err_msg=name
+        )
+    for name, value in expected.items():
+        np.testing.assert_allclose(
+            after[name], value, rtol=1e-4, atol=1e-4 * np.abs(value).max(), err_msg=name
+        )
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [([[-1.0], [2.0], [0.5]], [0, 1, 1]), ([[3.0, 1, 2], [0, 1, 0], [0, 0, 9]], [0, 1, 2])],
+)
+def test_predictions_and_evaluation(logits, expected):
+    with tf.Graph().as_default(), tf.Session() as sess:
+        logits = tf.constant(logits)
+        assert list(sess.run(mobilenet_v2.predictions(logits))) == expected
+        assert sess.run(mobilenet_v2.evaluation(logits, tf.constant([0, 1, 0]))) == 2
