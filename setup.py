@@ -40,6 +40,7 @@ setup(
     },
     install_requires=[
         "tensorflow>=2.16",
+        "h5py",
         "numpy",
         "six",
         "matplotlib",

@@ -32,7 +32,7 @@ class Base:
         bottleneck: name of the tensor with the batch's bottlenecks, float32 [n, k] or [n, 1, 1, k].
         size: pixels, height and width of a prepared picture.
         mean: what preparing subtracts from a pixel in [0, 255].
-        scale: by what it multiplies the difference.
+        scale: by what it multiplies the difference. A graph with a JPEG input does all that itself.
     """
 
     jpeg_input: str | None

@@ -168,6 +168,8 @@ def open_run(flags):
     found = bottlenecks.of_images(
         graph_def, base, images, bottlenecks.store_folder(flags.bottleneck_dir, folder, digest)
     )
+    name = "the shipped CIFAR-10 net" if path == base_graph.cifar10() else f"'{path}'"
+    progress.say(f"The base is {name}: {found.size} values a bottleneck.")
     distortions = Distortions(
         flags.flip_left_right, flags.random_crop, flags.random_scale, flags.random_brightness
     )

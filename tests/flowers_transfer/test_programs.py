@@ -274,7 +274,9 @@ def test_with_nothing_named_and_no_network_the_sample_is_trained_on(monkeypatch,
         monkeypatch.setattr(flags.base_graph, "INCEPTION_ARCHIVE", nothing)
         assert retrain.main(["--train_dir", "run", "--how_many_training_steps", "1000"]) == 0
         assert "training on the shipped SAMPLE (drawings of flowers" in caplog.text
-        assert float(re.search(r"test accuracy = (\S+)%", capsys.readouterr().out)[1]) >= 75
+        printed = capsys.readouterr().out
+        assert "The base is the shipped CIFAR-10 net: 192 values a bottleneck." in printed
+        assert float(re.search(r"test accuracy = (\S+)%", printed)[1]) >= 70
         # Photos of one's own, but no base to be had: the shipped one, with a word on what it is.
         tiny.write_pictures(pathlib.Path("photos"), count=6)
         few = ["--image_dir", "photos", "--how_many_training_steps", "10"]

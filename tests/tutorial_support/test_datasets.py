@@ -177,7 +177,7 @@ def test_archives_that_are_cut_off_or_foreign_are_named(tmp_path):
         with pytest.raises(UsageError, match=f"{name}: cut off or not an archive"):
             datasets.unpack(tmp_path / name, tmp_path / "to", "wanted")
         assert list((tmp_path / "to").iterdir()) == []
-    with pytest.raises(UsageError, match="holds no folder 'other'"):
+    with pytest.raises(UsageError, match="holds no 'other'"):
         datasets.unpack(whole, tmp_path / "to", "other")
 
 
