@@ -34,7 +34,7 @@ def report_run(run, found, testing, logits, list_mistakes):
         draw_test(run.path, images, logits, matrix, f"Test images, {accuracy:.1%} correct")
         drawn += ["confusion.png", "misclassified.png"]
     if found.bad:
-        progress.say(f"{len(found.bad)} pictures could not be read and were left out:")
+        progress.say(f"Pictures that could not be read and were left out: {len(found.bad)}")
         progress.say("\n".join(f"  {sentence}" for sentence in found.bad))
     progress.say(f"Pictures: {run.path}/{', '.join(drawn)}")
 

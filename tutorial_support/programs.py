@@ -66,7 +66,8 @@ def program(main):
         _show_log()
         threading.excepthook = _thread_failed
         if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(line_buffering=True)  # `... | tee log` shows lines as they come
+            # `... | tee log` shows lines as they come, and a file's name may be no proper text.
+            sys.stdout.reconfigure(line_buffering=True, errors="surrogateescape")
         try:
             return main(argv) or 0
         except SystemExit as error:  # argparse, after --help

@@ -1,10 +1,13 @@
 """The flowers programs from their command lines, on tiny folders and graphs."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -129,8 +132,23 @@ def test_bad_pictures_are_listed_at_the_end(made, capsys):
     flags = ["--image_dir", "photos", "--base_graph", str(made / "base.pb"), *FEW]
     assert retrain.main([*flags, "--train_dir", "run"]) == 0
     printed = capsys.readouterr().out
-    assert printed.index("Final test accuracy") < printed.index("1 pictures could not be read")
+    assert printed.index("Final test accuracy") < printed.index("were left out: 1\n")
     assert "photos/red/page.jpg: not a whole PNG or JPEG" in printed
+
+
+def test_names_that_are_no_proper_text_are_no_obstacle(made, program_environment):
+    shutil.copytree(made / "photos", "photos")
+    picture = pathlib.Path("photos/red/001.jpg").read_bytes()
+    pathlib.Path(os.fsdecode(b"photos/red/\xfe.jpg")).write_bytes(picture)
+    pathlib.Path(os.fsdecode(b"photos/red/bad \xff.jpg")).write_bytes(b"no picture")
+    command = [sys.executable, "-m", "flowers_transfer.retrain", "--image_dir", "photos"]
+    done = subprocess.run(
+        [*command, "--base_graph", made / "base.pb", *FEW],
+        env=program_environment | {"PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"  photos/red/bad \xff.jpg: not a whole PNG or JPEG" in done.stdout
 
 
 def test_misclassified_images_are_printed_on_request(made, capsys):
