@@ -148,7 +148,7 @@ class FeatureStore:
         index = self._folder / INDEX
         written = index.read_bytes() if index.exists() else b""
         length = (self._folder / VECTORS).stat().st_size // self._row_bytes
-        entries = {}  # a row that was damaged and written again stands in a later line
+        entries = {}  # a row that was cut off and written again stands in a later line
         for line in written.splitlines(keepends=True):
             row, *entry = _parse(line) or [length]
             if 0 <= row < length:
