@@ -115,9 +115,7 @@ def find_folder(data_dir=None, sample=False):
     if not sample:
         try:
             folder = datasets.cache_folder("cifar10")
-            if not (folder / FOLDER).exists():
-                datasets.unpack(datasets.fetch(ARCHIVE, folder), folder, FOLDER)
-            return folder / FOLDER
+            return datasets.fetch_unpacked(ARCHIVE, folder, FOLDER)
         except datasets.DownloadError as error:
             datasets.warn_of_sample("drawn shapes in CIFAR-10's file format, not CIFAR-10", error)
     return sample_folder()

@@ -65,7 +65,7 @@ class MuonOptimizer(tf.train.Optimizer):
 
     def apply_gradients(self, grads_and_vars, global_step=None, name=None):
         """Adds the op that takes one step; see tf.train.Optimizer."""
-        pairs = [(gradient, variable) for gradient, variable in grads_and_vars]
+        pairs = list(grads_and_vars)
         others = [pair for pair in pairs if not self._is_matrix(pair[1])]
         matrices = [pair for pair in pairs if self._is_matrix(pair[1])]
         # The step is counted once, when all variables have been changed.

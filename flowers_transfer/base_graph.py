@@ -89,10 +89,7 @@ def inception_2015():
         UsageError: the archive is damaged.
     """
     folder = datasets.cache_folder("inception_2015")
-    if not (folder / INCEPTION_FILE).exists():
-        archive = datasets.fetch(INCEPTION_ARCHIVE, folder)
-        datasets.unpack(archive, folder, INCEPTION_FILE)
-    return folder / INCEPTION_FILE
+    return datasets.fetch_unpacked(INCEPTION_ARCHIVE, folder, INCEPTION_FILE)
 
 
 def cifar10():

@@ -24,6 +24,14 @@ _MAY_CHANGE = (
     "bottleneck_dir",
     "base_graph",
 )
+_DESCRIBING_BASE = (
+    "jpeg_tensor",
+    "image_tensor",
+    "bottleneck_tensor",
+    "image_size",
+    "image_mean",
+    "image_scale",
+)
 
 
 def parse(description, argv):
@@ -158,9 +166,7 @@ def open_run(flags):
         "base": dataclasses.asdict(base),
         "base_digest": digest,
     }
-    for name in ("fresh", "jpeg_tensor", "image_tensor", "bottleneck_tensor"):
-        del kept[name]
-    for name in ("image_size", "image_mean", "image_scale"):
+    for name in ("fresh", *_DESCRIBING_BASE):  # the description as a whole is kept in "base"
         del kept[name]
     run = runs.RunFolder(flags.train_dir, kept, _MAY_CHANGE, flags.fresh)
     for split, name in enumerate(image_lists.SPLITS):

@@ -80,9 +80,7 @@ def find_folder(image_dir, sample=False):
     if not sample:
         try:
             folder = datasets.cache_folder(FLOWERS)
-            if not (folder / FLOWERS).exists():
-                datasets.unpack(datasets.fetch(FLOWERS_ARCHIVE, folder), folder, FLOWERS)
-            return folder / FLOWERS, False
+            return datasets.fetch_unpacked(FLOWERS_ARCHIVE, folder, FLOWERS), False
         except datasets.DownloadError as error:
             datasets.warn_of_sample("drawings of flowers, not photos", error)
     return datasets.sample_folder("drawn_flowers"), True

@@ -88,11 +88,13 @@ def run_training(flags):
 
                 # One step: draw a batch, look its bottlenecks up, feed them.
                 chosen = training[training_sampler.batch(step, flags.train_batch_size)]
-                feed_dict = fill_feed_dict(found, bottleneck_input, ground_truth, chosen)
                 if distortions:  # what is never the same twice has no bottleneck to keep
-                    feed_dict[bottleneck_input] = extractor.of_distorted(
+                    vectors = extractor.of_distorted(
                         images.files(chosen), distortions, (flags.seed, step)
                     )
+                    feed_dict = {bottleneck_input: vectors, ground_truth: images.labels[chosen]}
+                else:
+                    feed_dict = fill_feed_dict(found, bottleneck_input, ground_truth, chosen)
                 _, loss_value = sess.run([train_op, loss], feed_dict)
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
                 bar.update()

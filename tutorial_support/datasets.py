@@ -91,6 +91,20 @@ def fetch(remote, folder):
     raise DownloadError(f"{remote.name} could not be downloaded ({'; '.join(reasons)})")
 
 
+def fetch_unpacked(remote, folder, member):
+    """Returns the path `folder/member`, of an archive that is downloaded unless that is there.
+
+    Args:
+        remote: RemoteFile, the archive.
+        folder, member: as of `unpack`.
+
+    Raises:
+        DownloadError, UsageError: as `fetch` and `unpack`.
+    """
+    unpacked = pathlib.Path(folder) / member
+    return unpacked if unpacked.exists() else unpack(fetch(remote, folder), folder, member)
+
+
 _MIRROR_FAILURES = (
     DownloadError,
     urllib.error.URLError,
