@@ -7,17 +7,13 @@ So each picture goes through it once. Training a head then takes seconds.
 import collections
 import concurrent.futures
 import functools
-import hashlib
 import os
-import pathlib
-import re
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from flowers_transfer import base_graph
-from flowers_transfer.image_lists import TRAINING
-from tutorial_support import datasets, feature_store, pictures, progress, sessions
+from tutorial_support import feature_store, pictures, progress, sessions
 from tutorial_support.programs import UsageError
 
 BATCH = 16  # pictures that go through the base at once
@@ -156,12 +152,12 @@ def of_images(graph_def, base, images, folder):
     Args:
         graph_def, base: as of `base_graph.attach`.
         images: image_lists.ImageList.
-        folder: the store's, from `store_folder`.
+        folder: the store's, from `feature_store.store_folder`.
 
     Raises:
         UsageError: the store's folder cannot be used, or all training images of a class are bad.
     """
-    stamps, bad = _stamps(images)
+    stamps, bad = feature_store.stamps(images)
     with Extractor(graph_def, base) as extractor:
         size = extractor.bottleneck_size
         store = feature_store.FeatureStore(folder, size)
@@ -170,26 +166,9 @@ def of_images(graph_def, base, images, folder):
     store.finish_filling()
     good = [i for i, path in enumerate(images.paths) if path not in bad]
     rows = [store.find(images.paths[i], stamps[images.paths[i]]) for i in good]
-    images = images.only(good)
-    for label in set(range(len(images.class_names))) - set(
-        images.labels[images.of_split(TRAINING)]
-    ):
-        raise UsageError(
-            f"no training image of class '{images.class_names[label]}' can be read: "
-            f"{next(iter(bad.values()))}"
-        )
-    return Bottlenecks(images, size, list(bad.values()), store, np.array(rows, np.int64))
-
-
-def _stamps(images):
-    """Returns (dict from path to feature_store.stamp, dict from path to what is wrong with it)."""
-    stamps, bad = {}, {}
-    for path in images.paths:
-        try:
-            stamps[path] = feature_store.stamp(images.folder / path)
-        except OSError as error:
-            bad[path] = f"{images.folder / path}: cannot be read ({error.strerror})"
-    return stamps, bad
+    return Bottlenecks(
+        images.without(bad), size, list(bad.values()), store, np.array(rows, np.int64)
+    )
 
 
 def _fill(store, extractor, folder, paths, stamps):
@@ -215,18 +194,3 @@ def _fill(store, extractor, folder, paths, stamps):
                 keep()
         keep()
     return bad
-
-
-def store_folder(root, image_folder, digest):
-    """Returns the folder of the store for one base and one folder of images.
-
-    Args:
-        root: a folder for stores, or None for the cache.
-        image_folder: the images.
-        digest: from `base_graph.digest`.
-    """
-    resolved = pathlib.Path(image_folder).resolve()
-    place = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
-    readable = re.sub(r"\W+", "_", resolved.name)[:40]
-    root = datasets.cache_folder("bottlenecks") if root is None else pathlib.Path(root)
-    return root / f"{readable}-{place}-{digest}"

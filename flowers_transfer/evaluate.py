@@ -10,9 +10,9 @@ import sys
 
 import tensorflow.compat.v1 as tf
 
-from flowers_transfer import bottlenecks, head, image_lists, reports, restored, retrain
+from flowers_transfer import bottlenecks, head, reports, restored, retrain
 from flowers_transfer import flags as training_flags
-from tutorial_support import classification, sessions
+from tutorial_support import classification, feature_store, image_lists, sessions
 from tutorial_support.programs import ArgumentParser, UsageError, program
 
 
@@ -60,7 +60,7 @@ def main(argv=None):
             f"'{images.folder}' has the classes {', '.join(images.class_names)}, the head was "
             f"trained on {', '.join(trained.class_names)}; name a folder of those with --image_dir"
         )
-    store = bottlenecks.store_folder(
+    store = feature_store.store_folder(
         flags.bottleneck_dir or kept["bottleneck_dir"], images.folder, kept["base_digest"]
     )
     found = bottlenecks.of_images(trained.load_base(), trained.base, images, store)

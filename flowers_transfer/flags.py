@@ -3,12 +3,11 @@
 import dataclasses
 import functools
 import pathlib
-import zlib
 
-from flowers_transfer import base_graph, bottlenecks, image_lists
+from flowers_transfer import base_graph, bottlenecks, flower_photos
 from flowers_transfer.distortions import Distortions
 from flowers_transfer.sampling import SAMPLINGS
-from tutorial_support import datasets, progress, runs
+from tutorial_support import datasets, feature_store, image_lists, progress, runs
 from tutorial_support.programs import LOG, ArgumentParser, UsageError, number
 
 TRAIN_DIR = "logs/flowers"
@@ -150,7 +149,7 @@ def open_run(flags):
     Raises:
         UsageError: images, base or folder cannot be used.
     """
-    folder, sample = image_lists.find_folder(flags.image_dir, flags.sample)
+    folder, sample = flower_photos.find_folder(flags.image_dir, flags.sample)
     images = image_lists.create(
         folder, flags.testing_percentage, flags.validation_percentage, flags.split_seed
     )
@@ -160,7 +159,7 @@ def open_run(flags):
     kept = vars(flags) | {
         "image_dir": str(folder.resolve()),
         "sample": sample,
-        "images": fingerprint(images),
+        "images": images.fingerprint(),
         "class_names": list(images.class_names),
         "base_graph": str(path.resolve()),
         "base": dataclasses.asdict(base),
@@ -172,7 +171,7 @@ def open_run(flags):
     for split, name in enumerate(image_lists.SPLITS):
         progress.say(f"{(images.splits == split).sum()} {name} images in '{folder}'.")
     found = bottlenecks.of_images(
-        graph_def, base, images, bottlenecks.store_folder(flags.bottleneck_dir, folder, digest)
+        graph_def, base, images, feature_store.store_folder(flags.bottleneck_dir, folder, digest)
     )
     name = "the shipped CIFAR-10 net" if path == base_graph.cifar10() else f"'{path}'"
     progress.say(f"The base is {name}: {found.size} values a bottleneck.")
@@ -180,14 +179,6 @@ def open_run(flags):
         flags.flip_left_right, flags.random_crop, flags.random_scale, flags.random_brightness
     )
     return found, functools.partial(bottlenecks.Extractor, graph_def, base), distortions, run
-
-
-def fingerprint(images):
-    """Returns a string that differs between image lists, from the paths and their splits."""
-    digest = 0
-    for path, split in zip(images.paths, images.splits, strict=True):
-        digest = zlib.crc32(f"{path}\0{split}\n".encode("utf-8", "surrogateescape"), digest)
-    return f"{len(images.paths)} images with CRC {digest:08x}"
 
 
 def add_checkpoint_flag(parser):

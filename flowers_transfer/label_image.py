@@ -12,9 +12,9 @@ import sys
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from flowers_transfer import bottlenecks, head, image_lists, restored
+from flowers_transfer import bottlenecks, head, restored
 from flowers_transfer import flags as training_flags
-from tutorial_support import classification, sessions
+from tutorial_support import classification, image_lists, sessions
 from tutorial_support.programs import ArgumentParser, UsageError, number, program
 
 

@@ -13,8 +13,8 @@ import tensorflow.compat.v1 as tf
 from six.moves import xrange
 
 from flowers_transfer import flags as training_flags
-from flowers_transfer import head, image_lists, reports, sampling, summaries
-from tutorial_support import checkpoints, events, progress, sessions
+from flowers_transfer import head, reports, sampling, summaries
+from tutorial_support import checkpoints, events, image_lists, progress, sessions
 from tutorial_support.programs import program
 
 SAVE_EVERY = 1000  # steps

@@ -6,14 +6,16 @@ size and time of change, and the vector's CRC-32. A line is written after its ve
 disk, so that a kill at any point leaves whole entries and a rest that the next opening cuts off.
 """
 
+import hashlib
 import json
 import os
 import pathlib
+import re
 import zlib
 
 import numpy as np
 
-from tutorial_support import files
+from tutorial_support import datasets, files
 from tutorial_support.programs import LOG, UsageError
 
 try:
@@ -26,6 +28,21 @@ _NUMBER = np.dtype("<f4")
 _VERIFIED_AT_ONCE = 1 << 24  # bytes
 
 
+def store_folder(root, image_folder, digest):
+    """Returns the folder of the store for one base and one folder of images.
+
+    Args:
+        root: a folder for stores, or None for the cache.
+        image_folder: the images.
+        digest: string, which differs between bases.
+    """
+    resolved = pathlib.Path(image_folder).resolve()
+    place = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
+    readable = re.sub(r"\W+", "_", resolved.name)[:40]
+    root = datasets.cache_folder("bottlenecks") if root is None else pathlib.Path(root)
+    return root / f"{readable}-{place}-{digest}"
+
+
 def stamp(path):
     """Returns what tells a file's version from others: (size in bytes, time of change in ns).
 
@@ -34,6 +51,21 @@ def stamp(path):
     """
     status = pathlib.Path(path).stat()
     return status.st_size, status.st_mtime_ns
+
+
+def stamps(images):
+    """Returns the stamps of an image_lists.ImageList.
+
+    Returns:
+        (dict from a path to its `stamp`, dict from a path to a sentence on why it has none).
+    """
+    found, bad = {}, {}
+    for path in images.paths:
+        try:
+            found[path] = stamp(images.folder / path)
+        except OSError as error:
+            bad[path] = f"{images.folder / path}: cannot be read ({error.strerror})"
+    return found, bad
 
 
 class FeatureStore:

@@ -10,9 +10,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from flowers_transfer import bottlenecks, image_lists
+from flowers_transfer import bottlenecks
 from flowers_transfer.distortions import Distortions
 from tests.flowers_transfer import tiny
+from tutorial_support import feature_store, image_lists
 from tutorial_support.programs import UsageError
 
 
@@ -186,7 +187,7 @@ def test_each_distortion_against_numpy():
 
 def test_stores_of_different_folders_and_bases_are_different():
     folders = {
-        bottlenecks.store_folder("stores", folder, digest)
+        feature_store.store_folder("stores", folder, digest)
         for folder in ("a/photos", "b/photos")
         for digest in ("1", "2")
     }

@@ -288,7 +288,7 @@ def test_no_run_is_one_sentence(capsys):
 def test_with_nothing_named_and_no_network_the_sample_is_trained_on(monkeypatch, caplog, capsys):
     with loopback.serve({"/x": loopback.sends(b"gone", 404)}) as address:
         nothing = datasets.RemoteFile("x", 1, None, (f"{address}/x",))
-        monkeypatch.setattr(flags.image_lists, "FLOWERS_ARCHIVE", nothing)
+        monkeypatch.setattr(flags.flower_photos, "ARCHIVE", nothing)
         monkeypatch.setattr(flags.base_graph, "INCEPTION_ARCHIVE", nothing)
         assert retrain.main(["--train_dir", "run", "--how_many_training_steps", "1000"]) == 0
         assert "training on the shipped SAMPLE (drawings of flowers" in caplog.text

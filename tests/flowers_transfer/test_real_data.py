@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from flowers_transfer import base_graph, bottlenecks, image_lists, make_base, retrain
+from flowers_transfer import base_graph, bottlenecks, make_base, retrain
+from tutorial_support import image_lists
 
 WEIGHTS = {
     "0.35": "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5",

@@ -9,24 +9,15 @@ import hashlib
 import os
 import pathlib
 import unicodedata
+import zlib
 
 import numpy as np
 
-from tutorial_support import datasets
 from tutorial_support.programs import UsageError
 
 TRAINING, VALIDATION, TESTING = SPLITS = ("training", "validation", "testing")
 ENDINGS = (".jpg", ".jpeg", ".png")
 GROUP_MARK = "_nohash_"  # images that are alike up to it stay together
-
-FLOWERS = "flower_photos"
-FLOWERS_ARCHIVE = datasets.RemoteFile(
-    "flower_photos.tgz",
-    228_813_984,
-    # As in TensorFlow Datasets, url_checksums/tf_flowers.txt.
-    "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
-    ("https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +46,30 @@ class ImageList:
         """Returns the paths of the files with the indices `chosen`."""
         return [self.folder / self.paths[i] for i in chosen]
 
+    def without(self, bad):
+        """Returns the ImageList that is left when pictures that cannot be read are taken out.
+
+        Args:
+            bad: dict from a path to a sentence on what is wrong with it.
+
+        Raises:
+            UsageError: a class loses all its training images.
+        """
+        left = self.only([i for i, path in enumerate(self.paths) if path not in bad])
+        for label, name in enumerate(self.class_names):
+            if label not in left.labels[left.of_split(TRAINING)]:
+                raise UsageError(
+                    f"no training image of class '{name}' can be read: {next(iter(bad.values()))}"
+                )
+        return left
+
+    def fingerprint(self):
+        """Returns a string that differs between image lists, from the paths and their splits."""
+        digest = 0
+        for path, split in zip(self.paths, self.splits, strict=True):
+            digest = zlib.crc32(f"{path}\0{split}\n".encode("utf-8", "surrogateescape"), digest)
+        return f"{len(self.paths)} images with CRC {digest:08x}"
+
     def only(self, chosen):
         """Returns the ImageList of the images whose indices, int array, are given."""
         return dataclasses.replace(
@@ -65,28 +80,7 @@ class ImageList:
         )
 
 
-def find_folder(image_dir, sample=False):
-    """Returns the folder of class folders: a named one, the flower photos, or the sample.
-
-    Args:
-        image_dir: a folder, or None.
-        sample: take the shipped drawings outright.
-
-    Returns:
-        (pathlib.Path, whether it is the sample).
-    """
-    if image_dir is not None:
-        return pathlib.Path(image_dir), False
-    if not sample:
-        try:
-            folder = datasets.cache_folder(FLOWERS)
-            return datasets.fetch_unpacked(FLOWERS_ARCHIVE, folder, FLOWERS), False
-        except datasets.DownloadError as error:
-            datasets.warn_of_sample("drawings of flowers, not photos", error)
-    return datasets.sample_folder("drawn_flowers"), True
-
-
-def create(folder, testing_percentage=10, validation_percentage=10, seed=0):
+def create(folder, testing_percentage=10, validation_percentage=10, seed=0, flag="--image_dir"):
     """Lists the images of a folder and assigns each to its split.
 
     Links are followed, hidden entries left out. A split that a class would lack, although its
@@ -96,6 +90,7 @@ def create(folder, testing_percentage=10, validation_percentage=10, seed=0):
         folder: with a folder a class.
         testing_percentage, validation_percentage: numbers, below 100 together.
         seed: int, gives other splits.
+        flag: the flag that names the folder, for error messages.
 
     Returns:
         ImageList.
@@ -105,10 +100,10 @@ def create(folder, testing_percentage=10, validation_percentage=10, seed=0):
             few images.
     """
     folder = pathlib.Path(folder)
-    class_names = tuple(_entries(folder, "--image_dir", pathlib.Path.is_dir))
+    class_names = tuple(_entries(folder, flag, pathlib.Path.is_dir))
     if len(class_names) < 2:
         raise UsageError(
-            f"--image_dir: '{folder}' holds {len(class_names)} class folders; it needs a folder of "
+            f"{flag}: '{folder}' holds {len(class_names)} class folders; it needs a folder of "
             "images for each of two classes or more"
         )
     paths, labels, splits = [], [], []

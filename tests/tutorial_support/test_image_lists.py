@@ -6,9 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from flowers_transfer import image_lists
-from tests import loopback
-from tutorial_support import datasets
+from tutorial_support import image_lists
 from tutorial_support.programs import UsageError
 
 
@@ -104,16 +102,3 @@ def test_endings_hidden_files_unicode_spaces_and_links():
 
 def test_unicode_forms_of_one_name_have_one_hash():
     assert image_lists.percentile("é/ü.jpg") == image_lists.percentile("e\u0301/u\u0308.jpg")
-
-
-def test_the_sample_is_found_where_the_photos_cannot_be_had(monkeypatch, caplog):
-    with loopback.serve({"/flower_photos.tgz": loopback.sends(b"not found", 404)}) as address:
-        remote = datasets.RemoteFile(
-            "flower_photos.tgz", 10, "0" * 64, (f"{address}/flower_photos.tgz",)
-        )
-        monkeypatch.setattr(image_lists, "FLOWERS_ARCHIVE", remote)
-        folder, sample = image_lists.find_folder(None)
-    assert sample and "drawings of flowers, not photos" in caplog.text
-    images = image_lists.create(folder)
-    assert len(images.paths) == 180
-    assert all(name.startswith("drawn_") for name in images.class_names)
