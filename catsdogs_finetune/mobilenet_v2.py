@@ -1,7 +1,8 @@
 """Builds the graph of MobileNetV2 and of a classifier on it, one function a stage.
 
-    features()    from images to what the net sees in them: the net without its top
-    inference()   from features to logits: the new head
+    features()    from images to what the net sees where: the net without its top
+    bottlenecks() from features to what the net sees in the whole picture
+    inference()   from bottlenecks to logits: the new head
     loss()        from logits and labels to the number that training lowers
     training()    from the loss to the op that takes one step
     evaluation()  from logits and labels to the number of correct predictions
@@ -15,6 +16,7 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
+ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # the widths for which Keras offers weights
 HEAD = "prediction"
 EPSILON = 1e-3  # Keras' batch normalisation divides by sqrt(variance + EPSILON)
 # Of each stage of blocks: expansion, channels at alpha 1, number of blocks, stride of the first.
@@ -59,8 +61,18 @@ def features(images, alpha=1.0):
     net = tf.nn.relu6(_normalisation(net, "bn_Conv1"))
     for block in blocks(alpha):
         net = _inverted_residual(net, block)
-    net = _convolution(net, _channels(1280 * max(1.0, alpha)), 1, "Conv_1")
+    net = _convolution(net, bottleneck_size(alpha), 1, "Conv_1")
     return tf.nn.relu6(_normalisation(net, "Conv_1_bn"))
+
+
+def bottlenecks(features):
+    """Adds the mean over the picture: float32 [batch, channels]; `features` from `features`."""
+    return tf.reduce_mean(features, axis=[1, 2])
+
+
+def bottleneck_size(alpha):
+    """Returns how many numbers a bottleneck has."""
+    return _channels(1280 * max(1.0, alpha))
 
 
 def _channels(wanted):
@@ -136,25 +148,25 @@ def variables_from(layer, alpha):
     return [v for v in tf.trainable_variables() if v.op.name.partition("/")[0] in trained]
 
 
-def inference(features, num_classes, dropout=tf.identity):
-    """Adds the head: the mean over the picture, dropout, a dense layer.
+def inference(bottlenecks, num_classes, dropout=tf.identity):
+    """Adds the head: dropout and a dense layer.
 
     Args:
-        features: float32 [batch, height, width, channels].
+        bottlenecks: float32 [batch, channels].
         num_classes: int, at least 2.
-        dropout: function of float32 [batch, channels], what training does to the mean.
+        dropout: function of float32 [batch, channels], what training does to the bottlenecks.
 
     Returns:
         logits: float32 [batch, 1] for two classes, positive for the second; for more of them
         [batch, num_classes].
     """
-    pooled = dropout(tf.reduce_mean(features, axis=[1, 2]))
+    inputs = dropout(bottlenecks)
     outputs = 1 if num_classes == 2 else num_classes
     with tf.variable_scope(HEAD):
         initializer = tf.glorot_uniform_initializer()
-        kernel = tf.get_variable("kernel", [pooled.shape[-1], outputs], initializer=initializer)
+        kernel = tf.get_variable("kernel", [inputs.shape[-1], outputs], initializer=initializer)
         bias = tf.get_variable("bias", [outputs], initializer=tf.zeros_initializer())
-        return tf.matmul(pooled, kernel) + bias
+        return tf.matmul(inputs, kernel) + bias
 
 
 def loss(logits, labels):
@@ -187,11 +199,16 @@ def training(loss, optimizer, variables):
     return optimizer.minimize(loss, global_step=step, var_list=variables)
 
 
-def predictions(logits):
-    """Returns the likeliest class of each example, int32 [batch]; `logits` from `inference`."""
+def class_logits(logits):
+    """Returns a logit a class, float32 [batch, num_classes], of which softmax is the probabilities.
+
+    Args:
+        logits: from `inference`. A single one stands beside a 0 for the first class: of these
+        two, softmax gives what the sigmoid gives of the one.
+    """
     if logits.shape[-1] == 1:
-        return tf.cast(logits[:, 0] > 0, tf.int32)
-    return tf.argmax(logits, axis=1, output_type=tf.int32)
+        return tf.concat([tf.zeros_like(logits), logits], axis=1)
+    return logits
 
 
 def evaluation(logits, labels):
@@ -201,4 +218,5 @@ def evaluation(logits, labels):
         logits: from `inference`.
         labels: int32 [batch].
     """
-    return tf.reduce_sum(tf.cast(tf.equal(predictions(logits), labels), tf.int32))
+    predictions = tf.argmax(class_logits(logits), axis=1, output_type=tf.int32)
+    return tf.reduce_sum(tf.cast(tf.equal(predictions, labels), tf.int32))

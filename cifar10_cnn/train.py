@@ -25,13 +25,8 @@ def central_images(images):
 
 def run_through(sess, iterator, *fetches):
     """Returns the values of `fetches`, each concatenated over one pass of an iterator."""
-    sess.run(iterator.initializer)
-    values = []
-    while True:
-        try:
-            values.append(sess.run(fetches))
-        except tf.errors.OutOfRangeError:  # how an iterator says that the pass is over
-            return [np.concatenate(parts) for parts in zip(*values, strict=True)]
+    values = sessions.one_pass(sess, iterator, fetches)
+    return [np.concatenate(parts) for parts in zip(*values, strict=True)]
 
 
 def run_training(flags):

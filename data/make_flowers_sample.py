@@ -6,92 +6,27 @@ These are NOT photos. This script drew all of them: five kinds of flowers of var
 turn and colour on meadows and skies, so that the tutorial's programs run without a network.
 """
 
-import argparse
-import pathlib
-
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from drawing import Sheet, folder_from_command_line, vary, write
 
 SEED = 20160103
 PER_CLASS = 36
-SIZE = 96  # pixels
-FINE = 4  # drawn so many times larger, then averaged, for smooth edges
 
 
-class Sheet:
-    """A drawing whose unit is the flower's radius and whose origin is its centre."""
-
-    def __init__(self, generator):
-        """Begins with a background and draws nothing else yet."""
-        self.random = generator
-        side = SIZE * FINE
-        self.image = background(generator, side)
-        self._draw = ImageDraw.Draw(self.image)
-        self._radius = side * generator.uniform(0.2, 0.34)
-        self._centre = side * generator.uniform(0.36, 0.64, 2)
-        self._turn = generator.uniform(0, 2 * np.pi)
-
-    def place(self, x, y, turned=True):
-        """Returns pixels for a point in units of the radius."""
-        turn = self._turn if turned else 0.0
-        cosine, sine = np.cos(turn), np.sin(turn)
-        offset = np.array([cosine * x - sine * y, sine * x + cosine * y])
-        return tuple(self._centre + self._radius * offset)
-
-    def shape(self, points, colour, turned=True):
-        """Fills a polygon."""
-        self._draw.polygon([self.place(x, y, turned) for x, y in points], fill=colour)
-
-    def petal(self, angle, length, width, colour, start=0.0):
-        """Fills an ellipse that points away from the centre."""
-        t = np.linspace(0, 2 * np.pi, 30, endpoint=False)
-        along = start + (length - start) * (1 + np.cos(t)) / 2
-        across = width * np.sin(t)
-        cosine, sine = np.cos(angle), np.sin(angle)
-        self.shape(
-            np.stack([cosine * along - sine * across, sine * along + cosine * across], 1), colour
-        )
-
-    def disc(self, radius, colour, x=0.0, y=0.0):
-        """Fills a circle."""
-        t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-        self.shape(np.stack([x + radius * np.cos(t), y + radius * np.sin(t)], 1), colour)
-
-    def stem(self):
-        """Draws a stem with a leaf or two, upright whatever the flower's turn."""
-        green = vary(self.random, (50, 120, 40), 25)
-        bend = self.random.uniform(-0.4, 0.4)
-        self.shape([(-0.06, 0), (0.06, 0), (bend + 0.06, 4), (bend - 0.06, 4)], green, False)
-        for side in (-1, 1):
-            reach = side * self.random.uniform(0.5, 1.0)
-            low = self.random.uniform(1.5, 2.2)
-            self.shape([(0, low + 0.4), (reach, low - 0.6), (reach * 0.5, low + 0.2)], green, False)
-
-
-def vary(generator, colour, spread):
-    """Returns a colour near another one."""
-    changed = np.array(colour) + generator.uniform(-spread, spread, 3)
-    return tuple(int(value) for value in np.clip(changed, 0, 255))
-
-
-def background(generator, side):
-    """Returns an image: a shaded meadow or sky with blurred spots."""
-    colours = [(70, 130, 60), (110, 150, 80), (120, 160, 210), (60, 80, 50), (170, 180, 160)]
-    base = np.array(vary(generator, colours[generator.integers(len(colours))], 30), float)
-    ramp = np.linspace(-1, 1, side)[:, None, None] * generator.uniform(-40, 40)
-    pixels = np.broadcast_to(base + ramp, (side, side, 3))
-    image = Image.fromarray(np.uint8(np.clip(pixels, 0, 255)))
-    draw = ImageDraw.Draw(image)
-    for _ in range(generator.integers(8, 20)):
-        x, y = generator.uniform(0, side, 2)
-        radius = generator.uniform(0.02, 0.1) * side
-        draw.ellipse([x - radius, y - radius, x + radius, y + radius], vary(generator, base, 35))
-    return image.filter(ImageFilter.GaussianBlur(side / 60))
+def stem(sheet):
+    """Draws a stem with a leaf or two, upright whatever the flower's turn."""
+    green = vary(sheet.random, (50, 120, 40), 25)
+    bend = sheet.random.uniform(-0.4, 0.4)
+    sheet.shape([(-0.06, 0), (0.06, 0), (bend + 0.06, 4), (bend - 0.06, 4)], green, False)
+    for side in (-1, 1):
+        reach = side * sheet.random.uniform(0.5, 1.0)
+        low = sheet.random.uniform(1.5, 2.2)
+        sheet.shape([(0, low + 0.4), (reach, low - 0.6), (reach * 0.5, low + 0.2)], green, False)
 
 
 def daisy(sheet):
     """White rays round a small yellow disc."""
-    sheet.stem()
+    stem(sheet)
     count = sheet.random.integers(13, 20)
     for k in range(count):
         colour = vary(sheet.random, (240, 240, 235), 12)
@@ -101,7 +36,7 @@ def daisy(sheet):
 
 def dandelion(sheet):
     """Very many thin yellow rays, without a disc."""
-    sheet.stem()
+    stem(sheet)
     for length in (1.0, 0.75, 0.5, 0.25):
         for k in range(30):
             colour = vary(sheet.random, (245 - 25 * length, 205 - 25 * length, 30), 18)
@@ -111,7 +46,7 @@ def dandelion(sheet):
 
 def rose(sheet):
     """Round red or pink petals, one layer within another, darker inwards."""
-    sheet.stem()
+    stem(sheet)
     base = np.array([(200, 30, 50), (225, 100, 140), (180, 20, 90)][sheet.random.integers(3)])
     for layer in range(5):
         reach = 0.75 - 0.15 * layer
@@ -123,7 +58,7 @@ def rose(sheet):
 
 def sunflower(sheet):
     """Pointed yellow rays round a wide brown disc with seeds."""
-    sheet.stem()
+    stem(sheet)
     count = sheet.random.integers(18, 26)
     for k in range(count):
         colour = vary(sheet.random, (240, 180, 20), 18)
@@ -137,7 +72,7 @@ def sunflower(sheet):
 
 def tulip(sheet):
     """A cup of three petals on a stem, upright."""
-    sheet.stem()
+    stem(sheet)
     colours = [(215, 40, 50), (240, 170, 60), (170, 70, 160), (235, 120, 150)]
     base = colours[sheet.random.integers(len(colours))]
     for x, tone in ((-0.42, 0.85), (0.42, 0.85), (0.0, 1.0)):
@@ -160,17 +95,11 @@ KINDS = {
 
 def main():
     """Draws all classes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=pathlib.Path)
-    folder = parser.parse_args().folder
+    folder = folder_from_command_line(__doc__)
     generator = np.random.default_rng(SEED)
     for name, draw in KINDS.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(1, PER_CLASS + 1):
-            sheet = Sheet(generator)
-            draw(sheet)
-            image = sheet.image.resize((SIZE, SIZE), Image.Resampling.BOX)
-            image.save(folder / name / f"{number:02d}.jpg", quality=85)
+            write(draw, Sheet(generator), folder / name / f"{number:02d}.jpg")
 
 
 if __name__ == "__main__":

@@ -39,14 +39,14 @@ class RemoteFile:
 
     Attributes:
         name: string.
-        size: in bytes.
-        sha256: in hexadecimal; None where none is known: then only the size is checked, and an
-            archive's own checksums when it is unpacked.
+        size: in bytes; None where it is not known.
+        sha256: in hexadecimal; None where none is known: then only the size is checked, if need be
+            the one that the server tells, and the content by what reads it.
         urls: the addresses that serve it, in the order in which they are tried.
     """
 
     name: str
-    size: int
+    size: int | None
     sha256: str | None
     urls: tuple
 
@@ -72,7 +72,7 @@ def fetch(remote, folder):
         UsageError: the folder cannot be written, or is full.
     """
     path = pathlib.Path(folder) / remote.name
-    if path.is_file() and path.stat().st_size == remote.size and _digest_fits(path, remote):
+    if path.is_file() and _size_fits(path, remote.size) and _digest_fits(path, remote):
         return path
     reasons = []
     for url in remote.urls:
@@ -119,6 +119,10 @@ def _reason(error):
     return str(getattr(error, "reason", None) or error) or type(error).__name__
 
 
+def _size_fits(path, size):
+    return size is None or path.stat().st_size == size
+
+
 def _digest_fits(path, remote):
     return remote.sha256 is None or _digest(path) == remote.sha256
 
@@ -136,17 +140,17 @@ def _download(url, remote, target):
     with (
         urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT) as response,
         target.open("wb") as stream,
-        progress.bar(remote.size, remote.name, "B", unit_scale=True) as bar,
     ):
-        for chunk in _chunks_in_time(response):
-            stream.write(chunk)
-            bar.update(len(chunk))
-            if stream.tell() > remote.size:
-                break
-    size = target.stat().st_size
-    if size != remote.size:
-        less_or_more = "fewer" if size < remote.size else "more"
-        raise DownloadError(f"sent {less_or_more} than the expected {remote.size} bytes")
+        expected = response.length if remote.size is None else remote.size
+        with progress.bar(expected, remote.name, "B", unit_scale=True) as bar:
+            for chunk in _chunks_in_time(response):
+                stream.write(chunk)
+                bar.update(len(chunk))
+                if expected is not None and stream.tell() > expected:
+                    break
+    if not _size_fits(target, expected):
+        less_or_more = "fewer" if target.stat().st_size < expected else "more"
+        raise DownloadError(f"sent {less_or_more} than the expected {expected} bytes")
     if not _digest_fits(target, remote):
         raise DownloadError("sent other bytes than the published file (sha256 differs)")
 

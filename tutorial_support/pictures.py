@@ -1,6 +1,7 @@
 """Reading a picture that a user names, whatever its kind and size."""
 
 import contextlib
+import io
 import pathlib
 import warnings
 
@@ -65,10 +66,33 @@ def jpeg_or_pixels(path):
         UsageError: as `read`; a JPEG that is cut off, however, may be told only by its decoding.
     """
     with _opened(path) as image:
-        upright = image.getexif().get(_ORIENTATION, 1) == 1
-        if image.format == "JPEG" and image.mode in ("RGB", "L") and upright:
+        if image.format == "JPEG" and _is_plain(image):
             return pathlib.Path(path).read_bytes()
         return np.asarray(_in_rgb(image, 1024))
+
+
+def encoded(path):
+    """Reads a picture for `tf.io.decode_image`.
+
+    Returns:
+        the file's bytes where it is plain, which TensorFlow decodes as it should; else those of a
+        PNG of the picture as `read` gives it.
+
+    Raises:
+        UsageError: as `read`; a file that is cut off, however, may be told only by its decoding.
+    """
+    with _opened(path) as image:
+        if _is_plain(image):
+            return pathlib.Path(path).read_bytes()
+        png = io.BytesIO()
+        _in_rgb(image, 1024).save(png, "PNG", compress_level=1)
+        return png.getvalue()
+
+
+def _is_plain(image):
+    """Whether it is upright, of 8 bits, in RGB or grey, and not transparent."""
+    upright = image.getexif().get(_ORIENTATION, 1) == 1
+    return upright and image.mode in ("RGB", "L") and "transparency" not in image.info
 
 
 _ORIENTATION = 0x0112  # Exif's tag

@@ -11,7 +11,7 @@ import numpy as np
 from tutorial_support import files
 
 
-def curves(path, series, title, x_label, y_label):
+def curves(path, series, title, x_label, y_label, mark=None):
     """Draws lines over a common axis.
 
     Args:
@@ -20,8 +20,11 @@ def curves(path, series, title, x_label, y_label):
         title: above the plot.
         x_label: below the plot.
         y_label: beside the plot.
+        mark: (x, name), where a line goes across the plot; or None.
     """
     figure, axes = _figure((7, 4))
+    if mark is not None:
+        axes.axvline(mark[0], label=mark[1], color="grey", linestyle="--", linewidth=1)
     for name, (x, y) in series.items():
         axes.plot(x, y, label=name, marker="o" if len(x) < 10 else None, linewidth=1.5)
     axes.set(title=title, xlabel=x_label, ylabel=y_label)

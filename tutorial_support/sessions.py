@@ -18,6 +18,23 @@ def config():
     return proto
 
 
+def one_pass(sess, iterator, fetches, feed_dict=None):
+    """Yields the values of `fetches` for each element of an initializable tf.data iterator.
+
+    Args:
+        sess: tf.Session.
+        iterator: from `tf.data.make_initializable_iterator`, whose dataset ends; it is begun anew.
+        fetches: as of `Session.run`; they take the iterator's next element.
+        feed_dict: for the initialization and for every run alike.
+    """
+    sess.run(iterator.initializer, feed_dict)
+    while True:
+        try:
+            yield sess.run(fetches, feed_dict)
+        except tf.errors.OutOfRangeError:  # how an iterator says that the pass is over
+            return
+
+
 class StopSignals:
     """Turns the first SIGINT or SIGTERM into a flag that a training loop asks for.
 

@@ -1,0 +1,131 @@
+"""The flags of the training program, and what follows from them before the graph."""
+
+import functools
+import json
+
+import numpy as np
+
+from catsdogs_finetune import mobilenet_v2, photo_input, pretrained
+from tutorial_support import feature_store, files, image_lists, progress, runs
+from tutorial_support.programs import LOG, ArgumentParser, number
+
+TRAIN_DIR = "logs/catsdogs"
+IMAGE_SIZE, SAMPLE_IMAGE_SIZE = 160, 96  # pixels
+BEST = "best"  # the folder, in the run's, of the checkpoint that validated best
+
+_MAY_CHANGE = ("data_dir", "weights", "fine_tune_epochs", "train_dir", "bottleneck_dir")
+
+
+def parse(description, argv):
+    """Returns the namespace of flags, the original's settings and this package's.
+
+    Args:
+        description: the program's docstring.
+        argv: list of strings, or None for the command line.
+    """
+    parser = ArgumentParser(description)
+    add = parser.add_argument
+    count, rate = number(int, 1), number(float, 0)
+    add_data_flags(parser)
+    add(
+        "--weights",
+        help="an h5 file; or imagenet, downloaded once, which is taken where it can be had; or "
+        "cifar10, shipped",
+    )
+    add(
+        "--alpha",
+        type=float,
+        choices=mobilenet_v2.ALPHAS,
+        help="the net's width; by default that of the weights, 1.0 for imagenet",
+    )
+    add(
+        "--image_size",
+        type=number(int, 32),
+        help=f"pixels, height and width; {IMAGE_SIZE}, for the sample {SAMPLE_IMAGE_SIZE}",
+    )
+    add("--batch_size", type=count, default=32, help="images in a training batch")
+    add("--initial_epochs", type=number(int, 0), default=10, help="with the base frozen")
+    add("--fine_tune_epochs", type=number(int, 0), default=10, help="of fine-tuning after them")
+    add("--fine_tune_at", type=number(int, 0), default=100, help="the first layer to fine-tune")
+    add("--learning_rate", type=rate, default=1e-4, help="while the base is frozen, Adam's")
+    add("--fine_tune_rate", type=rate, default=1e-5, help="in fine-tuning, RMSprop's")
+    add("--dropout", type=number(float, 0, 0.99), default=0.2, help="share of a bottleneck dropped")
+    add("--rotation", type=number(float, 0, 0.5), default=0.2, help="of a turn, to either side")
+    add(
+        "--no_augmentation",
+        action="store_true",
+        help="neither turn nor mirror training images: the frozen base then sees each only once",
+    )
+    add("--train_dir", default=TRAIN_DIR, help="the run's folder; a run in it is resumed")
+    add("--fresh", action="store_true", help="move an earlier run in --train_dir aside")
+    add("--bottleneck_dir", help="where bottlenecks are kept; by default in the cache")
+    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="of head, order, augmentation")
+    return parser.parse_args(argv)
+
+
+def add_data_flags(parser):
+    """Adds the flags that say where the images come from, of which at most one can be given."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--data_dir",
+        help="a folder with the folders train and validation, of which each has a folder a class; "
+        "or with a folder a class; without it, the published photos are downloaded once",
+    )
+    group.add_argument("--sample", action="store_true", help="use the shipped drawings")
+
+
+def open_run(flags):
+    """Finds images and weights and opens the run folder; settles `flags.alpha`, `.image_size`.
+
+    Returns:
+        (image_lists.ImageList of the good pictures, path of the weights, function from float32
+        [batch, size, size, 3] and a seed to distorted pictures, folder for bottlenecks,
+        runs.RunFolder).
+
+    Raises:
+        UsageError: images, weights or folder cannot be used.
+    """
+    folder, sample = photo_input.find_folder(flags.data_dir, flags.sample)
+    images = photo_input.find_images(folder)
+    if flags.image_size is None:
+        flags.image_size = SAMPLE_IMAGE_SIZE if sample else IMAGE_SIZE
+    name = flags.weights or (pretrained.CIFAR10 if sample else None)
+    weights = pretrained.find(name, flags.alpha, flags.image_size)
+    if flags.alpha is None:
+        flags.alpha = pretrained.alpha_of(weights)
+    digest = pretrained.digest(weights)
+    bad = photo_input.unreadable(images)
+    images = images.without(bad)
+    for sentence in bad.values():
+        LOG.warning("left out: %s", sentence)
+    kept = vars(flags) | {
+        "data_dir": str(folder.resolve()),
+        "sample": sample,
+        "images": images.fingerprint(),
+        "class_names": list(images.class_names),
+        "weights": str(weights),
+        "weights_digest": digest,
+    }
+    del kept["fresh"]
+    run = runs.RunFolder(flags.train_dir, kept, _MAY_CHANGE, flags.fresh)
+    run.file(BEST).mkdir(exist_ok=True)
+    files.write_text(run.file(BEST) / runs.FLAGS_FILE, json.dumps(kept, indent=2) + "\n")
+    counts = [f"{np.sum(images.splits == i)} {s}" for i, s in enumerate(image_lists.SPLITS)]
+    progress.say(f"{', '.join(counts)} images in '{folder}'.")
+    what = "a net that has seen CIFAR-10" if weights == pretrained.shipped() else f"'{weights}'"
+    progress.say(f"The base: MobileNetV2, alpha {flags.alpha}, with the weights of {what}.")
+    distort = functools.partial(photo_input.rotate_and_flip, flags.rotation)
+    if flags.no_augmentation:
+        distort = photo_input.no_distortion
+    store = feature_store.store_folder(flags.bottleneck_dir, folder, f"{digest}-{flags.image_size}")
+    return images, weights, distort, store, run
+
+
+def add_checkpoint_flag(parser):
+    """Adds the flag that says which trained net to take."""
+    parser.add_argument(
+        "--checkpoint",
+        default=TRAIN_DIR,
+        help=f"a run folder, for its newest checkpoint; its folder {BEST}, for the one that "
+        "validated best; or one checkpoint",
+    )

@@ -1,0 +1,59 @@
+"""Bottlenecks that are computed once and kept, for as long as the base is frozen.
+
+In the first phase nothing in the base changes: of a picture that is not distorted, it always gives
+the same bottleneck. So the validation images, and without augmentation the training images too,
+go through the base once.
+"""
+
+import numpy as np
+
+from tutorial_support import feature_store, progress
+from tutorial_support.programs import UsageError
+
+_AT_ONCE = 1000
+
+
+class KeptBottlenecks:
+    """The bottlenecks of some images of a list, read from their store as they are asked for."""
+
+    def __init__(self, images, chosen, store_folder, size, compute, feed):
+        """Opens the store and computes what it lacks.
+
+        Args:
+            images: image_lists.ImageList.
+            chosen: int array, the indices of the images whose bottlenecks are wanted.
+            store_folder: from `feature_store.store_folder`.
+            size: int, numbers in a bottleneck.
+            compute: function from an int array of indices; yields float32 [n, size], the
+                bottlenecks of the first n of them, then of the next, and so on.
+            feed: function from bottlenecks and labels to a feed dictionary.
+
+        Raises:
+            UsageError: a picture or the store cannot be read.
+        """
+        self._labels, self._feed = images.labels, feed
+        stamps, bad = feature_store.stamps(images.only(chosen))
+        if bad:
+            raise UsageError("\nerror: ".join(bad.values()))
+        keys = {i: images.paths[i] for i in chosen}
+        self._store = feature_store.FeatureStore(store_folder, size)
+        missing = [i for i in chosen if self._store.find(keys[i], stamps[keys[i]]) is None]
+        first = 0
+        with progress.bar(len(missing), "bottlenecks", unit="image") as bar:
+            for vectors in compute(np.array(missing)) if missing else ():
+                batch = [keys[i] for i in missing[first : first + len(vectors)]]
+                self._store.append(batch, [stamps[key] for key in batch], vectors)
+                first += len(vectors)
+                bar.update(len(vectors))
+        self._store.finish_filling()
+        self._rows = np.full(len(images.paths), -1)
+        self._rows[chosen] = [self._store.find(keys[i], stamps[keys[i]]) for i in chosen]
+
+    def feed(self, chosen):
+        """Returns the feed dictionary of the images with the indices `chosen`."""
+        return self._feed(self._store.read(self._rows[chosen]), self._labels[chosen])
+
+    def one_pass(self, sess, chosen, fetches):
+        """Yields the values of fetches for batches of the images with the indices `chosen`."""
+        for part in np.array_split(chosen, -(-len(chosen) // _AT_ONCE)):
+            yield sess.run(fetches, self.feed(part))
