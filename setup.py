@@ -29,13 +29,17 @@ setup(
     package_dir={"tutorial_support.sample_data": "data"},
     package_data={
         "cifar10_cnn": ["README.md", "images/*.png", "results/*.csv"],
+        "catsdogs_finetune": ["README.md", "images/*.png"],
+        "flowers_transfer": ["README.md", "images/*.png"],
         "mnist_mechanics": ["README.md", "images/*.png"],
         "tutorial_support.sample_data": [
             "README.md",
             "cifar10/*.gz",
             "cifar10_cnn/*",
+            "drawn_cats_and_dogs/*/*/*.jpg",
             "drawn_flowers/*/*.jpg",
             "mnist/*.gz",
+            "mobilenet_v2/*",
         ],
     },
     install_requires=[

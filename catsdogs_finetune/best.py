@@ -12,7 +12,7 @@ def keep_if_best(saver, sess, folder, mean_loss, accuracy, step):
     """Saves a checkpoint in `folder` if none there validated as well.
 
     Args:
-        saver: tf.train.Saver(max_to_keep=1) of its own.
+        saver: tf.train.Saver(max_to_keep=1) of its own, of the net's variables and the step.
         sess: the session.
         folder: pathlib.Path, where best.json tells what is known of the checkpoint.
         mean_loss: float, on the validation images.
@@ -27,7 +27,7 @@ def keep_if_best(saver, sess, folder, mean_loss, accuracy, step):
         known = json.loads(record.read_text(encoding="utf-8"))
         if (known["accuracy"], -known["loss"]) >= (accuracy, -mean_loss):
             return False
-    saver.save(sess, str(folder / "model.ckpt"), global_step=step)
+    saver.save(sess, str(folder / "model.ckpt"), global_step=step, write_meta_graph=False)
     found = {"step": step, "accuracy": accuracy, "loss": mean_loss}
     files.write_text(record, json.dumps(found) + "\n")
     return True

@@ -57,12 +57,10 @@ def features(images, alpha=1.0):
     Returns:
         float32 [batch, height / 32, width / 32, channels] in [0, 6].
     """
-    net = _convolution(images, _channels(32 * alpha), 3, "Conv1", stride=2)
-    net = tf.nn.relu6(_normalisation(net, "bn_Conv1"))
+    net = tf.nn.relu6(_convolution(images, _channels(32 * alpha), 3, "Conv1", "bn_Conv1", stride=2))
     for block in blocks(alpha):
         net = _inverted_residual(net, block)
-    net = _convolution(net, bottleneck_size(alpha), 1, "Conv_1")
-    return tf.nn.relu6(_normalisation(net, "Conv_1_bn"))
+    return tf.nn.relu6(_convolution(net, bottleneck_size(alpha), 1, "Conv_1", "Conv_1_bn"))
 
 
 def bottlenecks(features):
@@ -85,12 +83,12 @@ def _inverted_residual(inputs, block):
     """Adds a block: expand to more channels, filter each by itself, project to few."""
     net, prefix = inputs, block.prefix
     if block.expansion != 1:
-        net = _convolution(net, block.expansion * block.inputs, 1, f"{prefix}expand")
-        net = tf.nn.relu6(_normalisation(net, f"{prefix}expand_BN"))
-    net = _depthwise(net, block.stride, f"{prefix}depthwise")
-    net = tf.nn.relu6(_normalisation(net, f"{prefix}depthwise_BN"))
-    net = _convolution(net, block.channels, 1, f"{prefix}project")
-    net = _normalisation(net, f"{prefix}project_BN")
+        expanded = block.expansion * block.inputs
+        net = _convolution(net, expanded, 1, f"{prefix}expand", f"{prefix}expand_BN")
+        net = tf.nn.relu6(net)
+    net = _depthwise(net, block.stride, f"{prefix}depthwise", f"{prefix}depthwise_BN")
+    net = tf.nn.relu6(net)
+    net = _convolution(net, block.channels, 1, f"{prefix}project", f"{prefix}project_BN")
     return net + inputs if _has_shortcut(block) else net
 
 
@@ -98,28 +96,43 @@ def _has_shortcut(block):
     return block.stride == 1 and block.inputs == block.channels
 
 
-def _convolution(inputs, channels, size, name, stride=1):
+def _convolution(inputs, channels, size, name, normalisation, stride=1):
+    """Adds a convolution and its batch normalisation, in the scopes of these names."""
     with tf.variable_scope(name):
         kernel = tf.get_variable("kernel", [size, size, inputs.shape[-1], channels])
-        return tf.nn.conv2d(inputs, kernel, strides=stride, padding="SAME")
+    scale, shift = _normalisation(channels, normalisation)
+    net = tf.nn.conv2d(inputs, kernel * scale, strides=stride, padding="SAME")
+    return tf.nn.bias_add(net, shift)
 
 
-def _depthwise(inputs, stride, name):
+def _depthwise(inputs, stride, name, normalisation):
+    """Adds a filter for each channel by itself, and its batch normalisation."""
+    channels = inputs.shape[-1]
     with tf.variable_scope(name):
-        kernel = tf.get_variable("depthwise_kernel", [3, 3, inputs.shape[-1], 1])
-        return tf.nn.depthwise_conv2d(inputs, kernel, [1, stride, stride, 1], "SAME")
+        kernel = tf.get_variable("depthwise_kernel", [3, 3, channels, 1])
+    scale, shift = _normalisation(channels, normalisation)
+    strides = [1, stride, stride, 1]
+    net = tf.nn.depthwise_conv2d(inputs, kernel * scale[:, None], strides, "SAME")
+    return tf.nn.bias_add(net, shift)
 
 
-def _normalisation(inputs, name):
-    """Adds batch normalisation by the moving mean and variance, never by the batch's own."""
-    shape, zeros, ones = [inputs.shape[-1]], tf.zeros_initializer(), tf.ones_initializer()
+def _normalisation(channels, name):
+    """Adds the variables of a batch normalisation by the moving mean and variance.
+
+    It never takes the batch's own mean and variance. So it is linear, and need not pass over the
+    images: the convolution before it takes the factor into its kernel.
+
+    Returns:
+        (factor, what is added), two tensors, float32 [channels].
+    """
+    shape, zeros, ones = [channels], tf.zeros_initializer(), tf.ones_initializer()
     with tf.variable_scope(name):
         gamma = tf.get_variable("gamma", shape, initializer=ones)
         beta = tf.get_variable("beta", shape, initializer=zeros)
         mean = tf.get_variable("moving_mean", shape, initializer=zeros, trainable=False)
         variance = tf.get_variable("moving_variance", shape, initializer=ones, trainable=False)
         scale = gamma * tf.rsqrt(variance + EPSILON)
-        return inputs * scale + (beta - mean * scale)
+        return scale, beta - mean * scale
 
 
 def layer_names(alpha):

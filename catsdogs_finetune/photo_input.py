@@ -112,6 +112,26 @@ def scale(images):
     return images / 127.5 - 1
 
 
+def run_on_picture(sess, fetches, contents, path):
+    """Returns the values of what depends on a picture.
+
+    Args:
+        sess: tf.Session.
+        fetches: as of `Session.run`.
+        contents: the placeholder that `decode` was given.
+        path: a PNG or JPEG file.
+
+    Raises:
+        UsageError: the file is no whole PNG or JPEG.
+    """
+    try:
+        return sess.run(fetches, {contents: pictures.encoded(path)})
+    except tf.errors.InvalidArgumentError as error:
+        raise UsageError(
+            f"{path}: cannot be decoded ({error.message.splitlines()[0]}); save the picture again"
+        ) from error
+
+
 def unreadable(images):
     """Decodes every picture once.
 
@@ -126,13 +146,10 @@ def unreadable(images):
         decoded = decode(contents, 1).op
 
         def verdict(path):
-            file = images.folder / path
             try:
-                sess.run(decoded, {contents: pictures.encoded(file)})
+                run_on_picture(sess, decoded, contents, images.folder / path)
             except UsageError as error:
                 return str(error)
-            except tf.errors.InvalidArgumentError as error:
-                return f"{file}: cannot be decoded ({error.message.splitlines()[0]})"
             return None
 
         with (

@@ -81,7 +81,7 @@ def draw_curves(run, steps, initial_epochs):
         )
 
 
-def report_split(folder, images, logits, size, split="test"):
+def report_split(folder, images, logits, size, split):
     """Prints the accuracy on a split and draws its pictures.
 
     Args:
@@ -117,3 +117,4 @@ def report_split(folder, images, logits, size, split="test"):
         logits,
         images.class_names,
     )
+    progress.say(f"Pictures: {folder}/predictions.png, confusion.png, misclassified.png")

@@ -2,16 +2,12 @@
 
 import tensorflow.compat.v1 as tf
 
-from catsdogs_finetune import mobilenet_v2
 from tutorial_support import events
 
 
-def of_step(loss):
-    """Adds the summary of a training batch, its loss and histograms of the head's variables."""
-    merged = [tf.summary.scalar("batch_loss", loss)]
-    for variable in tf.trainable_variables(mobilenet_v2.HEAD):
-        merged.append(tf.summary.histogram(variable.op.name, variable))
-    return tf.summary.merge(merged)
+def of_variables(variables):
+    """Adds histograms of variables, merged into one summary."""
+    return tf.summary.merge([tf.summary.histogram(v.op.name, v) for v in variables])
 
 
 def means(totals):

@@ -86,7 +86,9 @@ def build_graph(flags, num_classes, photos):
         batch_totals=batch_totals,
         add_to_epoch=epoch_totals.assign_add(batch_totals),
         begin_epoch=epoch_totals.initializer,
-        summary=summaries.of_step(loss),
+        loss=loss,
+        summary=summaries.of_variables(head),
+        net_variables=[*base_variables, *head, global_step],
         variables_finite=checkpoints.all_finite(),
     )
 
@@ -110,7 +112,8 @@ def run_training(flags):
         )
         net = build_graph(flags, len(images.class_names), photos)
         init = tf.global_variables_initializer()
-        saver, best_saver = tf.train.Saver(), tf.train.Saver(max_to_keep=1)
+        saver = tf.train.Saver()
+        best_saver = tf.train.Saver(net.net_variables, max_to_keep=1)
 
         with (
             tf.Session(config=sessions.config()) as sess,
@@ -171,13 +174,12 @@ def run_training(flags):
                         if is_frozen and flags.no_augmentation:
                             feed_dict = kept.feed(sess.run(photos.next_indices))
                         feed_dict = {**feed_dict, net.dropout_rate: flags.dropout}
-                        is_summarized = (step + 1) % SUMMARY_EVERY == 0
-                        _, totals, summary_values = sess.run(
-                            [train_op, net.add_to_epoch, [net.summary] * is_summarized], feed_dict
+                        _, batch_loss, totals = sess.run(
+                            [train_op, net.loss, net.add_to_epoch], feed_dict
                         )
-                        checkpoints.check_finite(np.isfinite(totals).all(), "the loss", step + 1)
-                        for summary_value in summary_values:
-                            writer.add_summary(summary_value, step + 1)
+                        checkpoints.check_finite(np.isfinite(batch_loss), "the loss", step + 1)
+                        if (step + 1) % SUMMARY_EVERY == 0:
+                            events.write_scalar(writer, "batch_loss", batch_loss, step + 1)
                         loss_value, accuracy = summaries.means([totals])
                         bar.set_postfix(loss=loss_value, accuracy=accuracy, refresh=False)
                         bar.update()
@@ -191,6 +193,7 @@ def run_training(flags):
                 )
                 summaries.write_epoch(writer, "training", loss_value, accuracy, done)
                 summaries.write_epoch(writer, "validation", *found, done)
+                writer.add_summary(sess.run(net.summary), done)
                 writer.flush()
                 sess.run(net.begin_epoch)
                 checkpoints.check_finite(sess.run(net.variables_finite), "a variable", done)
@@ -199,7 +202,9 @@ def run_training(flags):
 
             reports.draw_curves(run, steps, flags.initial_epochs)
             test_logits = np.concatenate(list(photos.one_pass(sess, testing, net.class_logits)))
-            reports.report_split(run.path, images.only(testing), test_logits, flags.image_size)
+            reports.report_split(
+                run.path, images.only(testing), test_logits, flags.image_size, image_lists.TESTING
+            )
             return stop.exit_code
 
 

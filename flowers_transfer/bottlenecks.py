@@ -166,9 +166,9 @@ def of_images(graph_def, base, images, folder):
     store.finish_filling()
     good = [i for i, path in enumerate(images.paths) if path not in bad]
     rows = [store.find(images.paths[i], stamps[images.paths[i]]) for i in good]
-    return Bottlenecks(
-        images.without(bad), size, list(bad.values()), store, np.array(rows, np.int64)
-    )
+    images = images.without(bad)
+    images.check_training(bad)
+    return Bottlenecks(images, size, list(bad.values()), store, np.array(rows, np.int64))
 
 
 def _fill(store, extractor, folder, paths, stamps):

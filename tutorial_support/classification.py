@@ -49,5 +49,5 @@ def draw_mistakes(path, pictures, labels, logits, class_names, most=30):
             f"{class_names[labels[i]]} as {class_names[predictions[i]]} ({sureness[i]:.0%})"
             for i in surest
         ],
-        f"{len(wrong)} of {len(labels)} test images misclassified; the surest mistakes",
+        f"{len(wrong)} of {len(labels)} images misclassified; the surest mistakes",
     )

@@ -51,17 +51,16 @@ class ImageList:
 
         Args:
             bad: dict from a path to a sentence on what is wrong with it.
-
-        Raises:
-            UsageError: a class loses all its training images.
         """
-        left = self.only([i for i, path in enumerate(self.paths) if path not in bad])
+        return self.only([i for i, path in enumerate(self.paths) if path not in bad])
+
+    def check_training(self, bad):
+        """Raises UsageError where a class has lost its training images; `bad` as of `without`."""
         for label, name in enumerate(self.class_names):
-            if label not in left.labels[left.of_split(TRAINING)]:
+            if label not in self.labels[self.of_split(TRAINING)]:
                 raise UsageError(
                     f"no training image of class '{name}' can be read: {next(iter(bad.values()))}"
                 )
-        return left
 
     def fingerprint(self):
         """Returns a string that differs between image lists, from the paths and their splits."""

@@ -90,21 +90,28 @@ def picture_sheet(path, images, captions, title, columns=6):
     rows = max(1, -(-len(images) // columns))
     captions = [textwrap.fill(caption, 18) for caption in captions]
     lines = max((caption.count("\n") + bool(caption) for caption in captions), default=0)
-    figure, axes = _figure((1.25 * columns, (1.25 + 0.15 * lines) * rows + 0.4), rows, columns)
-    for place in np.ravel(axes):
-        place.axis("off")
-    for place, image, caption in zip(np.ravel(axes), images, captions, strict=False):
-        place.imshow(image, cmap="gray", vmin=0, vmax=1)
-        place.set_title(caption, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    cell = 1 + 0.05 + 0.12 * lines  # high, where an image is 1 wide
+    width, height = 1.05 * columns, cell * rows + 0.3
+    # All in one coordinate system: laying out a system an image takes a second.
+    figure, axes = _figure((1.25 * width, 1.25 * height), layout=None)
+    axes.set_position([0, 0, 1, 1])
+    axes.axis("off")
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        row, column = divmod(number, columns)
+        left, bottom = 1.05 * column + 0.025, cell * (rows - row) - cell + 0.025
+        extent = (left, left + 1, bottom, bottom + 1)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
+        axes.text(left + 0.5, bottom + 1.03, caption, fontsize=8, ha="center", va="bottom")
+    axes.text(width / 2, height - 0.15, title, fontsize=10, ha="center", va="center")
+    axes.set(xlim=(0, width), ylim=(0, height))
     _save(figure, path)
 
 
-def _figure(size, rows=1, columns=1):
+def _figure(size, layout="constrained"):
     from matplotlib.figure import Figure  # half a second that only a plot should cost
 
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots(rows, columns)
+    figure = Figure(figsize=size, layout=layout)
+    return figure, figure.subplots()
 
 
 def _save(figure, path):

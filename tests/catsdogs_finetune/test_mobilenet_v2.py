@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from catsdogs_finetune import mobilenet_v2
+from catsdogs_finetune import mobilenet_v2, optimizers
 
 RANDOM = np.random.default_rng(0)
 
@@ -64,7 +64,9 @@ def test_counts_of_the_published_tutorial():
         assert features.shape == (1, 5, 5, 1280)
         sizes = [v.shape.num_elements() for v in tf.global_variables()]
         assert (len(sizes), sum(sizes)) == (260, 2_257_984)
-        mobilenet_v2.inference(features, 2)
+        bottlenecks = mobilenet_v2.bottlenecks(features)
+        assert bottlenecks.shape == (1, mobilenet_v2.bottleneck_size(1.0))
+        mobilenet_v2.inference(bottlenecks, 2)
         assert len(mobilenet_v2.layer_names(1.0)) == 154
         for layer, tensors, parameters in ((154, 2, 1281), (100, 56, 1_862_721)):
             variables = mobilenet_v2.variables_from(layer, 1.0)
@@ -94,19 +96,19 @@ def keras_steps(model, images, labels, num_classes, layer, optimizer):
     return before, loss.numpy(), gradients, by_name(whole.weights, whole.get_weights())
 
 
-def adam():
-    return tf.train.AdamOptimizer(1e-4, epsilon=1e-7), keras.optimizers.Adam(1e-4)
+def head_alone():
+    return 154, optimizers.adam(1e-4), keras.optimizers.Adam(1e-4)
 
 
-def descent():
-    return tf.train.GradientDescentOptimizer(1e-2), keras.optimizers.SGD(1e-2)
+def fine_tuning():
+    return 100, optimizers.RMSPropOptimizer(1e-5), keras.optimizers.RMSprop(1e-5)
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "layer", "optimizers"), [(2, 154, adam), (2, 100, descent), (3, 100, descent)]
+    ("num_classes", "phase"), [(2, head_alone), (2, fine_tuning), (3, fine_tuning)]
 )
-def test_one_step_of_each_phase_equals_keras(num_classes, layer, optimizers):
-    ours, theirs = optimizers()
+def test_one_step_of_each_phase_equals_keras(num_classes, phase):
+    layer, ours, theirs = phase()
     images = RANDOM.uniform(-1, 1, (4, 96, 96, 3)).astype(np.float32)
     labels = RANDOM.integers(0, num_classes, 4).astype(np.int32)
     before, expected_loss, expected_gradients, expected = keras_steps(
@@ -114,7 +116,7 @@ def test_one_step_of_each_phase_equals_keras(num_classes, layer, optimizers):
     )
     with tf.Graph().as_default(), tf.Session() as sess:
         features = mobilenet_v2.features(tf.constant(images), 0.35)
-        logits = mobilenet_v2.inference(features, num_classes)
+        logits = mobilenet_v2.inference(mobilenet_v2.bottlenecks(features), num_classes)
         loss = mobilenet_v2.loss(logits, tf.constant(labels))
         variables = mobilenet_v2.variables_from(layer, 0.35)
         gradients = dict(
@@ -137,14 +139,22 @@ def test_one_step_of_each_phase_equals_keras(num_classes, layer, optimizers):
         np.testing.assert_allclose(
             after[name], value, rtol=1e-4, atol=1e-4 * np.abs(value).max(), err_msg=name
         )
+        if name in expected_gradients:  # the step itself, which is far smaller than the weights
+            step, wanted = after[name] - before[name], value - before[name]
+            np.testing.assert_allclose(step, wanted, atol=0.02 * np.abs(wanted).max())
+            assert np.abs(wanted).max() > 0
 
 
 @pytest.mark.parametrize(
     ("logits", "expected"),
     [([[-1.0], [2.0], [0.5]], [0, 1, 1]), ([[3.0, 1, 2], [0, 1, 0], [0, 0, 9]], [0, 1, 2])],
 )
-def test_predictions_and_evaluation(logits, expected):
+def test_class_logits_and_evaluation(logits, expected):
     with tf.Graph().as_default(), tf.Session() as sess:
         logits = tf.constant(logits)
-        assert list(sess.run(mobilenet_v2.predictions(logits))) == expected
+        class_logits = mobilenet_v2.class_logits(logits)
+        assert list(sess.run(tf.argmax(class_logits, axis=1))) == expected
         assert sess.run(mobilenet_v2.evaluation(logits, tf.constant([0, 1, 0]))) == 2
+        if logits.shape[-1] == 1:
+            probabilities = sess.run(tf.nn.softmax(class_logits))
+            np.testing.assert_allclose(probabilities[:, 1:], sess.run(tf.sigmoid(logits)), 1e-6)

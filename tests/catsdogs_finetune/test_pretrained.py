@@ -1,6 +1,8 @@
 """Weights from Keras' h5 files, of every layout, into a graph."""
 
+import json
 import pathlib
+import re
 
 import h5py
 import keras
@@ -9,6 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from catsdogs_finetune import mobilenet_v2, pretrained
+from tests import loopback
 from tutorial_support.programs import UsageError
 
 ALPHA = 0.35
@@ -31,7 +34,19 @@ def made(tmp_path_factory):
     write(folder / "keras2.h5", values)
     top = {"predictions/kernel": np.ones((1280, 10)), "predictions/bias": np.ones(10)}
     write(folder / "top.h5", values | top)
+    write(folder / "first.h5", {first_name(name): value for name, value in values.items()})
     return folder, values
+
+
+def first_name(name):
+    """The name that a variable has in the files that were published first."""
+    layer, _, variable = name.partition("/")
+    parts = re.fullmatch(r"(expanded_conv|block_(\d+))_(\w+?)(_BN)?", layer)
+    if parts is None:
+        return name
+    number = parts[2] or "0"
+    kind, normalised = ("bn", "bn_") if parts[4] else ("mobl", "")
+    return f"{kind}{number}_conv_{number}_{normalised}{parts[3]}/{variable}"
 
 
 def write(path, values):
@@ -47,9 +62,12 @@ def shapes():
         return {v.op.name: v.shape.as_list() for v in tf.global_variables()}
 
 
-@pytest.mark.parametrize("name", ["keras3.weights.h5", "whole.h5", "keras2.h5", "top.h5"])
+@pytest.mark.parametrize(
+    "name", ["keras3.weights.h5", "whole.h5", "keras2.h5", "top.h5", "first.h5"]
+)
 def test_every_layout_gives_the_same_weights(name, made):
     folder, expected = made
+    assert pretrained.alpha_of(folder / name) == ALPHA
     values = pretrained.read(folder / name, shapes())
     assert values.keys() == expected.keys()
     for key, value in values.items():
@@ -105,7 +123,45 @@ def test_files_that_are_no_weights_are_named(made):
         pretrained.read("outside.h5", shapes())
 
 
+def test_names_of_the_files_that_were_published_first():
+    assert first_name("expanded_conv_depthwise/depthwise_kernel") == (
+        "mobl0_conv_0_depthwise/depthwise_kernel"
+    )
+    assert first_name("block_3_project_BN/gamma") == "bn3_conv_3_bn_project/gamma"
+    assert first_name("Conv_1_bn/beta") == "Conv_1_bn/beta"
+
+
+def test_published_weights_are_downloaded_once_and_checked(made, monkeypatch):
+    body = (made[0] / "first.h5").read_bytes()
+    name = pretrained.published(ALPHA, 96).name
+    assert name == "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
+    served = {
+        f"/cut/{name}": loopback.sends(body[:-9], announced=len(body)),
+        f"/whole/{name}": loopback.sends(body),
+    }
+    monkeypatch.setattr(pretrained, "_BYTES", {})  # the size is what the server tells
+    with loopback.serve(served) as address:
+        monkeypatch.setattr(pretrained, "_URLS", (f"{address}/cut/", f"{address}/whole/"))
+        path = pretrained.find("imagenet", ALPHA, 96)
+        assert path.read_bytes() == body and pretrained.alpha_of(path) == ALPHA
+    assert pretrained.find("imagenet", ALPHA, 96) == path  # without the server
+    monkeypatch.setattr(pretrained, "_BYTES", {ALPHA: 77})
+    with pytest.raises(UsageError, match="the weights from ImageNet cannot be had"):
+        pretrained.find("imagenet", ALPHA, 96)  # of another size: not what was published
+
+
+def test_shipped_weights_have_learned_something():
+    path = pretrained.find("cifar10", None, 96)
+    assert pretrained.alpha_of(path) == pretrained.SHIPPED_ALPHA
+    origin = json.loads((path.parent / "origin.json").read_text())
+    assert origin["test_accuracy"] > 0.7
+    net = keras.applications.MobileNetV2((96, 96, 3), ALPHA, include_top=False, weights=None)
+    net.load_weights(path)  # Keras reads them too
+    assert np.array_equal(net.get_weights()[0], pretrained.read(path, shapes())["Conv1/kernel"])
+
+
 def test_real_weights_are_read(real_data):
-    (path,) = (real_data / "mobilenet_v2").glob("*_0.35_*.h5")
-    values = pretrained.read(path, shapes())
+    narrow, wide = sorted((real_data / "mobilenet_v2").glob("*.h5"), key=pretrained.alpha_of)
+    assert (pretrained.alpha_of(narrow), pretrained.alpha_of(wide)) == (ALPHA, 1.0)
+    values = pretrained.read(narrow, shapes())
     assert len(values) == 260 and values["Conv1/kernel"].std() > 0.1

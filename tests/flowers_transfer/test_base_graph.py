@@ -9,13 +9,14 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from flowers_transfer import base_graph, make_base
+from tests import painted
 from tests.flowers_transfer import tiny
 from tutorial_support.programs import UsageError
 
 
 def jpeg_bytes(**options):
     stream = io.BytesIO()
-    tiny.picture((90, 120, 200), 3, **options).save(stream, "JPEG", quality=95)
+    painted.picture((90, 120, 200), 3, **options).save(stream, "JPEG", quality=95)
     return stream.getvalue()
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from flowers_transfer import bottlenecks
 from flowers_transfer.distortions import Distortions
+from tests import painted
 from tests.flowers_transfer import tiny
 from tutorial_support import feature_store, image_lists
 from tutorial_support.programs import UsageError
@@ -38,7 +39,7 @@ def one_by_one(paths):
 
 
 def test_batches_equal_one_picture_at_a_time():
-    tiny.write_pictures(pathlib.Path("photos"))
+    painted.write_pictures(pathlib.Path("photos"))
     found = compute()
     assert len(found.images.paths) == 60 and not found.bad
     np.testing.assert_allclose(
@@ -47,7 +48,7 @@ def test_batches_equal_one_picture_at_a_time():
 
 
 def test_what_the_store_holds_is_not_computed_again(monkeypatch):
-    tiny.write_pictures(pathlib.Path("photos"))
+    painted.write_pictures(pathlib.Path("photos"))
     before = compute()
     computed = []
     real = bottlenecks.Extractor.prepare
@@ -59,8 +60,8 @@ def test_what_the_store_holds_is_not_computed_again(monkeypatch):
     after = compute()
     assert not computed
     np.testing.assert_array_equal(before.read(np.arange(60)), after.read(np.arange(60)))
-    tiny.picture((1, 2, 3), 5).save("photos/red/000.jpg")
-    tiny.picture((1, 2, 3), 6).save("photos/red/new.jpg")
+    painted.picture((1, 2, 3), 5).save("photos/red/000.jpg")
+    painted.picture((1, 2, 3), 6).save("photos/red/new.jpg")
     changed = compute()
     assert {path.name for path in computed} == {"000.jpg", "new.jpg"}
     place = changed.images.paths.index("red/000.jpg")
@@ -81,7 +82,7 @@ def bomb(path):
 
 
 def test_bad_pictures_are_left_out_and_named_and_good_ones_of_any_kind_are_read():
-    folder = tiny.write_pictures(pathlib.Path("photos"))
+    folder = painted.write_pictures(pathlib.Path("photos"))
     whole = (folder / "red/001.jpg").read_bytes()
     (folder / "red/truncated.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "red/empty.jpg").touch()
@@ -127,7 +128,7 @@ def test_bad_pictures_are_left_out_and_named_and_good_ones_of_any_kind_are_read(
 
 
 def test_a_damaged_jpeg_never_stops_the_run_nor_leaves_what_is_not_a_number():
-    folder = tiny.write_pictures(pathlib.Path("photos"))
+    folder = painted.write_pictures(pathlib.Path("photos"))
     random = np.random.default_rng(0)
     for number in range(60):
         content = bytearray((folder / "red/001.jpg").read_bytes())
@@ -140,7 +141,7 @@ def test_a_damaged_jpeg_never_stops_the_run_nor_leaves_what_is_not_a_number():
 
 
 def test_a_class_without_a_readable_picture_is_named():
-    folder = tiny.write_pictures(pathlib.Path("photos"), count=5)
+    folder = painted.write_pictures(pathlib.Path("photos"), count=5)
     for path in (folder / "blue").iterdir():
         path.write_text("no picture")
     with pytest.raises(UsageError, match="no training image of class 'blue' can be read: photos/"):
@@ -148,7 +149,7 @@ def test_a_class_without_a_readable_picture_is_named():
 
 
 def test_distorted_pictures_are_a_function_of_the_seed():
-    folder = tiny.write_pictures(pathlib.Path("photos"), count=3)
+    folder = painted.write_pictures(pathlib.Path("photos"), count=3)
     paths = sorted(folder.glob("*/*.jpg"))
     some = Distortions(True, 20, 20, 30)
     with bottlenecks.Extractor(tiny.graph_def(), tiny.BASE) as extractor:

@@ -18,7 +18,7 @@ from PIL import Image
 from tensorboard.plugins import projector
 
 from flowers_transfer import evaluate, export, flags, label_image, retrain
-from tests import loopback, processes
+from tests import loopback, painted, processes
 from tests.flowers_transfer import tiny
 from tutorial_support import checkpoints, datasets, events
 
@@ -29,7 +29,7 @@ FEW = ["--how_many_training_steps", "300", "--learning_rate", "1", "--train_batc
 def made(tmp_path_factory):
     """A folder with pictures, a base, and a finished run; to be read only."""
     folder = tmp_path_factory.mktemp("made")
-    tiny.write_pictures(folder / "photos", count=30)
+    painted.write_pictures(folder / "photos", count=30)
     tiny.write_graph(folder / "base.pb")
     assert retrain.main([*where(folder), *FEW, "--train_dir", str(folder / "run")]) == 0
     return folder
@@ -173,7 +173,9 @@ def test_evaluation_agrees_with_training(made, capsys):
 
 
 def test_evaluation_of_other_classes_is_refused(made, capsys):
-    tiny.write_pictures(pathlib.Path("others"), colours={"cyan": (0, 200, 200), "red": (200, 0, 0)})
+    painted.write_pictures(
+        pathlib.Path("others"), colours={"cyan": (0, 200, 200), "red": (200, 0, 0)}
+    )
     assert evaluate.main(["--checkpoint", str(made / "run"), "--image_dir", "others"]) == 2
     assert "has the classes cyan, red, the head was trained on" in capsys.readouterr().err
 
@@ -296,7 +298,7 @@ def test_with_nothing_named_and_no_network_the_sample_is_trained_on(monkeypatch,
         assert "The base is the shipped CIFAR-10 net: 192 values a bottleneck." in printed
         assert float(re.search(r"test accuracy = (\S+)%", printed)[1]) >= 70
         # Photos of one's own, but no base to be had: the shipped one, with a word on what it is.
-        tiny.write_pictures(pathlib.Path("photos"), count=6)
+        painted.write_pictures(pathlib.Path("photos"), count=6)
         few = ["--image_dir", "photos", "--how_many_training_steps", "10"]
         assert retrain.main([*few, "--train_dir", "own"]) == 0
         assert "taking the shipped CIFAR-10 net as the base" in caplog.text

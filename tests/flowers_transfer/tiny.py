@@ -1,11 +1,10 @@
-"""A tiny base graph and tiny folders of pictures, made on the spot."""
+"""A tiny base graph, made on the spot."""
 
 import dataclasses
 import pathlib
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from PIL import Image
 
 from flowers_transfer import base_graph
 
@@ -34,22 +33,3 @@ def graph_def(jpeg_input=True, more=None):
 def write_graph(path, **options):
     pathlib.Path(path).write_bytes(graph_def(**options).SerializeToString())
     return pathlib.Path(path)
-
-
-def picture(colour, seed, size=(20, 16)):
-    """A PIL image of noise round a colour."""
-    noise = np.random.default_rng(seed).normal(0, 12, (size[1], size[0], 3))
-    return Image.fromarray(np.uint8(np.clip(np.array(colour) + noise, 0, 255)))
-
-
-COLOURS = {"blue": (40, 40, 200), "green": (40, 170, 40), "red": (200, 40, 40)}
-
-
-def write_pictures(folder, count=20, colours=COLOURS):
-    """A folder of class folders of JPEGs, each class near a colour of its own."""
-    for place, (name, colour) in enumerate(colours.items()):
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            file = folder / name / f"{number:03d}.jpg"
-            picture(colour, 1000 * place + number).save(file, quality=95)
-    return folder
