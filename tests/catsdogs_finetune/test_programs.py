@@ -23,18 +23,29 @@ from catsdogs_finetune import (
     train,
 )
 from tests import loopback, painted, pipelines, processes
+from tests.catsdogs_finetune import tiny_net
 from tutorial_support import checkpoints, datasets, events, feature_store
+from tutorial_support.programs import UsageError
 
 TWO = {"cats": (40, 40, 200), "dogs": (200, 90, 40)}
 FEW = ["--initial_epochs", "2", "--fine_tune_epochs", "2", "--batch_size", "4"]
 FAST = ["--image_size", "32", "--learning_rate", "0.01", "--fine_tune_rate", "0.001"]
+ALL_STAGES = mobilenet_v2._STAGES
 STEPS = 4  # of an epoch: 14 images in batches of 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(mobilenet_v2, "_STAGES", tiny_net.STAGES)
+        yield
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Photos laid out as the published ones, a run on them, and one without augmentation."""
     folder = tmp_path_factory.mktemp("catsdogs")
+    tiny_net.write_weights(folder / "tiny.h5")
     painted.write_pictures(folder / "photos" / "train", 7, TWO)
     painted.write_pictures(folder / "photos" / "validation", 12, TWO)
     assert train.main([*where(folder), "--train_dir", str(folder / "run")]) == 0
@@ -45,7 +56,8 @@ def made(tmp_path_factory):
 
 def where(folder, photos="photos"):
     data = ["--data_dir", str(folder / photos), "--bottleneck_dir", str(folder / "kept")]
-    return [*data, "--weights", "cifar10", *FEW, *FAST]
+    weights = ["--weights", str(folder / "tiny.h5"), "--fine_tune_at", "12"]
+    return [*data, *weights, *FEW, *FAST]
 
 
 def variables(folder):
@@ -57,7 +69,7 @@ def test_training_prints_saves_and_draws(made, capsys):
     assert train.main([*where(made), "--train_dir", "run"]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^14 training, \d+ validation, \d+ testing images in ", printed, re.M)
-    assert "MobileNetV2, alpha 0.35, with the weights of a net that has seen CIFAR-10." in printed
+    assert re.search(r"MobileNetV2, alpha 0.35, with the weights of '.*tiny\.h5'", printed)
     number = r"\d\.\d{4}"
     assert re.search(
         rf"^Before training: validation loss {number}, accuracy {number}$", printed, re.M
@@ -132,7 +144,7 @@ def assert_alike(one, other):
 def test_killed_and_resumed_ends_bit_identical(made, tmp_path, program_environment, capsys):
     flags = [*where(made), "--train_dir", "killed"]
     process = processes.start(
-        "catsdogs_finetune.train", *flags, env=program_environment, cwd=tmp_path
+        "tests.catsdogs_finetune.tiny_net", *flags, env=program_environment, cwd=tmp_path
     )
     code, output = processes.kill_at(process, "Epoch 3", signal.SIGKILL)
     assert code == -9, output
@@ -149,7 +161,7 @@ def bottlenecks_of(made, images):
             lambda: photo_input.evaluation_batches(images, everything, 32, 100)
         )
         seen = mobilenet_v2.bottlenecks(mobilenet_v2.features(tf.constant(photos), 0.35))
-        pretrained.restore(sess, pretrained.shipped(), tf.global_variables())
+        pretrained.restore(sess, made / "tiny.h5", tf.global_variables())
         return sess.run(seen)
 
 
@@ -193,6 +205,7 @@ def test_bottlenecks_are_computed_once(made, monkeypatch):
 
 def test_three_classes_learn_evaluate_predict_and_export(tmp_path, capsys):
     painted.write_pictures(tmp_path / "photos", 20)
+    tiny_net.write_weights(tmp_path / "tiny.h5")
     flags = where(tmp_path)
     assert train.main([*flags, "--initial_epochs", "8", "--train_dir", "run"]) == 0
     assert variables("run")["prediction/kernel"].shape == (1280, 3)
@@ -241,6 +254,7 @@ def test_predictions_and_exports_agree(made, capsys):
 
 def test_bad_pictures_are_left_out_and_named(tmp_path, caplog, capsys):
     painted.write_pictures(tmp_path / "photos", 12, TWO)
+    tiny_net.write_weights(tmp_path / "tiny.h5")
     pathlib.Path("photos/cats/001.jpg").write_text("<html>")
     flags = where(tmp_path)
     assert train.main([*flags, "--initial_epochs", "1", "--fine_tune_epochs", "0"]) == 0
@@ -258,20 +272,18 @@ def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, 
         nothing = datasets.RemoteFile("x", 1, None, (f"{address}/x",))
         monkeypatch.setattr(photo_input, "ARCHIVE", nothing)
         monkeypatch.setattr(pretrained, "published", lambda alpha, size: nothing)
-        short = ["--initial_epochs", "1", "--fine_tune_epochs", "1"]
-        assert train.main(short) == 0
+        monkeypatch.setattr(mobilenet_v2, "_STAGES", ALL_STAGES)
+        assert train.main(["--initial_epochs", "1", "--fine_tune_epochs", "1"]) == 0
         assert "the shipped SAMPLE (drawings of cats and dogs, not photos" in caplog.text
         printed = capsys.readouterr().out
         assert re.search(r"^160 training, \d+ validation, \d+ testing images", printed, re.M)
         assert "with the weights of a net that has seen CIFAR-10" in printed
         # Photos of one's own, but no published weights.
-        painted.write_pictures(pathlib.Path("photos"), 9, TWO)
-        own = ["--data_dir", "photos", "--image_size", "32", *short, "--train_dir", "own"]
-        assert train.main(own) == 0
+        assert pretrained.find(None, None, 160) == pretrained.shipped()
         assert "taking the shipped weights of a narrow net" in caplog.text
-        for more in (["--alpha", "1.0"], ["--weights", "imagenet"]):
-            assert train.main([*own, *more, "--fresh"]) == 2
-            assert "the weights from ImageNet cannot be had: x could not" in capsys.readouterr().err
+        for name, alpha in ((None, 1.0), ("imagenet", None)):
+            with pytest.raises(UsageError, match="weights from ImageNet cannot be had: x"):
+                pretrained.find(name, alpha, 160)
 
 
 @pytest.mark.parametrize(
