@@ -138,17 +138,19 @@ def test_one_step_of_each_phase_equals_keras(num_classes, phase):
 @pytest.mark.parametrize("phase", [head_alone, fine_tuning])
 def test_optimizers_go_step_by_step_as_keras_do(phase):
     _, ours, theirs = phase()
-    gradients = RANDOM.normal(0, 1, (6, 5)) * 10.0 ** -np.arange(5)
-    expected = keras.Variable(np.zeros(5))
+    gradients = np.float32(RANDOM.normal(0, 1, (6, 5)) * 10.0 ** -np.arange(5))
+    reference, expected = keras.Variable(np.zeros(5)), []
+    for value in gradients:
+        theirs.apply_gradients([(tf2.constant(value), reference)])
+        expected.append(reference.numpy().copy())
     with tf.Graph().as_default(), tf.Session() as sess:
         variable = tf.get_variable("x", initializer=tf.zeros([5]))
         gradient = tf.placeholder(tf.float32, [5])
         step = ours.apply_gradients([(gradient, variable)])
         sess.run(tf.global_variables_initializer())
-        for value in gradients.astype(np.float32):
-            theirs.apply_gradients([(tf2.constant(value), expected)])
+        for value, wanted in zip(gradients, expected, strict=True):
             sess.run(step, {gradient: value})
-            np.testing.assert_allclose(sess.run(variable), expected.numpy(), rtol=1e-4, atol=1e-10)
+            np.testing.assert_allclose(sess.run(variable), wanted, rtol=1e-4, atol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""Photos of cats and dogs with MobileNetV2's real weights."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from catsdogs_finetune import mobilenet_v2, photo_input, pretrained, train
+from tests import pipelines
+
+
+def weights_of(alpha, real_data):
+    (path,) = (real_data / "mobilenet_v2").glob(f"*_{alpha}_224_*.h5")
+    return path
+
+
+@pytest.mark.parametrize("alpha", [0.35, 1.0])
+def test_features_of_photos_equal_keras(alpha, real_data):
+    images = photo_input.find_images(real_data / "cats_and_dogs_filtered")
+    chosen = np.arange(0, len(images.paths), 50)
+    ((photos, _),) = pipelines.elements(
+        lambda: photo_input.evaluation_batches(images, chosen, 160, len(chosen))
+    )
+    net = keras.applications.MobileNetV2((160, 160, 3), alpha, include_top=False, weights=None)
+    net.load_weights(weights_of(alpha, real_data))
+    expected = net(photos, training=False).numpy()
+    with tf.Graph().as_default(), tf.Session() as sess:
+        features = mobilenet_v2.features(tf.constant(photos), alpha)
+        pretrained.restore(sess, weights_of(alpha, real_data), tf.global_variables())
+        found = sess.run(features)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * expected.max())
+
+
+@pytest.mark.parametrize(
+    ("alpha", "after_head", "after_both"), [(1.0, 0.83, 0.95), (0.35, 0.75, 0.9)]
+)
+def test_both_phases_reach_the_published_kind_of_accuracy(
+    alpha, after_head, after_both, real_data, capsys
+):
+    flags = ["--data_dir", str(real_data / "cats_and_dogs_filtered"), "--train_dir", "run"]
+    assert train.main([*flags, "--weights", str(weights_of(alpha, real_data))]) == 0
+    printed = capsys.readouterr().out
+    assert "300 training, 122 validation, 28 testing images" in printed
+    found = re.findall(r"validation loss \S+, accuracy (\S+)$", printed, re.M)
+    before, *epochs = map(float, found)
+    assert len(epochs) == 20 and before < 0.65
+    assert epochs[9] > after_head and epochs[19] > after_both, epochs
