@@ -1,6 +1,7 @@
 """The wheel and the source distribution: what they hold, and the samples run from a wheel."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,7 +16,11 @@ from tests.conftest import REPOSITORY
 def distributions(tmp_path_factory):
     """The wheel, built from the source distribution, as `pip` and `build` do it."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, REPOSITORY]
+    # Of a copy, for a build writes into its folder, and another process may build at the same time.
+    copy = tmp_path_factory.mktemp("copy") / "repository"
+    unwanted = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "logs", "__pycache__")
+    shutil.copytree(REPOSITORY, copy, ignore=unwanted)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, copy]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     return wheel, source
@@ -39,6 +44,11 @@ PROGRAMS = [
         ["flowers_transfer.retrain", "--sample", "--how_many_training_steps", "20"],
         "Final test accuracy = ",
         "logs/flowers/checkpoint",
+    ),
+    (
+        ["catsdogs_finetune.train", "--sample", "--initial_epochs", "1", "--fine_tune_epochs", "0"],
+        "Accuracy on the testing images: ",
+        "logs/catsdogs/checkpoint",
     ),
 ]
 

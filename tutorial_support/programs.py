@@ -9,6 +9,7 @@ import functools
 import logging
 import math
 import os
+import re
 import sys
 import threading
 
@@ -82,6 +83,9 @@ def program(main):
         except TrainingError as error:
             return _report(error, 1)
         except Exception as error:
+            unusable = _UNUSABLE_DATA.search(str(error))
+            if unusable:
+                return _report(unusable[1], 2)
             sentence = _failed_write(error)
             if sentence is None:
                 raise
@@ -114,6 +118,9 @@ def _report(sentence, exit_code):
     print(f"error: {sentence}", file=sys.stderr)
     return exit_code
 
+
+# A UsageError that a function of an input pipeline raised, as TensorFlow's error quotes it.
+_UNUSABLE_DATA = re.compile(rf"^{UsageError.__module__}\.{UsageError.__qualname__}: (.*)$", re.M)
 
 # What the operating system says, in Python's exceptions and inside TensorFlow's messages alike.
 _WRITE_FAILURES = (

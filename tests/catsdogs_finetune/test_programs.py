@@ -267,6 +267,22 @@ def test_bad_pictures_are_left_out_and_named(tmp_path, caplog, capsys):
     assert "no training image of class 'dogs' can be read" in capsys.readouterr().err
 
 
+def test_a_photo_that_vanishes_during_training_is_named(tmp_path, monkeypatch, capsys):
+    painted.write_pictures(tmp_path / "photos", 12, TWO)
+    tiny_net.write_weights(tmp_path / "tiny.h5")
+    draw_input = train.reports.draw_input
+
+    def vanish(*arguments):
+        draw_input(*arguments)
+        for path in (tmp_path / "photos" / "cats").iterdir():
+            path.unlink()
+
+    monkeypatch.setattr(train.reports, "draw_input", vanish)
+    assert train.main([*where(tmp_path), "--train_dir", "run", "--initial_epochs", "50"]) == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"error: there is no file '.*photos/cats/\d+.jpg'; name .* file\n", error)
+
+
 def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, capsys):
     with loopback.serve({"/x": loopback.sends(b"gone", 404)}) as address:
         nothing = datasets.RemoteFile("x", 1, None, (f"{address}/x",))
