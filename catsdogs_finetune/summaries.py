@@ -7,7 +7,7 @@ from tutorial_support import events
 
 def of_variables(variables):
     """Adds histograms of variables, merged into one summary."""
-    return tf.summary.merge([tf.summary.histogram(v.op.name, v) for v in variables])
+    return tf.summary.merge([tf.summary.histogram(f"values/{v.op.name}", v) for v in variables])
 
 
 def means(totals):
