@@ -9,7 +9,6 @@ Writes the accuracy to an event file of its own, in the folder `eval` beside the
 
 import pathlib
 import sys
-import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -77,18 +76,9 @@ def evaluate_repeatedly(path, records, folder, interval, last_step):
     Returns:
         the exit code.
     """
-    evaluated = None
     with sessions.StopSignals() as stop:
-        while not stop.requested:
-            prefix = checkpoints.newest_or_none(path)
-            if prefix not in (None, evaluated):
-                evaluate_once(prefix, records, folder)
-                evaluated = prefix
-                if checkpoints.stored_step(prefix) == last_step:
-                    break
-            due = time.monotonic() + interval
-            while time.monotonic() < due and not stop.requested:
-                time.sleep(min(0.2, interval))
+        for prefix in checkpoints.each_new(path, interval, last_step, stop):
+            evaluate_once(prefix, records, folder)
     return stop.exit_code
 
 

@@ -9,16 +9,17 @@ from tutorial_support.programs import ArgumentParser, UsageError, number
 LOG_DIR = "logs/mnist_feed"  # of the feeding program
 
 # What a resumed run may change: none of it has a part in what the variables become.
-_MAY_CHANGE = ("max_steps", "input_data_dir", "log_dir", "summaries", "trace")
+_MAY_CHANGE = ("max_steps", "input_data_dir", "log_dir", "summaries", "trace", "wait_secs")
 
 
-def parse(description, argv, log_dir):
+def parse(description, argv, log_dir, add_more=lambda parser: None):
     """Returns the namespace of flags, the original's and this package's.
 
     Args:
         description: the program's docstring.
         argv: list of strings, or None for the command line.
         log_dir: default of --log_dir.
+        add_more: function that adds a program's own flags to the parser.
     """
     parser = ArgumentParser(description)
     add = parser.add_argument
@@ -43,6 +44,7 @@ def parse(description, argv, log_dir):
         help="record which ops step N runs, for TensorBoard and as a Chrome trace",
     )
     add_data_flags(parser)
+    add_more(parser)
     flags = parser.parse_args(argv)
     if flags.trace is not None and flags.trace >= flags.max_steps:
         raise UsageError(
@@ -71,6 +73,19 @@ def open_run(flags):
     Raises:
         UsageError: the data or the folder cannot be used.
     """
+    data_sets, kept = read_data(flags)
+    return data_sets, runs.RunFolder(flags.log_dir, kept, _MAY_CHANGE, flags.fresh)
+
+
+def read_data(flags):
+    """Reads the data.
+
+    Returns:
+        (input_data.DataSets, dict of the flags that a run folder keeps).
+
+    Raises:
+        UsageError: the data cannot be used.
+    """
     kept = vars(flags) | {"data": "fake"}
     del kept["fresh"]
     folder = None
@@ -80,7 +95,7 @@ def open_run(flags):
     data_sets = input_data.read_data_sets(folder, flags.fake_data, seed=flags.seed)
     if not flags.fake_data:
         kept["data"] = _fingerprint(data_sets.train)
-    return data_sets, runs.RunFolder(flags.log_dir, kept, _MAY_CHANGE, flags.fresh)
+    return data_sets, kept
 
 
 def _fingerprint(data_set):

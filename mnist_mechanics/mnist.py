@@ -66,20 +66,22 @@ def loss(logits, labels):
     return tf.reduce_mean(cross_entropy, name="xentropy_mean")
 
 
-def training(loss, learning_rate):
+def training(loss, learning_rate, wrap=lambda optimizer: optimizer):
     """Adds gradient descent, a counter of its steps, and a scalar summary of the loss.
 
     Args:
         loss: float32 scalar, from `loss`.
         learning_rate: float, above 0.
+        wrap: function from the tf.train.Optimizer to the one that is used.
 
     Returns:
         train_op: running it changes every trainable variable once and adds 1 to the int32
             variable `global_step`.
     """
     tf.summary.scalar("loss", loss)
-    optimizer = tf.train.GradientDescentOptimizer(learning_rate)
-    global_step = tf.Variable(0, name="global_step", trainable=False)
+    optimizer = wrap(tf.train.GradientDescentOptimizer(learning_rate))
+    collections = [tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP]
+    global_step = tf.Variable(0, name="global_step", trainable=False, collections=collections)
     return optimizer.minimize(loss, global_step=global_step)
 
 

@@ -1,6 +1,7 @@
 """Finding checkpoints, and restoring them with a readable report where they do not fit."""
 
 import pathlib
+import time
 
 import tensorflow.compat.v1 as tf
 
@@ -57,6 +58,28 @@ def _newest(folder):
         f"'{folder}' names '{state.model_checkpoint_path}' as its newest checkpoint, but its "
         "files are missing; name another checkpoint, or start anew with --fresh"
     )
+
+
+def each_new(folder, interval, last_step, stop):
+    """Yields the newest checkpoint of a folder whenever there is another one.
+
+    Args:
+        folder: where a training saves.
+        interval: seconds between two looks.
+        last_step: the step after whose checkpoint it ends, or None where it is not known.
+        stop: an entered sessions.StopSignals; a signal ends it, too.
+    """
+    seen = None
+    while not stop.requested:
+        prefix = newest_or_none(folder)
+        if prefix not in (None, seen):
+            yield prefix
+            seen = prefix
+            if stored_step(prefix) == last_step:
+                return
+        due = time.monotonic() + interval
+        while time.monotonic() < due and not stop.requested:
+            time.sleep(min(0.2, interval))
 
 
 def shapes(prefix):
