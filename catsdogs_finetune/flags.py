@@ -1,7 +1,6 @@
 """The flags of the training program, and what follows from them before the graph."""
 
 import functools
-import json
 
 import numpy as np
 
@@ -59,8 +58,7 @@ def parse(description, argv):
         action="store_true",
         help="neither turn nor mirror training images: the frozen base then sees each only once",
     )
-    add("--train_dir", default=TRAIN_DIR, help="the run's folder; a run in it is resumed")
-    add("--fresh", action="store_true", help="move an earlier run in --train_dir aside")
+    runs.add_flags(parser, "--train_dir", TRAIN_DIR)
     add("--bottleneck_dir", help="where bottlenecks are kept; by default in the cache")
     add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="of head, order, augmentation")
     return parser.parse_args(argv)
@@ -115,10 +113,10 @@ def open_run(flags):
         "weights": str(weights),
         "weights_digest": digest,
     }
-    del kept["fresh"]
-    run = runs.RunFolder(flags.train_dir, kept, _MAY_CHANGE, flags.fresh)
+    run = runs.RunFolder(flags.train_dir, kept, _MAY_CHANGE)
     run.file(BEST).mkdir(exist_ok=True)
-    files.write_text(run.file(BEST) / runs.FLAGS_FILE, json.dumps(kept, indent=2) + "\n")
+    settled = run.file(runs.FLAGS_FILE).read_text(encoding="utf-8")
+    files.write_text(run.file(BEST) / runs.FLAGS_FILE, settled)
     counts = [f"{np.sum(images.splits == i)} {s}" for i, s in enumerate(image_lists.SPLITS)]
     progress.say(f"{', '.join(counts)} images in '{folder}'.")
     what = "a net that has seen CIFAR-10" if weights == pretrained.shipped() else f"'{weights}'"

@@ -124,7 +124,11 @@ def training(loss, optimizer, average=None):
         train_op: running it changes every trainable variable once, then their averages, and adds
             1 to `global_step`.
     """
-    step = optimizer.minimize(loss, global_step=tf.train.get_or_create_global_step())
+    step = optimizer.minimize(
+        loss,
+        global_step=tf.train.get_or_create_global_step(),
+        colocate_gradients_with_ops=True,  # what a device computed, it also differentiates
+    )
     if average is None:
         return step
     with tf.control_dependencies([step]):

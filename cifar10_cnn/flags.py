@@ -13,15 +13,23 @@ TRAIN_DIR = "logs/cifar10"
 GENERATIONS = 20000
 SAMPLE_GENERATIONS = 1000  # what the small sample is worth, in about two minutes on 2 cores
 
-_MAY_CHANGE = ("data_dir", "train_dir", "output_every", "eval_every", "save_every")
+_MAY_CHANGE = (
+    "data_dir",
+    "train_dir",
+    "output_every",
+    "eval_every",
+    "save_every",
+    "num_towers",  # the same to rounding
+)
 
 
-def parse(description, argv):
+def parse(description, argv, add_more=lambda parser: None):
     """Returns the namespace of flags, the original's settings and this package's.
 
     Args:
         description: the program's docstring.
         argv: list of strings, or None for the command line.
+        add_more: function that adds a program's own flags to the parser.
     """
     parser = ArgumentParser(description)
     add = parser.add_argument
@@ -35,8 +43,7 @@ def parse(description, argv):
     add("--learning_rate", type=number(float, 0), help="at its highest; by default the recipe's")
     add("--lr_decay", type=number(float, 0, 1), default=0.9, help="the cookbook's rate times this")
     add("--num_gens_to_wait", type=count, default=250, help="generations between such decays")
-    add("--train_dir", default=TRAIN_DIR, help="the run's folder; a run in it is resumed")
-    add("--fresh", action="store_true", help="move an earlier run in --train_dir aside")
+    runs.add_flags(parser, "--train_dir", TRAIN_DIR)
     add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="of weights, order, distortions")
     add(
         "--validation_size",
@@ -46,6 +53,7 @@ def parse(description, argv):
         "test images; for choosing settings",
     )
     add_data_flags(parser)
+    add_more(parser)
     return parser.parse_args(argv)
 
 
@@ -81,11 +89,10 @@ def open_run(flags):
         "data": _fingerprint(training),
         "class_names": list(training.class_names),
     }
-    del kept["fresh"]
     may_change = _MAY_CHANGE
     if RECIPES[flags.recipe].schedule == "staircase":
         may_change += ("generations",)  # the other schedule depends on its end
-    run = runs.RunFolder(flags.train_dir, kept, may_change, flags.fresh)
+    run = runs.RunFolder(flags.train_dir, kept, may_change)
     progress.say(
         f"Training on {training.num_examples} images of {folder} for {flags.generations} "
         f"generations, recipe {flags.recipe}."

@@ -29,8 +29,31 @@ def run_through(sess, iterator, *fetches):
     return [np.concatenate(parts) for parts in zip(*values, strict=True)]
 
 
-def run_training(flags):
+def losses(images, targets, recipe, num_classes, drop):
+    """Adds the training net.
+
+    Args:
+        images: float32 [batch, CROP_SIZE, CROP_SIZE, 3], standardized.
+        targets: int32 [batch].
+        recipe: recipes.Recipe.
+        num_classes: int.
+        drop: from `recipe.drop`.
+
+    Returns:
+        (cross entropy, what the optimizer minimizes), two float32 scalars.
+    """
+    with tf.variable_scope(cifar10.SCOPE, reuse=tf.AUTO_REUSE):
+        logits = cifar10.inference(images, num_classes, drop)
+    return recipe.loss(logits, targets)
+
+
+def run_training(flags, add_losses=losses, config=None):
     """Trains for `flags.generations`, or goes on to them from the newest checkpoint.
+
+    Args:
+        flags: from `flags.parse`.
+        add_losses: function as `losses`, which adds the training net.
+        config: ConfigProto of the session; by default `sessions.config()`.
 
     Returns:
         the exit code: 0, or 130 or 143 after a signal.
@@ -57,10 +80,8 @@ def run_training(flags):
 
         # The training net, what it minimizes, and the op that takes a step.
         global_step = tf.train.get_or_create_global_step()
-        with tf.variable_scope(cifar10.SCOPE):
-            drop = recipe.drop(global_step, flags.generations, flags.seed)
-            logits = cifar10.inference(images, num_classes, drop)
-        loss, objective = recipe.loss(logits, targets)
+        drop = recipe.drop(global_step, flags.generations, flags.seed)
+        loss, objective = add_losses(images, targets, recipe, num_classes, drop)
         rate = recipe.rate(
             global_step,
             flags.generations,
@@ -85,7 +106,7 @@ def run_training(flags):
         saver = tf.train.Saver()
 
         with (
-            tf.Session(config=sessions.config()) as sess,
+            tf.Session(config=config or sessions.config()) as sess,
             tf.summary.FileWriter(
                 str(run.path), sess.graph, filename_suffix=events.file_suffix(run.path)
             ) as writer,

@@ -68,8 +68,7 @@ def parse(description, argv):
     add("--random_scale", type=percent, default=0, help="percent to enlarge by at most")
     add("--random_brightness", type=percent, default=0, help="percent to brighten or darken")
     add("--print_misclassified_test_images", action="store_true", help="list them at the end")
-    add("--train_dir", default=TRAIN_DIR, help="the run's folder; a run in it is resumed")
-    add("--fresh", action="store_true", help="move an earlier run in --train_dir aside")
+    runs.add_flags(parser, "--train_dir", TRAIN_DIR)
     add("--bottleneck_dir", help="where bottlenecks are kept; by default in the cache")
     add_base_flags(parser)
     flags = parser.parse_args(argv)
@@ -165,9 +164,9 @@ def open_run(flags):
         "base": dataclasses.asdict(base),
         "base_digest": digest,
     }
-    for name in ("fresh", *_DESCRIBING_BASE):  # the description as a whole is kept in "base"
+    for name in _DESCRIBING_BASE:  # the description as a whole is kept in "base"
         del kept[name]
-    run = runs.RunFolder(flags.train_dir, kept, _MAY_CHANGE, flags.fresh)
+    run = runs.RunFolder(flags.train_dir, kept, _MAY_CHANGE)
     for split, name in enumerate(image_lists.SPLITS):
         progress.say(f"{(images.splits == split).sum()} {name} images in '{folder}'.")
     found = bottlenecks.of_images(

@@ -28,8 +28,7 @@ def parse(description, argv, log_dir, add_more=lambda parser: None):
     add("--hidden1", type=number(int, 1), default=128, help="units in the first hidden layer")
     add("--hidden2", type=number(int, 1), default=32, help="units in the second hidden layer")
     add("--batch_size", type=number(int, 1), default=100, help="examples in a training batch")
-    add("--log_dir", default=log_dir, help="the run's folder; an earlier run in it is resumed")
-    add("--fresh", action="store_true", help="move an earlier run in --log_dir aside")
+    runs.add_flags(parser, "--log_dir", log_dir)
     add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="of initial weights and order")
     add(
         "--summaries",
@@ -74,7 +73,7 @@ def open_run(flags):
         UsageError: the data or the folder cannot be used.
     """
     data_sets, kept = read_data(flags)
-    return data_sets, runs.RunFolder(flags.log_dir, kept, _MAY_CHANGE, flags.fresh)
+    return data_sets, runs.RunFolder(flags.log_dir, kept, _MAY_CHANGE)
 
 
 def read_data(flags):
@@ -87,7 +86,6 @@ def read_data(flags):
         UsageError: the data cannot be used.
     """
     kept = vars(flags) | {"data": "fake"}
-    del kept["fresh"]
     folder = None
     if not flags.fake_data:
         folder = input_data.find_folder(flags.input_data_dir, flags.sample)

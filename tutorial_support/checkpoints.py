@@ -5,7 +5,11 @@ import time
 
 import tensorflow.compat.v1 as tf
 
-from tutorial_support.programs import TrainingError, UsageError
+from tutorial_support.programs import LOG, TrainingError, UsageError
+
+
+class DamagedCheckpoint(UsageError):
+    """A checkpoint that is cut off, or of which a checksum is wrong."""
 
 
 def find(path):
@@ -124,7 +128,7 @@ def restore(saver, sess, prefix, variables=None):
     try:
         saver.restore(sess, prefix)
     except (tf.errors.OpError, ValueError) as error:
-        raise UsageError(_damaged(prefix, error)) from error
+        raise _damaged(prefix, error) from error
 
 
 def resume(saver, sess, run, writer, last_step):
@@ -147,7 +151,7 @@ def resume(saver, sess, run, writer, last_step):
     prefix = newest_or_none(run.path)
     step = 0
     if prefix is not None:
-        restore(saver, sess, prefix)
+        prefix = _restore_newest_whole(saver, sess, prefix, run)
         step = stored_step(prefix)
         if step < last_step:
             print(f"Resuming at step {step} from '{prefix}'.")
@@ -159,6 +163,30 @@ def resume(saver, sess, run, writer, last_step):
     first_forgotten = step + 1 if step else 0
     writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first_forgotten)
     return step
+
+
+def _restore_newest_whole(saver, sess, newest, run):
+    """Restores the newest checkpoint, or, with `run.fallback`, the newest one that can be read.
+
+    Returns:
+        its prefix.
+    """
+    others = sorted(
+        (str(path.with_suffix("")) for path in pathlib.Path(run.path).glob("model.ckpt-*.index")),
+        key=lambda prefix: int(prefix.rpartition("-")[2]),
+    )
+    older = others[: others.index(newest)] if newest in others else []
+    for prefix in [newest, *reversed(older)]:
+        try:
+            restore(saver, sess, prefix)
+            return prefix
+        except DamagedCheckpoint as error:
+            if not run.fallback:
+                raise UsageError(
+                    f"{error}, or resume from the one before it with --fallback"
+                ) from error
+            LOG.warning("%s", error)
+    raise UsageError(f"'{run.path}' holds no checkpoint that can be read; start anew with --fresh")
 
 
 def compare(saved, wanted):
@@ -220,9 +248,11 @@ def _reader(prefix):
     try:
         return tf.train.NewCheckpointReader(str(prefix))
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise UsageError(_damaged(prefix, error)) from error
+        raise _damaged(prefix, error) from error
 
 
 def _damaged(prefix, error):
     reason = str(getattr(error, "message", error)).strip().splitlines()[0]
-    return f"the checkpoint '{prefix}' cannot be read ({reason}); name another one"
+    return DamagedCheckpoint(
+        f"the checkpoint '{prefix}' cannot be read ({reason}); name another one"
+    )

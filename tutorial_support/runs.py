@@ -20,23 +20,44 @@ FLAGS_FILE = "flags.json"
 _LOCK_FILE = ".lock"
 
 
+_FOR_THIS_START = ("fresh", "fallback")  # flags that say how to begin, not what the run is
+
+
+def add_flags(parser, name, default):
+    """Adds the flags of a run folder.
+
+    Args:
+        parser: argparse.ArgumentParser.
+        name: the flag that names the folder, for example "--train_dir".
+        default: its default.
+    """
+    parser.add_argument(name, default=default, help="the run's folder; a run in it is resumed")
+    parser.add_argument("--fresh", action="store_true", help=f"move an earlier run in {name} aside")
+    parser.add_argument(
+        "--fallback",
+        action="store_true",
+        help="where the newest checkpoint is damaged, resume from the one before it",
+    )
+
+
 class RunFolder:
     """An opened run folder, locked against a second training until the process ends.
 
     Attributes:
         path: pathlib.Path of the folder.
         checkpoint_prefix: string for `Saver.save`, `<folder>/model.ckpt`.
+        fallback: whether an older checkpoint may take the place of a damaged one.
     """
 
-    def __init__(self, path, flags, may_change=(), fresh=False):
+    def __init__(self, path, flags, may_change=()):
         """Creates the folder, or opens it to resume.
 
         Args:
             path: the folder.
             flags: dict of the program's flags; strings, numbers, bools and None. It is kept in
-                flags.json.
+                flags.json, but for `fresh`: move an earlier run in `path` aside, to
+                `<path>-<time>`, and start anew; and for `fallback`.
             may_change: names of flags that a resumed run may have other values of.
-            fresh: move an earlier run in `path` aside, to `<path>-<time>`, and start anew.
 
         Raises:
             UsageError: the folder cannot be used, another process trains in it, or the run that
@@ -44,12 +65,14 @@ class RunFolder:
         """
         self.path = pathlib.Path(path)
         self.checkpoint_prefix = str(self.path / "model.ckpt")
+        self.fallback = flags.get("fallback", False)
         try:
-            if fresh:
+            if flags.get("fresh"):
                 _move_aside(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.path)
-            self._settle_flags(flags, may_change)
+            kept = {name: flags[name] for name in flags if name not in _FOR_THIS_START}
+            self._settle_flags(kept, may_change)
         except OSError as error:
             raise UsageError(
                 f"the run folder '{path}' cannot be used: {error.strerror}; name another one"

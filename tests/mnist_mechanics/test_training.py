@@ -217,7 +217,7 @@ def test_wrong_flags_are_named(flags, message, capsys):
 
 def test_help_shows_every_default(capsys):
     assert fully_connected_feed.main(["--help"]) == 0
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     for default in ("0.01", "2000", "128", "32", "100", "logs/mnist_feed"):
         assert f"(default: {default})" in printed
 
@@ -263,3 +263,26 @@ def test_full_disk_is_one_sentence_and_earlier_checkpoints_stay(program, capsys)
     assert "Traceback" not in message
     assert variables("run")["global_step"] == 20
     assert np.isfinite(variables("run")["hidden1/weights"]).all()
+
+
+@pytest.mark.parametrize("damage", ["cut off", "flipped"])
+def test_a_damaged_checkpoint_is_named_and_fallen_back_from(damage, capsys, caplog):
+    flags = ["--fake_data", "--max_steps", "3000"]
+    assert fully_connected_feed.main([*flags, "--log_dir", "whole"]) == 0
+    assert fully_connected_feed.main([*flags, "--log_dir", "run"]) == 0
+    data = pathlib.Path("run/model.ckpt-3000.data-00000-of-00001")
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content if damage == "flipped" else content[:1000])
+    flags += ["--log_dir", "run"]
+    capsys.readouterr()
+    assert fully_connected_feed.main(flags) == 2
+    error = capsys.readouterr().err
+    assert "the checkpoint 'run/model.ckpt-3000' cannot be read" in error
+    assert "resume from the one before it with --fallback" in error
+    assert fully_connected_feed.main([*flags, "--fallback"]) == 0
+    assert "'run/model.ckpt-3000' cannot be read" in caplog.text
+    assert "Resuming at step 2000 from 'run/model.ckpt-2000'" in capsys.readouterr().out
+    found, expected = (tf.train.load_checkpoint(f"{f}/model.ckpt-3000") for f in ("run", "whole"))
+    for name in expected.get_variable_to_shape_map():
+        assert np.array_equal(found.get_tensor(name), expected.get_tensor(name)), name

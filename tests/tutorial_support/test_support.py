@@ -120,14 +120,14 @@ def test_fresh_moves_only_a_run_and_never_the_current_folder(tmp_path, monkeypat
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "mine.txt").write_text("x")
-    runs.RunFolder(folder, {}, fresh=True)  # no run in it yet: nothing is moved
+    runs.RunFolder(folder, {"fresh": True})  # no run in it yet: nothing is moved
     assert (folder / "mine.txt").exists()
-    runs.RunFolder(folder, {}, fresh=True)
-    runs.RunFolder(folder, {}, fresh=True)
+    runs.RunFolder(folder, {"fresh": True})
+    runs.RunFolder(folder, {"fresh": True})
     assert len(list(tmp_path.glob("folder-*"))) == 2
     monkeypatch.chdir(folder)
     with pytest.raises(UsageError, match="the current folder"):
-        runs.RunFolder(".", {}, fresh=True)
+        runs.RunFolder(".", {"fresh": True})
 
 
 @pytest.mark.parametrize(
