@@ -69,7 +69,8 @@ def test_learns_to_tell_colours(data, capsys):
 def test_killed_and_resumed_ends_bit_identical(recipe, data, tmp_path, program_environment, capsys):
     flags = ["--data_dir", str(data), "--recipe", recipe, "--generations", "26", *FEW]
     assert train.main([*flags, "--train_dir", "whole"]) == 0
-    for line, number in (("Generation 10:", signal.SIGTERM), ("Generation 18:", signal.SIGKILL)):
+    kills = [("Generation 10:", signal.SIGTERM), ("Generation 18:", signal.SIGKILL)]
+    for line, number in kills if recipe == "best" else kills[1:]:
         process = processes.start(
             "cifar10_cnn.train",
             *flags,

@@ -265,24 +265,23 @@ def test_full_disk_is_one_sentence_and_earlier_checkpoints_stay(program, capsys)
     assert np.isfinite(variables("run")["hidden1/weights"]).all()
 
 
-@pytest.mark.parametrize("damage", ["cut off", "flipped"])
-def test_a_damaged_checkpoint_is_named_and_fallen_back_from(damage, capsys, caplog):
-    flags = ["--fake_data", "--max_steps", "3000"]
-    assert fully_connected_feed.main([*flags, "--log_dir", "whole"]) == 0
-    assert fully_connected_feed.main([*flags, "--log_dir", "run"]) == 0
-    data = pathlib.Path("run/model.ckpt-3000.data-00000-of-00001")
-    content = bytearray(data.read_bytes())
-    content[len(content) // 2] ^= 1
-    data.write_bytes(content if damage == "flipped" else content[:1000])
-    flags += ["--log_dir", "run"]
-    capsys.readouterr()
-    assert fully_connected_feed.main(flags) == 2
-    error = capsys.readouterr().err
-    assert "the checkpoint 'run/model.ckpt-3000' cannot be read" in error
-    assert "resume from the one before it with --fallback" in error
+def test_a_damaged_checkpoint_is_named_and_fallen_back_from(capsys, caplog):
+    flags = ["--fake_data", "--max_steps", "2000", "--log_dir", "run"]
+    assert fully_connected_feed.main(flags) == 0
+    expected = variables("run")
+    data = pathlib.Path("run/model.ckpt-2000.data-00000-of-00001")
+    whole = data.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for damaged in (whole[:1000], flipped):
+        data.write_bytes(damaged)
+        assert fully_connected_feed.main(flags) == 2
+        error = capsys.readouterr().err
+        assert "the checkpoint 'run/model.ckpt-2000' cannot be read" in error
+        assert "resume from the one before it with --fallback" in error
     assert fully_connected_feed.main([*flags, "--fallback"]) == 0
-    assert "'run/model.ckpt-3000' cannot be read" in caplog.text
-    assert "Resuming at step 2000 from 'run/model.ckpt-2000'" in capsys.readouterr().out
-    found, expected = (tf.train.load_checkpoint(f"{f}/model.ckpt-3000") for f in ("run", "whole"))
-    for name in expected.get_variable_to_shape_map():
-        assert np.array_equal(found.get_tensor(name), expected.get_tensor(name)), name
+    assert "'run/model.ckpt-2000' cannot be read" in caplog.text
+    assert "Resuming at step 1000 from 'run/model.ckpt-1000'" in capsys.readouterr().out
+    assert expected.keys() == variables("run").keys()
+    for name, value in variables("run").items():
+        assert np.array_equal(value, expected[name]), name
