@@ -106,8 +106,13 @@ def alpha_of(path):
 
 
 def digest(path):
-    """Returns a string that differs between files of weights."""
-    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:12]
+    """Returns a string that differs between files of weights.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    with _opened(path):
+        return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:12]
 
 
 def read(path, wanted):

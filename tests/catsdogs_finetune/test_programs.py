@@ -261,6 +261,11 @@ def test_bad_pictures_are_left_out_and_named(tmp_path, caplog, capsys):
     assert "left out: photos/cats/001.jpg: not a whole PNG or JPEG" in caplog.text.replace(
         f"{tmp_path}/", ""
     )
+    images = photo_input.find_images("photos")
+    for i in images.of_split("validation"):
+        (images.folder / images.paths[i]).write_text("nothing")
+    assert train.main([*flags, "--train_dir", "other"]) == 2
+    assert "no validation image of '" in capsys.readouterr().err
     for path in pathlib.Path("photos/dogs").iterdir():
         path.write_text("nothing")
     assert train.main([*flags, "--train_dir", "other"]) == 2
@@ -308,6 +313,7 @@ def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, 
         (["--weights", "missing.h5"], "--weights: 'missing.h5' cannot be read"),
         (["--weights", "text.h5"], "--weights: 'text.h5' cannot be read as an h5 file"),
         (["--weights", "empty.h5"], "'empty.h5' holds no MobileNetV2 of a width in"),
+        (["--weights", "missing.h5", "--alpha", "1.0"], "--weights: 'missing.h5' cannot be read"),
         (["--alpha", "1.0"], "Name weights of the same --alpha"),
         (["--alpha", "2"], "argument --alpha: invalid choice"),
         (["--data_dir", "none"], "--data_dir 'none' cannot be read"),
