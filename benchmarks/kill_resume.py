@@ -16,8 +16,6 @@ import sys
 import tempfile
 import time
 
-import tensorflow.compat.v1 as tf
-
 from tutorial_support import checkpoints, events
 from tutorial_support.programs import ArgumentParser, number, program
 
@@ -64,9 +62,8 @@ def finish(process, name):
 
 def result(folder):
     """Returns what a run came to: its variables as bytes by name, and its scalars."""
-    reader = tf.train.NewCheckpointReader(checkpoints.find(folder))
-    names = reader.get_variable_to_shape_map()
-    return {name: reader.get_tensor(name).tobytes() for name in names}, events.scalars(folder)
+    values = checkpoints.values(checkpoints.find(folder))
+    return {name: value.tobytes() for name, value in values.items()}, events.scalars(folder)
 
 
 def stress(name, kills, generator, folder):

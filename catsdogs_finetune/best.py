@@ -18,16 +18,12 @@ def keep_if_best(saver, sess, folder, mean_loss, accuracy, step):
         mean_loss: float, on the validation images.
         accuracy: float, on the same; between equal ones, the loss decides.
         step: int, the global step.
-
-    Returns:
-        whether it did.
     """
     record = pathlib.Path(folder) / _RECORD
     if record.exists():
         known = json.loads(record.read_text(encoding="utf-8"))
         if (known["accuracy"], -known["loss"]) >= (accuracy, -mean_loss):
-            return False
+            return
     saver.save(sess, str(folder / "model.ckpt"), global_step=step, write_meta_graph=False)
     found = {"step": step, "accuracy": accuracy, "loss": mean_loss}
     files.write_text(record, json.dumps(found) + "\n")
-    return True

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from catsdogs_finetune import flags as training_flags
 from catsdogs_finetune import photo_input, reports, restored
 from tutorial_support import image_lists, sessions
-from tutorial_support.programs import LOG, ArgumentParser, UsageError, program
+from tutorial_support.programs import ArgumentParser, UsageError, program
 
 _BATCH = 32  # images
 
@@ -63,11 +63,7 @@ def main(argv=None):
             f"'{folder}' has the classes {', '.join(images.class_names)}, the net was trained on "
             f"{', '.join(trained.class_names)}; name a folder of those with --data_dir"
         )
-    images = images.only(images.of_split(flags.split))
-    bad = photo_input.unreadable(images)
-    for sentence in bad.values():
-        LOG.warning("left out: %s", sentence)
-    images = images.without(bad)
+    images, _ = photo_input.readable(images.only(images.of_split(flags.split)))
     if not images.paths:
         raise UsageError(f"there are no {flags.split} images in '{folder}'; name another split")
     print(f"Evaluating '{trained.prefix}', step {trained.step}.")

@@ -9,14 +9,13 @@ of one JPEG and `images:0` for a batch of pictures, and two exits, `bottleneck:0
 float32 [n, size, size, 3] in [0, 255], and gives `classes` and `probabilities`.
 """
 
-import pathlib
 import sys
 
 import tensorflow.compat.v1 as tf
 
 from catsdogs_finetune import flags as training_flags
 from catsdogs_finetune import photo_input, restored
-from tutorial_support import exporting, files, sessions
+from tutorial_support import exporting, sessions
 from tutorial_support.programs import ArgumentParser, program
 
 
@@ -25,11 +24,11 @@ def main(argv=None):
     """Parses the flags and exports."""
     parser = ArgumentParser(__doc__)
     training_flags.add_checkpoint_flag(parser)
-    parser.add_argument("--export_dir", help="where to; by default export beside the checkpoint")
+    exporting.add_flag(parser)
     flags = parser.parse_args(argv)
 
     trained = restored.find(flags.checkpoint)
-    folder = pathlib.Path(flags.export_dir or pathlib.Path(trained.prefix).parent / "export")
+    folder = exporting.folder(flags.export_dir, trained.prefix)
     with tf.Graph().as_default(), tf.Session(config=sessions.config()) as sess:
         size = trained.image_size
         contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
@@ -43,7 +42,7 @@ def main(argv=None):
         exporting.frozen_graph(sess, folder / "frozen_graph.pb", [bottleneck, probabilities])
         outputs = {"classes": tf.argmax(logits, axis=1), "probabilities": probabilities}
         exporting.saved_model(sess, folder / "saved_model", {"images": images}, outputs)
-    files.write_text(folder / "labels.txt", "".join(f"{name}\n" for name in trained.class_names))
+    exporting.labels(folder / "labels.txt", trained.class_names)
     print(f"Exported '{trained.prefix}' to '{folder}'.")
 
 

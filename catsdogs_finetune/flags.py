@@ -6,7 +6,7 @@ import numpy as np
 
 from catsdogs_finetune import mobilenet_v2, photo_input, pretrained
 from tutorial_support import feature_store, files, image_lists, progress, runs
-from tutorial_support.programs import LOG, ArgumentParser, UsageError, number
+from tutorial_support.programs import ArgumentParser, UsageError, number
 
 TRAIN_DIR = "logs/catsdogs"
 # The original's settings, and what the small sample is worth, in about a minute on 2 cores.
@@ -100,16 +100,13 @@ def open_run(flags):
     if flags.alpha is None:
         flags.alpha = pretrained.alpha_of(weights)
     digest = pretrained.digest(weights)
-    bad = photo_input.unreadable(images)
-    images = images.without(bad)
+    images, bad = photo_input.readable(images)
     images.check_training(bad)
     for split in image_lists.SPLITS:
         if not len(images.of_split(split)):
             raise UsageError(
                 f"no {split} image of '{folder}' can be read: {next(iter(bad.values()))}"
             )
-    for sentence in bad.values():
-        LOG.warning("left out: %s", sentence)
     kept = vars(flags) | {
         "data_dir": str(folder.resolve()),
         "sample": sample,

@@ -14,7 +14,7 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 from tutorial_support import datasets, image_lists, pictures, progress, sessions
-from tutorial_support.programs import UsageError
+from tutorial_support.programs import LOG, UsageError
 
 FOLDER = "cats_and_dogs_filtered"
 ARCHIVE = datasets.RemoteFile(
@@ -41,14 +41,14 @@ def find_folder(data_dir=None, sample=False):
     Returns:
         (pathlib.Path, whether it is the sample).
     """
-    if data_dir is not None:
-        return pathlib.Path(data_dir), False
-    if not sample:
-        try:
-            return datasets.fetch_unpacked(ARCHIVE, datasets.cache_folder(FOLDER), FOLDER), False
-        except datasets.DownloadError as error:
-            datasets.warn_of_sample("drawings of cats and dogs, not photos", error)
-    return datasets.sample_folder("drawn_cats_and_dogs"), True
+    return datasets.find_images(
+        data_dir,
+        sample,
+        ARCHIVE,
+        FOLDER,
+        "drawn_cats_and_dogs",
+        "drawings of cats and dogs, not photos",
+    )
 
 
 def find_images(folder):
@@ -164,6 +164,14 @@ def unreadable(images):
                 if sentence:
                     bad[path] = sentence
             return bad
+
+
+def readable(images):
+    """Returns (the image_lists.ImageList without the bad pictures, which it logs; `unreadable`)."""
+    bad = unreadable(images)
+    for sentence in bad.values():
+        LOG.warning("left out: %s", sentence)
+    return images.without(bad), bad
 
 
 def steps_per_epoch(count, batch_size):

@@ -6,12 +6,11 @@ python -m catsdogs_finetune.predict --checkpoint logs/catsdogs/best holiday/*.jp
 
 import sys
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from catsdogs_finetune import flags as training_flags
 from catsdogs_finetune import photo_input, restored
-from tutorial_support import pictures, sessions
+from tutorial_support import classification, pictures, sessions
 from tutorial_support.programs import ArgumentParser, number, program
 
 
@@ -37,8 +36,7 @@ def main(argv=None):
 
         for path, probabilities in pictures.prepared(flags.pictures, probabilities_of):
             print(path)
-            for place in np.argsort(-probabilities, kind="stable")[: flags.top]:
-                print(f"  {probabilities[place]:7.2%}  {trained.class_names[place]}")
+            classification.say_likeliest(probabilities, trained.class_names, flags.top)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from catsdogs_finetune import mobilenet_v2
 from tutorial_support import checkpoints, datasets
 from tutorial_support.programs import LOG, UsageError
 
-IMAGENET, CIFAR10 = NAMES = ("imagenet", "cifar10")
+IMAGENET, CIFAR10 = ("imagenet", "cifar10")
 SHIPPED_ALPHA = 0.35
 SIZES = (96, 128, 160, 192, 224)  # pixels, for which weights from ImageNet are published
 _URLS = (

@@ -92,8 +92,7 @@ def report_split(folder, images, logits, size, split):
         split: its name.
     """
     predictions = logits.argmax(axis=1)
-    matrix = classification.confusion_matrix(images.labels, predictions, len(images.class_names))
-    accuracy = np.trace(matrix) / matrix.sum()
+    matrix, accuracy = classification.evaluated(images.labels, logits)
     progress.say(f"Accuracy on the {split} images: {accuracy:.4f} ({len(logits)} images)")
     classification.say_confusion(matrix, images.class_names)
     title = f"{split.capitalize()} images, {accuracy:.1%} correct"

@@ -124,7 +124,8 @@ def run_training(flags):
         ):
             # A new run begins with pretrained weights, a resumed one with those that it saved.
             sess.run(init)
-            pretrained.restore(sess, weights, net.base_variables)
+            if checkpoints.newest_or_none(run.path) is None:
+                pretrained.restore(sess, weights, net.base_variables)
             start = checkpoints.resume(saver, sess, run, writer, last_step)
 
             # As long as the base is frozen, it gives the same for the same photo. So photos that

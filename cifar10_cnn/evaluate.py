@@ -47,8 +47,7 @@ def evaluate_once(prefix, records, folder):
             logits, labels = train.run_through(sess, iterator, logits, labels)
 
     step = checkpoints.stored_step(prefix)
-    matrix = classification.confusion_matrix(labels, logits.argmax(axis=1), len(names))
-    accuracy = np.trace(matrix) / records.num_examples
+    matrix, accuracy = classification.evaluated(labels, logits)
     print(f"Generation {step}: {np.trace(matrix)} of {records.num_examples} images right")
     print(f" --- Test Accuracy= {100 * accuracy:.2f}%.")
     classification.say_confusion(matrix, names)

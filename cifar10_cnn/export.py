@@ -62,12 +62,12 @@ def main(argv=None):
     """Parses the flags and exports."""
     parser = ArgumentParser(__doc__)
     training_flags.add_checkpoint_flag(parser)
-    parser.add_argument("--export_dir", help="where to; by default export beside the checkpoint")
+    exporting.add_flag(parser)
     flags = parser.parse_args(argv)
 
     prefix = checkpoints.find(flags.checkpoint)
     names = restored.class_names(prefix)
-    folder = pathlib.Path(flags.export_dir or pathlib.Path(prefix).parent / "export")
+    folder = exporting.folder(flags.export_dir, prefix)
 
     with tf.Graph().as_default(), tf.Session(config=sessions.config()) as sess:
         size = cifar10_input.IMAGE_SIZE

@@ -51,8 +51,7 @@ def main(argv=None):
                     sess.run(logits, {images: image[np.newaxis]})
                 )[0]
                 print(path)
-                for place in np.argsort(-probabilities, kind="stable")[: flags.top]:
-                    print(f"  {probabilities[place]:7.2%}  {names[place]}")
+                classification.say_likeliest(probabilities, names, flags.top)
 
 
 if __name__ == "__main__":

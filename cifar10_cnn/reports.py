@@ -26,8 +26,7 @@ def draw_run(run, class_names, filters, logits, labels, images):
     ):
         lines = {tag: scalars[tag]} if tag in scalars else {}
         plots.curves(run.file(name), lines, title, "Generation", y_label)
-    matrix = classification.confusion_matrix(labels, logits.argmax(axis=1), len(class_names))
-    accuracy = np.trace(matrix) / matrix.sum()
+    matrix, accuracy = classification.evaluated(labels, logits)
     plots.confusion_matrix(
         run.file("confusion.png"), matrix, class_names, f"Test images, {accuracy:.2%} correct"
     )

@@ -72,7 +72,7 @@ def main(argv=None):
     logits = split_logits(trained, found, chosen)
 
     images = found.images.only(chosen)
-    matrix, accuracy = reports.evaluated(images, logits)
+    matrix, accuracy = classification.evaluated(images.labels, logits)
     print(f"Evaluating '{trained.prefix}', step {trained.step}.")
     print(f"Accuracy on the {flags.split} images = {accuracy:.1%} (N={len(chosen)})")
     classification.say_confusion(matrix, images.class_names)

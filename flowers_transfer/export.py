@@ -8,14 +8,13 @@ The folder then holds `frozen_graph.pb`, which takes `DecodeJpeg/contents:0` and
 takes `jpeg`, a string, and gives `probabilities` and `bottleneck`.
 """
 
-import pathlib
 import sys
 
 import tensorflow.compat.v1 as tf
 
 from flowers_transfer import base_graph, head, restored
 from flowers_transfer import flags as training_flags
-from tutorial_support import exporting, files, sessions
+from tutorial_support import exporting, sessions
 from tutorial_support.programs import ArgumentParser, program
 
 
@@ -24,11 +23,11 @@ def main(argv=None):
     """Parses the flags and exports."""
     parser = ArgumentParser(__doc__)
     training_flags.add_checkpoint_flag(parser)
-    parser.add_argument("--export_dir", help="where to; by default export beside the checkpoint")
+    exporting.add_flag(parser)
     flags = parser.parse_args(argv)
 
     trained = restored.find(flags.checkpoint)
-    folder = pathlib.Path(flags.export_dir or pathlib.Path(trained.prefix).parent / "export")
+    folder = exporting.folder(flags.export_dir, trained.prefix)
     with tf.Graph().as_default(), tf.Session(config=sessions.config()) as sess:
         tensors = base_graph.attach(trained.load_base(), trained.base)
         logits = head.inference(tensors.bottlenecks, len(trained.class_names))
@@ -41,7 +40,7 @@ def main(argv=None):
             {"jpeg": tensors.contents},
             {"probabilities": probabilities, "bottleneck": tensors.bottlenecks},
         )
-    files.write_text(folder / "labels.txt", "".join(f"{name}\n" for name in trained.class_names))
+    exporting.labels(folder / "labels.txt", trained.class_names)
     print(f"Exported '{trained.prefix}' to '{folder}'.")
 
 

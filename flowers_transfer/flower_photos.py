@@ -1,7 +1,5 @@
 """Finding the images: a folder that the user names, the flower photos, or the shipped drawings."""
 
-import pathlib
-
 from tutorial_support import datasets
 
 FOLDER = "flower_photos"
@@ -24,12 +22,6 @@ def find_folder(image_dir, sample=False):
     Returns:
         (pathlib.Path, whether it is the sample).
     """
-    if image_dir is not None:
-        return pathlib.Path(image_dir), False
-    if not sample:
-        try:
-            folder = datasets.cache_folder(FOLDER)
-            return datasets.fetch_unpacked(ARCHIVE, folder, FOLDER), False
-        except datasets.DownloadError as error:
-            datasets.warn_of_sample("drawings of flowers, not photos", error)
-    return datasets.sample_folder("drawn_flowers"), True
+    return datasets.find_images(
+        image_dir, sample, ARCHIVE, FOLDER, "drawn_flowers", "drawings of flowers, not photos"
+    )

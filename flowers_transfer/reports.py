@@ -27,7 +27,7 @@ def report_run(run, found, testing, logits, list_mistakes):
     drawn = ["accuracy.png", "cross_entropy.png", "bottlenecks.png"]
     if len(testing):
         images = found.images.only(testing)
-        matrix, accuracy = evaluated(images, logits)
+        matrix, accuracy = classification.evaluated(images.labels, logits)
         progress.say(f"Final test accuracy = {accuracy:.1%} (N={len(testing)})")
         if list_mistakes:
             _say_mistakes(images, logits)
@@ -39,13 +39,6 @@ def report_run(run, found, testing, logits, list_mistakes):
     progress.say(f"Pictures: {run.path}/{', '.join(drawn)}")
 
 
-def evaluated(images, logits):
-    """Returns (confusion matrix, accuracy) of the logits for an image_lists.ImageList."""
-    predictions = logits.argmax(axis=1)
-    matrix = classification.confusion_matrix(images.labels, predictions, len(images.class_names))
-    return matrix, np.trace(matrix) / matrix.sum()
-
-
 def draw_test(folder, images, logits, matrix, title):
     """Draws confusion.png and misclassified.png.
 
@@ -53,7 +46,7 @@ def draw_test(folder, images, logits, matrix, title):
         folder: pathlib.Path.
         images: image_lists.ImageList.
         logits: float32 [n, classes], the head's output for them.
-        matrix: from `evaluated`.
+        matrix: from `classification.evaluated`.
         title: above the matrix.
     """
     plots.confusion_matrix(folder / "confusion.png", matrix, images.class_names, title)

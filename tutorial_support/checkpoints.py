@@ -95,6 +95,16 @@ def shapes(prefix):
     return _reader(prefix).get_variable_to_shape_map()
 
 
+def values(prefix):
+    """Returns a dict from each variable's name in the checkpoint to its value, an array.
+
+    Raises:
+        UsageError: the checkpoint cannot be read.
+    """
+    reader = _reader(prefix)
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
 def stored_step(prefix):
     """Returns the `global_step` in the checkpoint as an int, or None where it has none."""
     reader = _reader(prefix)

@@ -18,6 +18,23 @@ def confusion_matrix(labels, predictions, num_classes):
     return matrix
 
 
+def evaluated(labels, logits):
+    """Returns (confusion matrix, accuracy).
+
+    Args:
+        labels: int [n].
+        logits: float [n, classes].
+    """
+    matrix = confusion_matrix(labels, logits.argmax(axis=1), logits.shape[1])
+    return matrix, np.trace(matrix) / matrix.sum()
+
+
+def say_likeliest(probabilities, class_names, top):
+    """Prints the `top` likeliest classes of one example; probabilities, float [classes]."""
+    for place in np.argsort(-probabilities, kind="stable")[:top]:
+        print(f"  {probabilities[place]:7.2%}  {class_names[place]}")
+
+
 def say_confusion(matrix, class_names):
     """Prints a confusion matrix."""
     width = max(6, *(len(name) + 2 for name in class_names))

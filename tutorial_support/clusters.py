@@ -82,9 +82,7 @@ class Cluster:
             UsageError: its port cannot be listened on.
         """
         try:
-            return tf.train.Server(
-                self.addresses, self.job, self.index, config=sessions.config(), start=True
-            )
+            return tf.train.Server(self.addresses, self.job, self.index, config=sessions.config())
         except tf.errors.OpError as error:
             address = self.addresses[self.job][self.index]
             raise UsageError(

@@ -105,6 +105,30 @@ def fetch_unpacked(remote, folder, member):
     return unpacked if unpacked.exists() else unpack(fetch(remote, folder), folder, member)
 
 
+def find_images(named, sample, archive, member, sample_name, what):
+    """Returns a folder of images: a named one, that of an archive in the cache, or the sample.
+
+    Args:
+        named: a folder, or None.
+        sample: take the sample outright.
+        archive: RemoteFile.
+        member: the folder in the archive, and in the cache.
+        sample_name: as of `sample_folder`.
+        what: what the sample is, as of `warn_of_sample`.
+
+    Returns:
+        (pathlib.Path, whether it is the sample).
+    """
+    if named is not None:
+        return pathlib.Path(named), False
+    if not sample:
+        try:
+            return fetch_unpacked(archive, cache_folder(member), member), False
+        except DownloadError as error:
+            warn_of_sample(what, error)
+    return sample_folder(sample_name), True
+
+
 _MIRROR_FAILURES = (
     DownloadError,
     urllib.error.URLError,

@@ -9,6 +9,26 @@ from tutorial_support import files
 from tutorial_support.programs import UsageError
 
 
+def add_flag(parser):
+    """Adds the flag that names the folder for an export."""
+    parser.add_argument("--export_dir", help="where to; by default export beside the checkpoint")
+
+
+def folder(export_dir, prefix):
+    """Returns the folder, a pathlib.Path, for an export of the checkpoint `prefix`.
+
+    Args:
+        export_dir: what the flag of `add_flag` names, or None.
+        prefix: from `checkpoints.find`.
+    """
+    return pathlib.Path(export_dir or pathlib.Path(prefix).parent / "export")
+
+
+def labels(path, class_names):
+    """Writes a file with a class a line, replacing an older one."""
+    files.write_text(path, "".join(f"{name}\n" for name in class_names))
+
+
 def saved_model(sess, folder, inputs, outputs):
     """Writes the session's graph and variables as a SavedModel with a serving signature.
 

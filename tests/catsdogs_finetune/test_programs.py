@@ -24,6 +24,7 @@ from catsdogs_finetune import (
 )
 from tests import loopback, painted, pipelines, processes
 from tests.catsdogs_finetune import tiny_net
+from tests.saved import variables
 from tutorial_support import checkpoints, datasets, events, feature_store
 from tutorial_support.programs import UsageError
 
@@ -58,11 +59,6 @@ def where(folder, photos="photos"):
     data = ["--data_dir", str(folder / photos), "--bottleneck_dir", str(folder / "kept")]
     weights = ["--weights", str(folder / "tiny.h5"), "--fine_tune_at", "12"]
     return [*data, *weights, *FEW, *FAST]
-
-
-def variables(folder):
-    reader = tf.train.NewCheckpointReader(checkpoints.find(folder))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def test_training_prints_saves_and_draws(made, capsys):

@@ -14,7 +14,8 @@ from PIL import Image
 from cifar10_cnn import cifar10_input, evaluate, export, predict, train
 from tests import processes
 from tests.cifar10_cnn import records as made
-from tutorial_support import checkpoints, events
+from tests.saved import variables
+from tutorial_support import events
 
 FEW = ["--batch_size", "16", "--output_every", "2", "--eval_every", "4", "--save_every", "4"]
 
@@ -31,11 +32,6 @@ def run(request, data, tmp_path_factory):
     flags = ["--recipe", request.param, "--generations", "8", *FEW]
     assert train.main([*flags, "--data_dir", str(data), "--train_dir", str(folder)]) == 0
     return folder
-
-
-def variables(folder):
-    reader = tf.train.NewCheckpointReader(checkpoints.find(folder))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def test_training_prints_saves_and_draws(data, capsys):

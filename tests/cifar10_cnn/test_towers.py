@@ -6,14 +6,9 @@ import tensorflow.compat.v1 as tf
 from cifar10_cnn import train, train_towers
 from cifar10_cnn.recipes import RECIPES
 from tests.cifar10_cnn import records as made
-from tutorial_support import checkpoints
+from tests.saved import variables
 
 FEW = ["--recipe", "cookbook", "--batch_size", "12", "--save_every", "4", "--eval_every", "4"]
-
-
-def variables(folder):
-    reader = tf.train.NewCheckpointReader(checkpoints.find(folder))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def test_towers_equal_one_and_checkpoints_go_both_ways(tmp_path, capsys):

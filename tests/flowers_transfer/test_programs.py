@@ -20,7 +20,8 @@ from tensorboard.plugins import projector
 from flowers_transfer import evaluate, export, flags, label_image, retrain
 from tests import loopback, painted, processes
 from tests.flowers_transfer import tiny
-from tutorial_support import checkpoints, datasets, events
+from tests.saved import variables
+from tutorial_support import datasets, events
 
 FEW = ["--how_many_training_steps", "300", "--learning_rate", "1", "--train_batch_size", "20"]
 
@@ -40,11 +41,6 @@ def where(folder):
         *("--image_dir", str(folder / "photos"), "--base_graph", str(folder / "base.pb")),
         *("--bottleneck_dir", str(folder / "bottlenecks")),
     ]
-
-
-def variables(folder):
-    reader = tf.train.NewCheckpointReader(checkpoints.find(folder))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def test_training_prints_saves_and_draws(made, capsys):

@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import fully_connected_feed, fully_connected_replicated
 from tests.conftest import REPOSITORY
-from tutorial_support import checkpoints, local_cluster
+from tests.saved import variables
+from tutorial_support import local_cluster
 
 COMMAND = [sys.executable, "-m", "mnist_mechanics.fully_connected_replicated", "--sample"]
 
@@ -22,11 +22,6 @@ COMMAND = [sys.executable, "-m", "mnist_mechanics.fully_connected_replicated", "
 @pytest.fixture(autouse=True)
 def _path(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-
-
-def variables(folder):
-    reader = tf.train.NewCheckpointReader(checkpoints.find(folder))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def test_two_synchronous_workers_follow_the_single_process(capfd):

@@ -8,21 +8,16 @@ import signal
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import fully_connected_dataset, fully_connected_feed
 from tests import processes
+from tests.saved import variables
 from tutorial_support import checkpoints, events
 
 PROGRAMS = {"feed": fully_connected_feed, "dataset": fully_connected_dataset}
 SMALL = ("--sample", "--hidden1", "16", "--hidden2", "8", "--log_dir", "run")
 
 both_programs = pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
-
-
-def variables(folder):
-    reader = tf.train.NewCheckpointReader(checkpoints.find(folder))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def assert_same_variables(one, other):
