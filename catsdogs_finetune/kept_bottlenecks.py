@@ -16,7 +16,9 @@ _AT_ONCE = 1000
 class KeptBottlenecks:
     """The bottlenecks of some images of a list, read from their store as they are asked for."""
 
-    def __init__(self, images, chosen, store_folder, size, compute, feed):
+    def __init__(
+        self, images, chosen, store_folder, size, compute, feed=None, share=feature_store.ALL
+    ):
         """Opens the store and computes what it lacks.
 
         Args:
@@ -26,18 +28,22 @@ class KeptBottlenecks:
             size: int, numbers in a bottleneck.
             compute: function from an int array of indices; yields float32 [n, size], the
                 bottlenecks of the first n of them, then of the next, and so on.
-            feed: function from bottlenecks and labels to a feed dictionary.
+            feed: function from bottlenecks and labels to a feed dictionary, where one is wanted.
+            share: feature_store.Share, which of them this task computes; it waits for the others'.
 
         Raises:
             UsageError: a picture or the store cannot be read.
+            TrainingError: other tasks have not computed their share in time.
         """
         self._labels, self._feed = images.labels, feed
         stamps, bad = feature_store.stamps(images.only(chosen))
         if bad:
             raise UsageError("\nerror: ".join(bad.values()))
         keys = {i: images.paths[i] for i in chosen}
-        self._store = feature_store.FeatureStore(store_folder, size)
-        missing = [i for i in chosen if self._store.find(keys[i], stamps[keys[i]]) is None]
+        self._store = feature_store.FeatureStore(store_folder, size, share)
+        missing = [
+            i for i in share.of(chosen) if self._store.find(keys[i], stamps[keys[i]]) is None
+        ]
         first = 0
         with progress.bar(len(missing), "bottlenecks", unit="image") as bar:
             for vectors in compute(np.array(missing)) if missing else ():
@@ -46,6 +52,7 @@ class KeptBottlenecks:
                 first += len(vectors)
                 bar.update(len(vectors))
         self._store.finish_filling()
+        self._store.await_others(stamps, lambda key: None)
         self._rows = np.full(len(images.paths), -1)
         self._rows[chosen] = [self._store.find(keys[i], stamps[keys[i]]) for i in chosen]
 

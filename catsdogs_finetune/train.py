@@ -99,7 +99,8 @@ def run_training(flags):
     Returns:
         the exit code: 0, or 130 or 143 after a signal.
     """
-    images, weights, distort, store_folder, run = training_flags.open_run(flags)
+    source, distort, run = training_flags.open_run(flags)
+    images = source.images
     training, validation, testing = (images.of_split(split) for split in image_lists.SPLITS)
     num_epochs = flags.initial_epochs + flags.fine_tune_epochs
     steps = photo_input.steps_per_epoch(len(training), flags.batch_size)
@@ -125,7 +126,7 @@ def run_training(flags):
             # A new run begins with pretrained weights, a resumed one with those that it saved.
             sess.run(init)
             if checkpoints.newest_or_none(run.path) is None:
-                pretrained.restore(sess, weights, net.base_variables)
+                pretrained.restore(sess, source.weights, net.base_variables)
             start = checkpoints.resume(saver, sess, run, writer, last_step)
 
             # As long as the base is frozen, it gives the same for the same photo. So photos that
@@ -139,7 +140,7 @@ def run_training(flags):
                 kept = KeptBottlenecks(
                     images,
                     undistorted,
-                    store_folder,
+                    source.store_folder,
                     mobilenet_v2.bottleneck_size(flags.alpha),
                     lambda chosen: photos.one_pass(sess, chosen, net.seen),
                     lambda vectors, labels: {net.bottlenecks: vectors, photos.labels: labels},

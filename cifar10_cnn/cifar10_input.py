@@ -203,7 +203,7 @@ def _class_names(folder):
     return names
 
 
-def training_batches(records, batch_size, seed, first_step, distort):
+def training_batches(records, batch_size, seed, first_step, distort, share=slice(None)):
     """Builds the training batches as a tf.data pipeline that never ends.
 
     Every epoch serves each record once, in an order of its own. To shuffle the whole set in
@@ -217,9 +217,12 @@ def training_batches(records, batch_size, seed, first_step, distort):
         first_step: int64 scalar tensor, the number of batches to start after.
         distort: function from uint8 [batch, 32, 32, 3] and a seed, int64 [2], which differs from
             step to step, to float32 [batch, size, size, 3].
+        share: slice, which images of each batch are wanted. What a batch holds, and how it is
+            distorted, does not depend on it.
 
     Returns:
-        a tf.data.Dataset of (float32 [batch_size, size, size, 3], int32 [batch_size]).
+        a tf.data.Dataset of (float32 [n, size, size, 3], int32 [n]), n being batch_size unless only
+        a share is wanted.
     """
     first_record = first_step * batch_size
     first_epoch = first_record // records.num_examples
@@ -232,7 +235,8 @@ def training_batches(records, batch_size, seed, first_step, distort):
 
     def prepare(step, batch):
         images, labels = parse(batch)
-        return distort(images, tf.stack([tf.constant(seed, tf.int64), step])), labels
+        images = distort(images, tf.stack([tf.constant(seed, tf.int64), step]))
+        return images[share], labels[share]
 
     return (
         batches.enumerate(first_step)

@@ -7,6 +7,7 @@
 Writes the accuracy to an event file of its own, in the folder `eval` beside the checkpoint.
 """
 
+import math
 import pathlib
 import sys
 
@@ -63,7 +64,7 @@ def evaluate_once(prefix, records, folder):
     )
 
 
-def evaluate_repeatedly(path, records, folder, interval, last_step):
+def evaluate_repeatedly(path, records, folder, interval, last_step, wait_secs=math.inf):
     """Evaluates each new checkpoint of a run folder until the last one, or until a signal.
 
     Args:
@@ -71,12 +72,13 @@ def evaluate_repeatedly(path, records, folder, interval, last_step):
         records, folder: as in `evaluate_once`.
         interval: seconds between two looks for a new checkpoint.
         last_step: the step at which the training ends, or None where it is not known.
+        wait_secs: longest wait for a new checkpoint, in seconds.
 
     Returns:
         the exit code.
     """
     with sessions.StopSignals() as stop:
-        for prefix in checkpoints.each_new(path, interval, last_step, stop):
+        for prefix in checkpoints.each_new(path, interval, last_step, stop, wait_secs):
             evaluate_once(prefix, records, folder)
     return stop.exit_code
 
@@ -91,6 +93,12 @@ def main(argv=None):
         type=number(float, 0.01),
         help="evaluate again whenever there is a new checkpoint, looking this often; once if not "
         "given",
+    )
+    parser.add_argument(
+        "--checkpoint_wait_secs",
+        type=number(float, 0.1),
+        default=math.inf,
+        help="longest wait for a new checkpoint, with --eval_interval_secs",
     )
     parser.add_argument("--eval_dir", help="for the event file; by default eval beside the run")
     training_flags.add_data_flags(parser)
@@ -109,7 +117,12 @@ def main(argv=None):
         evaluate_once(prefix, records, folder)
         return 0
     return evaluate_repeatedly(
-        path, records, folder, flags.eval_interval_secs, kept.get("generations")
+        path,
+        records,
+        folder,
+        flags.eval_interval_secs,
+        kept.get("generations"),
+        flags.checkpoint_wait_secs,
     )
 
 

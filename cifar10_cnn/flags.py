@@ -76,6 +76,20 @@ def open_run(flags):
     Raises:
         UsageError: the data or the folder cannot be used.
     """
+    training, testing, kept, may_change = read_data(flags)
+    return training, testing, runs.RunFolder(flags.train_dir, kept, may_change)
+
+
+def read_data(flags):
+    """Finds the data; settles `flags.generations`.
+
+    Returns:
+        (cifar10_input.Records to train on, Records to evaluate on, dict of the flags that a run
+        folder keeps, tuple of those that may change).
+
+    Raises:
+        UsageError: the data cannot be used.
+    """
     folder = cifar10_input.find_folder(flags.data_dir, flags.sample)
     training, testing = cifar10_input.training_records(folder), cifar10_input.test_records(folder)
     if flags.validation_size:
@@ -92,12 +106,11 @@ def open_run(flags):
     may_change = _MAY_CHANGE
     if RECIPES[flags.recipe].schedule == "staircase":
         may_change += ("generations",)  # the other schedule depends on its end
-    run = runs.RunFolder(flags.train_dir, kept, may_change)
     progress.say(
         f"Training on {training.num_examples} images of {folder} for {flags.generations} "
         f"generations, recipe {flags.recipe}."
     )
-    return training, testing, run
+    return training, testing, kept, may_change
 
 
 def _fingerprint(records):

@@ -76,6 +76,13 @@ class Extractor:
                 "picture again"
             ) from error
 
+    def why_bad(self, path):
+        """Returns a sentence on why a picture cannot be read, or None."""
+        try:
+            self.prepare(path)
+        except UsageError as error:
+            return str(error)
+
     def prepare_all(self, jobs):
         """Prepares pictures in parallel, a little ahead of the caller, and keeps their order.
 
@@ -101,20 +108,20 @@ class Extractor:
         """Returns the bottlenecks, float32 [n, k], of prepared pictures [n, size, size, 3]."""
         return self._session.run(self.tensors.bottlenecks, {self.tensors.images: images})
 
-    def of_distorted(self, paths, distortions, seed):
+    def of_distorted(self, paths, distortions, seeds):
         """Returns the bottlenecks, float32 [n, k], of pictures distorted on their way in.
 
         Args:
             paths: n files.
             distortions: distortions.Distortions.
-            seed: sequence of ints, from which each picture gets its own.
+            seeds: n sequences of ints, a picture's own.
 
         Raises:
             UsageError: a picture cannot be read.
         """
         jobs = [
-            (path, functools.partial(distortions.apply, seed=[*seed, place]))
-            for place, path in enumerate(paths)
+            (path, functools.partial(distortions.apply, seed=seed))
+            for path, seed in zip(paths, seeds, strict=True)
         ]
         vectors, batch = [], []
         for place, prepared in enumerate(self.prepare_all(jobs), start=1):
@@ -146,24 +153,29 @@ class Bottlenecks:
         return self._store.read(self._rows[chosen])
 
 
-def of_images(graph_def, base, images, folder):
+def of_images(graph_def, base, images, folder, share=feature_store.ALL):
     """Returns the bottlenecks of all images, after computing those that the store lacks.
 
     Args:
         graph_def, base: as of `base_graph.attach`.
         images: image_lists.ImageList.
         folder: the store's, from `feature_store.store_folder`.
+        share: feature_store.Share, which of them this task computes; it waits for the others'.
 
     Raises:
         UsageError: the store's folder cannot be used, or all training images of a class are bad.
+        TrainingError: other tasks have not computed their share in time.
     """
     stamps, bad = feature_store.stamps(images)
     with Extractor(graph_def, base) as extractor:
         size = extractor.bottleneck_size
-        store = feature_store.FeatureStore(folder, size)
-        missing = [path for path, stamp in stamps.items() if store.find(path, stamp) is None]
+        store = feature_store.FeatureStore(folder, size, share)
+        mine = [path for path in share.of(images.paths) if path in stamps]
+        missing = [path for path in mine if store.find(path, stamps[path]) is None]
         bad |= _fill(store, extractor, images.folder, missing, stamps)
-    store.finish_filling()
+        store.finish_filling()
+        others = {path: stamp for path, stamp in stamps.items() if path not in bad}
+        bad |= store.await_others(others, lambda path: extractor.why_bad(images.folder / path))
     good = [i for i, path in enumerate(images.paths) if path not in bad]
     rows = [store.find(images.paths[i], stamps[images.paths[i]]) for i in good]
     images = images.without(bad)

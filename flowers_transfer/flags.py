@@ -1,7 +1,6 @@
 """The flags of the training program, and what follows from them before the graph."""
 
 import dataclasses
-import functools
 import pathlib
 
 from flowers_transfer import base_graph, bottlenecks, flower_photos
@@ -13,7 +12,7 @@ from tutorial_support.programs import LOG, ArgumentParser, UsageError, number
 TRAIN_DIR = "logs/flowers"
 BASES = ("inception_2015", "cifar10")
 
-_MAY_CHANGE = (
+MAY_CHANGE = (
     "image_dir",
     "how_many_training_steps",
     "eval_step_interval",
@@ -33,30 +32,23 @@ _DESCRIBING_BASE = (
 )
 
 
-def parse(description, argv):
+def parse(description, argv, add_more=lambda parser: None):
     """Returns the namespace of flags, the original's settings and this package's.
 
     Args:
         description: the program's docstring.
         argv: list of strings, or None for the command line.
+        add_more: function that adds a program's own flags to the parser.
     """
     parser = ArgumentParser(description)
     add = parser.add_argument
     count, percent = number(int, 1), number(int, 0, 100)
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument(
-        "--image_dir",
-        help="a folder with a folder of images for each class; else the flower photos",
-    )
-    group.add_argument("--sample", action="store_true", help="use the shipped drawings of flowers")
+    add_data_flags(parser)
     add("--how_many_training_steps", type=count, default=4000, help="steps in all")
     add("--learning_rate", type=number(float, 0), default=0.01, help="of gradient descent")
     add("--train_batch_size", type=count, default=100, help="images in a training batch")
     add("--validation_batch_size", type=number(int, -1), default=100, help="-1 for all of them")
     add("--eval_step_interval", type=count, default=100, help="steps between validations")
-    add("--testing_percentage", type=number(int, 0, 90), default=10, help="of the images")
-    add("--validation_percentage", type=number(int, 0, 90), default=10, help="of the images")
-    add("--split_seed", type=number(int, 0), default=0, help="another number, other splits")
     add("--sampling", choices=list(SAMPLINGS), default="class", help="what has equal weight")
     add("--weight_decay", type=number(float, 0), default=0.0, help="L2 penalty on the weights")
     add("--momentum", type=number(float, 0, 1), default=0.0, help="of gradient descent")
@@ -69,14 +61,29 @@ def parse(description, argv):
     add("--random_brightness", type=percent, default=0, help="percent to brighten or darken")
     add("--print_misclassified_test_images", action="store_true", help="list them at the end")
     runs.add_flags(parser, "--train_dir", TRAIN_DIR)
-    add("--bottleneck_dir", help="where bottlenecks are kept; by default in the cache")
     add_base_flags(parser)
+    add_more(parser)
     flags = parser.parse_args(argv)
     if flags.testing_percentage + flags.validation_percentage >= 100:
         raise UsageError(
             "--testing_percentage and --validation_percentage leave no training images; lower one"
         )
     return flags
+
+
+def add_data_flags(parser):
+    """Adds the flags that say where images come from, how they are split, where bottlenecks go."""
+    add = parser.add_argument
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--image_dir",
+        help="a folder with a folder of images for each class; else the flower photos",
+    )
+    group.add_argument("--sample", action="store_true", help="use the shipped drawings of flowers")
+    add("--testing_percentage", type=number(int, 0, 90), default=10, help="of the images")
+    add("--validation_percentage", type=number(int, 0, 90), default=10, help="of the images")
+    add("--split_seed", type=number(int, 0), default=0, help="another number, other splits")
+    add("--bottleneck_dir", help="where bottlenecks are kept; by default in the cache")
 
 
 def add_base_flags(parser):
@@ -148,6 +155,63 @@ def open_run(flags):
     Raises:
         UsageError: images, base or folder cannot be used.
     """
+    source = find_source(flags)
+    run = runs.RunFolder(flags.train_dir, kept_flags(flags, source), MAY_CHANGE)
+    return source.bottlenecks(), source.extractor, distortions_of(flags), run
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where bottlenecks come from.
+
+    Attributes:
+        images: image_lists.ImageList.
+        is_sample: whether they are the shipped ones.
+        base: base_graph.Base.
+        path: pathlib.Path of its graph.
+        graph_def: GraphDef, the graph.
+        digest: string, which differs between bases.
+        root: folder for stores, or None for the cache.
+    """
+
+    images: image_lists.ImageList
+    is_sample: bool
+    base: base_graph.Base
+    path: pathlib.Path
+    graph_def: object
+    digest: str
+    root: str | None
+
+    def extractor(self):
+        """Returns a bottlenecks.Extractor."""
+        return bottlenecks.Extractor(self.graph_def, self.base)
+
+    def bottlenecks(self, share=feature_store.ALL):
+        """Returns the bottlenecks.Bottlenecks; computes those that are missing, and says so.
+
+        Args:
+            share: feature_store.Share, as of `bottlenecks.of_images`.
+        """
+        for split, name in enumerate(image_lists.SPLITS):
+            count = (self.images.splits == split).sum()
+            progress.say(f"{count} {name} images in '{self.images.folder}'.")
+        folder = feature_store.store_folder(self.root, self.images.folder, self.digest)
+        found = bottlenecks.of_images(self.graph_def, self.base, self.images, folder, share)
+        is_shipped = self.path == base_graph.cifar10()
+        name = "the shipped CIFAR-10 net" if is_shipped else f"'{self.path}'"
+        progress.say(f"The base is {name}: {found.size} values a bottleneck.")
+        return found
+
+
+def find_source(flags):
+    """Finds images and base.
+
+    Args:
+        flags: with those of `add_data_flags` and `add_base_flags`.
+
+    Raises:
+        UsageError: they cannot be used.
+    """
     folder, sample = flower_photos.find_folder(flags.image_dir, flags.sample)
     images = image_lists.create(
         folder, flags.testing_percentage, flags.validation_percentage, flags.split_seed
@@ -155,29 +219,30 @@ def open_run(flags):
     base, path = find_base(flags, sample)
     graph_def = base_graph.load(path, base)
     digest = base_graph.digest(path, base)
+    return Source(images, sample, base, path, graph_def, digest, flags.bottleneck_dir)
+
+
+def distortions_of(flags):
+    """Returns the Distortions that the flags ask for."""
+    return Distortions(
+        flags.flip_left_right, flags.random_crop, flags.random_scale, flags.random_brightness
+    )
+
+
+def kept_flags(flags, source):
+    """Returns the dict of flags that a run folder keeps."""
     kept = vars(flags) | {
-        "image_dir": str(folder.resolve()),
-        "sample": sample,
-        "images": images.fingerprint(),
-        "class_names": list(images.class_names),
-        "base_graph": str(path.resolve()),
-        "base": dataclasses.asdict(base),
-        "base_digest": digest,
+        "image_dir": str(source.images.folder.resolve()),
+        "sample": source.is_sample,
+        "images": source.images.fingerprint(),
+        "class_names": list(source.images.class_names),
+        "base_graph": str(source.path.resolve()),
+        "base": dataclasses.asdict(source.base),
+        "base_digest": source.digest,
     }
     for name in _DESCRIBING_BASE:  # the description as a whole is kept in "base"
         del kept[name]
-    run = runs.RunFolder(flags.train_dir, kept, _MAY_CHANGE)
-    for split, name in enumerate(image_lists.SPLITS):
-        progress.say(f"{(images.splits == split).sum()} {name} images in '{folder}'.")
-    found = bottlenecks.of_images(
-        graph_def, base, images, feature_store.store_folder(flags.bottleneck_dir, folder, digest)
-    )
-    name = "the shipped CIFAR-10 net" if path == base_graph.cifar10() else f"'{path}'"
-    progress.say(f"The base is {name}: {found.size} values a bottleneck.")
-    distortions = Distortions(
-        flags.flip_left_right, flags.random_crop, flags.random_scale, flags.random_brightness
-    )
-    return found, functools.partial(bottlenecks.Extractor, graph_def, base), distortions, run
+    return kept
 
 
 def add_checkpoint_flag(parser):

@@ -69,13 +69,14 @@ def weight_decay(strength):
         return strength * tf.nn.l2_loss(tf.get_variable("weights"))
 
 
-def training(loss, learning_rate, momentum=0.0):
+def training(loss, learning_rate, momentum=0.0, wrap=lambda optimizer: optimizer):
     """Adds the op that takes one step of gradient descent.
 
     Args:
         loss: float32 scalar.
         learning_rate: float.
         momentum: float; 0 is plain gradient descent.
+        wrap: function from the tf.train.Optimizer to the one that is used.
 
     Returns:
         train_op: running it changes the variables once and adds 1 to `global_step`.
@@ -84,7 +85,7 @@ def training(loss, learning_rate, momentum=0.0):
         optimizer = tf.train.MomentumOptimizer(learning_rate, momentum)
     else:
         optimizer = tf.train.GradientDescentOptimizer(learning_rate)
-    return optimizer.minimize(loss, global_step=tf.train.get_or_create_global_step())
+    return wrap(optimizer).minimize(loss, global_step=tf.train.get_or_create_global_step())
 
 
 def evaluation(logits, labels):

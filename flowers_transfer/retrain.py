@@ -32,6 +32,24 @@ def fill_feed_dict(found, bottleneck_input, ground_truth, chosen):
     return {bottleneck_input: found.read(chosen), ground_truth: found.images.labels[chosen]}
 
 
+def fill_distorted(found, bottleneck_input, ground_truth, chosen, extractor, distortions, seeds):
+    """Returns the same, of distorted images: what is never the same twice has nothing to keep.
+
+    Args:
+        found, bottleneck_input, ground_truth, chosen: as of `fill_feed_dict`.
+        extractor: bottlenecks.Extractor.
+        distortions: distortions.Distortions.
+        seeds: a sequence of ints for each image.
+    """
+    vectors = extractor.of_distorted(found.images.files(chosen), distortions, seeds)
+    return {bottleneck_input: vectors, ground_truth: found.images.labels[chosen]}
+
+
+def distortion_seeds(flags, step):
+    """Returns the seeds of the images in the batch of a step, a tuple of ints each."""
+    return [(flags.seed, step, place) for place in range(flags.train_batch_size)]
+
+
 def predict_logits(sess, logits, bottleneck_input, found, chosen):
     """Returns the head's output, float32 [n, classes], for the images `chosen` of `found`."""
     parts = np.array_split(chosen, max(1, -(-len(chosen) // _AT_ONCE)))
@@ -88,11 +106,16 @@ def run_training(flags):
 
                 # One step: draw a batch, look its bottlenecks up, feed them.
                 chosen = training[training_sampler.batch(step, flags.train_batch_size)]
-                if distortions:  # what is never the same twice has no bottleneck to keep
-                    vectors = extractor.of_distorted(
-                        images.files(chosen), distortions, (flags.seed, step)
+                if distortions:
+                    feed_dict = fill_distorted(
+                        found,
+                        bottleneck_input,
+                        ground_truth,
+                        chosen,
+                        extractor,
+                        distortions,
+                        distortion_seeds(flags, step),
                     )
-                    feed_dict = {bottleneck_input: vectors, ground_truth: images.labels[chosen]}
                 else:
                     feed_dict = fill_feed_dict(found, bottleneck_input, ground_truth, chosen)
                 _, loss_value = sess.run([train_op, loss], feed_dict)

@@ -9,7 +9,7 @@ from tutorial_support.programs import ArgumentParser, UsageError, number
 LOG_DIR = "logs/mnist_feed"  # of the feeding program
 
 # What a resumed run may change: none of it has a part in what the variables become.
-_MAY_CHANGE = ("max_steps", "input_data_dir", "log_dir", "summaries", "trace", "wait_secs")
+MAY_CHANGE = ("max_steps", "input_data_dir", "log_dir", "summaries", "trace")
 
 
 def parse(description, argv, log_dir, add_more=lambda parser: None):
@@ -73,7 +73,7 @@ def open_run(flags):
         UsageError: the data or the folder cannot be used.
     """
     data_sets, kept = read_data(flags)
-    return data_sets, runs.RunFolder(flags.log_dir, kept, _MAY_CHANGE)
+    return data_sets, runs.RunFolder(flags.log_dir, kept, MAY_CHANGE)
 
 
 def read_data(flags):

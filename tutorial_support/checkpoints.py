@@ -1,5 +1,7 @@
 """Finding checkpoints, and restoring them with a readable report where they do not fit."""
 
+import functools
+import math
 import pathlib
 import time
 
@@ -64,7 +66,7 @@ def _newest(folder):
     )
 
 
-def each_new(folder, interval, last_step, stop):
+def each_new(folder, interval, last_step, stop, wait_secs=math.inf):
     """Yields the newest checkpoint of a folder whenever there is another one.
 
     Args:
@@ -72,15 +74,24 @@ def each_new(folder, interval, last_step, stop):
         interval: seconds between two looks.
         last_step: the step after whose checkpoint it ends, or None where it is not known.
         stop: an entered sessions.StopSignals; a signal ends it, too.
+        wait_secs: longest wait for another one, in seconds.
+
+    Raises:
+        TrainingError: there was no other checkpoint for that long.
     """
-    seen = None
+    seen, last_time = None, time.monotonic()
     while not stop.requested:
         prefix = newest_or_none(folder)
         if prefix not in (None, seen):
             yield prefix
-            seen = prefix
+            seen, last_time = prefix, time.monotonic()
             if stored_step(prefix) == last_step:
                 return
+        if time.monotonic() - last_time > wait_secs:
+            raise TrainingError(
+                f"'{folder}' has had no new checkpoint for {wait_secs:g} s; look after the "
+                "training, or wait longer"
+            )
         due = time.monotonic() + interval
         while time.monotonic() < due and not stop.requested:
             time.sleep(min(0.2, interval))
@@ -102,7 +113,10 @@ def values(prefix):
         UsageError: the checkpoint cannot be read.
     """
     reader = _reader(prefix)
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    try:
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise _damaged(prefix, error) from error
 
 
 def stored_step(prefix):
@@ -161,7 +175,7 @@ def resume(saver, sess, run, writer, last_step):
     prefix = newest_or_none(run.path)
     step = 0
     if prefix is not None:
-        prefix = _restore_newest_whole(saver, sess, prefix, run)
+        prefix = _first_readable(prefix, run, functools.partial(restore, saver, sess))
         step = stored_step(prefix)
         if step < last_step:
             print(f"Resuming at step {step} from '{prefix}'.")
@@ -175,11 +189,36 @@ def resume(saver, sess, run, writer, last_step):
     return step
 
 
-def _restore_newest_whole(saver, sess, newest, run):
-    """Restores the newest checkpoint, or, with `run.fallback`, the newest one that can be read.
+def settle_newest(run):
+    """Makes sure that the newest checkpoint of a run folder, where it has one, can be read whole.
+
+    For those that restore the newest one without asking. With `run.fallback`, a damaged one loses
+    that place to the newest that is whole.
+
+    Args:
+        run: runs.RunFolder.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    newest = newest_or_none(run.path)
+    if newest is None:
+        return
+    prefix = _first_readable(newest, run, values)
+    if prefix != newest:
+        tf.train.update_checkpoint_state(str(run.path), prefix)
+
+
+def _first_readable(newest, run, read):
+    """Reads the newest checkpoint, or, with `run.fallback`, the newest one that can be read.
+
+    Args:
+        newest: its prefix.
+        run: runs.RunFolder.
+        read: function from a prefix, which raises DamagedCheckpoint.
 
     Returns:
-        its prefix.
+        the prefix of the one that was read.
     """
     others = sorted(
         (str(path.with_suffix("")) for path in pathlib.Path(run.path).glob("model.ckpt-*.index")),
@@ -188,7 +227,7 @@ def _restore_newest_whole(saver, sess, newest, run):
     older = others[: others.index(newest)] if newest in others else []
     for prefix in [newest, *reversed(older)]:
         try:
-            restore(saver, sess, prefix)
+            read(prefix)
             return prefix
         except DamagedCheckpoint as error:
             if not run.fallback:

@@ -17,11 +17,12 @@ import time
 
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import sessions
+from tutorial_support import feature_store, sessions
 from tutorial_support.programs import UsageError
 
 VARIABLE = "TF_CONFIG"
 PS, CHIEF, WORKER, EVALUATOR = JOBS = ("ps", "chief", "worker", "evaluator")
+_LINGER = 20.0  # seconds; Kubernetes gives 30 from SIGTERM to SIGKILL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,15 @@ class Cluster:
         return self.index + (self.job == WORKER) * len(self.addresses.get(CHIEF, []))
 
     @property
+    def share(self):
+        """The slice of what all computing tasks divide: every num_workers-th, from its own on."""
+        return slice(self.worker_number, None, self.num_workers)
+
+    def feature_share(self, wait_secs):
+        """Returns the same as a feature_store.Share, with the longest wait for other tasks."""
+        return feature_store.Share(self.worker_number, self.num_workers, wait_secs)
+
+    @property
     def device(self):
         """The name of this task's device."""
         return f"/job:{self.job}/task:{self.index}"
@@ -81,6 +91,8 @@ class Cluster:
         Raises:
             UsageError: its port cannot be listened on.
         """
+        # Else a call to a task that is gone waits for it without an end, whatever the timeout.
+        os.environ.setdefault("GRPC_FAIL_FAST", "true")
         try:
             return tf.train.Server(self.addresses, self.job, self.index, config=sessions.config())
         except tf.errors.OpError as error:
@@ -107,33 +119,12 @@ class Cluster:
                 time.sleep(0.1)
 
 
-def wait_for_chief(server, config, wait_secs):
-    """Waits until the chief has given every variable of the default graph its value.
-
-    MonitoredTrainingSession would wait, too, but look only every 30 seconds.
+def from_environment(environ=os.environ, needs_ps=True):
+    """Returns the Cluster that TF_CONFIG in `environ` tells of.
 
     Args:
-        server: from `Cluster.start_server`.
-        config: from `Cluster.session_config`.
-        wait_secs: longest wait, in seconds.
-
-    Raises:
-        UsageError: the chief did not within that time.
-    """
-    missing = tf.report_uninitialized_variables(tf.global_variables())
-    due = time.monotonic() + wait_secs
-    with tf.Session(server.target, config=config) as sess:
-        while sess.run(missing).size:
-            if time.monotonic() > due:
-                raise UsageError(
-                    f"{VARIABLE}: the chief has not begun within {wait_secs:g} s; start it, or "
-                    "raise --wait_secs"
-                )
-            time.sleep(0.1)
-
-
-def from_environment(environ=os.environ):
-    """Returns the Cluster that TF_CONFIG in `environ` tells of.
+        environ: dict of variables.
+        needs_ps: whether there must be a ps.
 
     Raises:
         UsageError: it is missing, malformed, or contradicts itself.
@@ -155,7 +146,7 @@ def from_environment(environ=os.environ):
             f"{VARIABLE} is malformed ({type(error).__name__}: {error}); it needs a cluster, a "
             "dict from job to addresses, and a task with type and index"
         ) from error
-    _check(addresses, job, index)
+    _check(addresses, job, index, needs_ps)
     addresses.pop(EVALUATOR, None)
     return Cluster(addresses, job, index)
 
@@ -164,7 +155,7 @@ def _job(name):
     return CHIEF if name == "master" else name  # as older versions of TFJob call it
 
 
-def _check(addresses, job, index):
+def _check(addresses, job, index, needs_ps):
     unknown = [name for name in (*addresses, job) if name not in JOBS]
     if unknown:
         _refuse(f"has the job '{unknown[0]}'; there are {', '.join(JOBS)}")
@@ -172,7 +163,7 @@ def _check(addresses, job, index):
         for address in tasks:
             if not _is_address(address):
                 _refuse(f"has the address {address!r} of {name}; it must be host:port")
-    if not addresses.get(PS):
+    if needs_ps and not addresses.get(PS):
         _refuse("has no ps, where the variables live; add one")
     if not (addresses.get(CHIEF) or addresses.get(WORKER)):
         _refuse("has neither a chief nor a worker; add one")
@@ -205,17 +196,22 @@ def _answers(address):
         return False
 
 
-def serve_variables(server, stop):
-    """Serves as a ps until a signal comes.
+def serve_variables(cluster):
+    """Serves as a ps until a signal comes, and the computing tasks, which save, have ended.
 
     Args:
-        server: from `Cluster.start_server`; it works in threads of its own.
-        stop: an entered sessions.StopSignals.
+        cluster: Cluster.
 
     Returns:
         the exit code.
     """
+    server = cluster.start_server()
     print(f"Serving variables at {server.target}.")
-    while not stop.requested:
-        time.sleep(0.1)
+    with sessions.StopSignals() as stop:
+        while not stop.requested:
+            time.sleep(0.1)
+        due = time.monotonic() + _LINGER
+        computing = [a for job in (CHIEF, WORKER) for a in cluster.addresses.get(job, [])]
+        while any(_answers(address) for address in computing) and time.monotonic() < due:
+            time.sleep(0.1)
     return stop.exit_code

@@ -231,7 +231,11 @@ def unpack(archive, folder, member):
         unpacked = pathlib.Path(temporary) / member
         if not unpacked.exists():
             raise UsageError(f"{archive}: holds no '{member}'; use the archive as published")
-        unpacked.replace(target)
+        try:
+            unpacked.replace(target)
+        except OSError:
+            if not target.exists():  # else another program was faster
+                raise
     return target
 
 

@@ -4,19 +4,26 @@ A store is a folder with two files. `vectors.f32` holds the vectors one after th
 little-endian float32; `index.jsonl` a line of JSON a vector: its row, the picture's key,
 size and time of change, and the vector's CRC-32. A line is written after its vector has reached the
 disk, so that a kill at any point leaves whole entries and a rest that the next opening cuts off.
+
+Several tasks can fill one store together, each its `Share` of the pictures: see `await_others`.
 """
 
+import contextlib
+import dataclasses
 import hashlib
+import itertools
 import json
+import math
 import os
 import pathlib
 import re
+import time
 import zlib
 
 import numpy as np
 
 from tutorial_support import datasets, files
-from tutorial_support.programs import LOG, UsageError
+from tutorial_support.programs import LOG, TrainingError, UsageError
 
 try:
     import fcntl
@@ -26,6 +33,29 @@ except ImportError:  # Windows: two programs that fill one store at once go unno
 VECTORS, INDEX = "vectors.f32", "index.jsonl"
 _NUMBER = np.dtype("<f4")
 _VERIFIED_AT_ONCE = 1 << 24  # bytes
+_CHECKED_AT_ONCE = 16  # pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which of a list of pictures a task computes, and how long it waits for the other tasks.
+
+    Attributes:
+        number: int, of the task, in 0 .. count - 1.
+        count: int, how many tasks fill one store.
+        wait_secs: float, longest wait in which no other task adds anything.
+    """
+
+    number: int = 0
+    count: int = 1
+    wait_secs: float = math.inf
+
+    def of(self, pictures):
+        """Returns the share of a sequence: every count-th, from the number-th on."""
+        return pictures[self.number :: self.count]
+
+
+ALL = Share()
 
 
 def store_folder(root, image_folder, digest):
@@ -71,27 +101,31 @@ def stamps(images):
 class FeatureStore:
     """A store, opened to be filled and then to be read; a context manager.
 
-    While it is being filled, a second program that opens it waits.
+    While it is being filled, a second program that opens it waits; but for the tasks that fill it
+    together, which wait while one of them appends.
     """
 
-    def __init__(self, folder, size):
+    def __init__(self, folder, size, share=ALL):
         """Opens the store in `folder`, or begins it; verifies what it holds.
 
         Args:
             folder: the store's folder.
             size: numbers in a vector.
+            share: Share, what this program computes of what is to be in the store.
 
         Raises:
             UsageError: the folder cannot be used.
         """
-        self._folder, self._size = pathlib.Path(folder), size
+        self._folder, self._size, self._share = pathlib.Path(folder), size, share
         self._rows = {}  # (key, file size, time) -> row
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._vectors = (self._folder / VECTORS).open("a+b")
             self._lock()
+            (self._folder / INDEX).touch()
             self._load()
-            self._index = (self._folder / INDEX).open("ab")
+            if share.count > 1:
+                self.finish_filling()
             self._reader = (self._folder / VECTORS).open("rb", buffering=0)
         except OSError as error:
             raise UsageError(
@@ -114,7 +148,6 @@ class FeatureStore:
         """Closes the files."""
         self._vectors.close()
         self._reader.close()
-        self._index.close()
 
     def __len__(self):
         return len(self._rows)
@@ -134,20 +167,60 @@ class FeatureStore:
         vectors = np.ascontiguousarray(vectors, _NUMBER)
         if vectors.shape != (len(keys), self._size) or not np.isfinite(vectors).all():
             raise ValueError(f"expected finite numbers [{len(keys)}, {self._size}]")
-        first = self._end // self._row_bytes
-        self._vectors.write(vectors.tobytes())
-        _to_disk(self._vectors)
-        lines = [
-            _line(row, key, *stamp, zlib.crc32(vector))
-            for row, (key, stamp, vector) in enumerate(
-                zip(keys, stamps, vectors, strict=True), start=first
-            )
-        ]
-        self._index.write(b"".join(lines))
-        _to_disk(self._index)
-        self._end += vectors.nbytes
+        with self._other_tasks_waiting():
+            first = self._end // self._row_bytes
+            self._vectors.write(vectors.tobytes())
+            _to_disk(self._vectors)
+            lines = [
+                _line(row, key, *stamp, zlib.crc32(vector))
+                for row, (key, stamp, vector) in enumerate(
+                    zip(keys, stamps, vectors, strict=True), start=first
+                )
+            ]
+            with (self._folder / INDEX).open("ab") as index:
+                index.write(b"".join(lines))
+                _to_disk(index)
+                self._read_until = index.tell()
+            self._end += vectors.nbytes
         for row, (key, stamp) in enumerate(zip(keys, stamps, strict=True), start=first):
             self._rows[(key, *stamp)] = row
+
+    def await_others(self, wanted, why_never):
+        """Waits until the other tasks have appended their shares.
+
+        Args:
+            wanted: dict from the keys of all tasks' pictures to their stamps.
+            why_never: function from a key to a sentence on why that picture will never come,
+                because it cannot be read; or None.
+
+        Returns:
+            dict from such a key to the sentence.
+
+        Raises:
+            TrainingError: nothing was added for as long as this task waits.
+        """
+        missing = {(key, *stamp) for key, stamp in wanted.items() if self.find(key, stamp) is None}
+        unchecked, never = iter(sorted(missing)), {}
+        due = time.monotonic() + self._share.wait_secs
+        while missing:
+            added = self._take_in()
+            missing -= added
+            if added:
+                due = time.monotonic() + self._share.wait_secs
+            checked = list(itertools.islice(unchecked, _CHECKED_AT_ONCE))
+            for entry in missing.intersection(checked):
+                if sentence := why_never(entry[0]):
+                    never[entry[0]] = sentence
+                    missing.remove(entry)
+            if not checked:
+                time.sleep(0.1)
+            if time.monotonic() > due:
+                raise TrainingError(
+                    f"'{self._folder}' lacks {len(missing)} bottlenecks, and other tasks have "
+                    f"added none for {self._share.wait_secs:g} s: look at their output, give all "
+                    "tasks the same --bottleneck_dir, or raise --wait_secs"
+                )
+        return never
 
     def read(self, rows):
         """Returns the vectors in `rows`, int [n], as float32 [n, size].
@@ -175,10 +248,45 @@ class FeatureStore:
             LOG.warning("another program fills '%s'; waiting until it has ended", self._folder)
             fcntl.flock(self._vectors, fcntl.LOCK_EX)
 
+    @contextlib.contextmanager
+    def _other_tasks_waiting(self):
+        """Lets this task append; where others do, too, after what they have appended."""
+        if self._share.count == 1 or fcntl is None:
+            yield
+            return
+        fcntl.flock(self._vectors, fcntl.LOCK_EX)
+        try:
+            self._take_in()
+            # What stands behind the last line, a task left that was killed while it appended.
+            length = os.fstat(self._vectors.fileno()).st_size
+            self._end = length // self._row_bytes * self._row_bytes
+            self._vectors.truncate(self._end)
+            index = self._folder / INDEX
+            if index.stat().st_size > self._read_until:
+                with index.open("ab") as stream:
+                    stream.write(b"\n")
+            yield
+        finally:
+            fcntl.flock(self._vectors, fcntl.LOCK_UN)
+
+    def _take_in(self):
+        """Learns what other tasks have appended; returns it, a set of (key, file size, time)."""
+        with (self._folder / INDEX).open("rb") as index:
+            if os.fstat(index.fileno()).st_ino != self._index_number:  # one has mended the index
+                self._index_number, self._read_until = os.fstat(index.fileno()).st_ino, 0
+            index.seek(self._read_until)
+            lines = index.read()
+        whole = lines[: lines.rfind(b"\n") + 1]
+        self._read_until += len(whole)
+        entries = filter(None, map(_parse, whole.splitlines()))
+        added = {tuple(entry[1:-1]): entry[0] for entry in entries}
+        self._rows |= added
+        return set(added)
+
     def _load(self):
         """Reads the index, checks every vector against it and cuts off what is not whole."""
         index = self._folder / INDEX
-        written = index.read_bytes() if index.exists() else b""
+        written = index.read_bytes()
         length = (self._folder / VECTORS).stat().st_size // self._row_bytes
         entries = {}  # a row that was cut off and written again stands in a later line
         for line in written.splitlines(keepends=True):
@@ -199,6 +307,7 @@ class FeatureStore:
             )
             with files.replacing(index) as temporary:
                 temporary.write_bytes(whole)
+        self._index_number, self._read_until = index.stat().st_ino, len(whole)
 
     def _checksums(self, count):
         """Yields the CRC-32 of each of the first `count` vectors."""

@@ -37,7 +37,7 @@ def plan(num_ps, num_workers, evaluator=False):
     """Returns the value of TF_CONFIG for each task.
 
     Args:
-        num_ps: int, at least 1.
+        num_ps: int.
         num_workers: int, at least 1, the chief included.
         evaluator: whether there is one.
 
@@ -148,7 +148,7 @@ def run(command, configs):
 def main(argv=None):
     """Parses the flags and runs the cluster."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("--ps", type=number(int, 1), default=1, help="parameter servers")
+    parser.add_argument("--ps", type=number(int, 0), default=1, help="parameter servers")
     parser.add_argument("--workers", type=number(int, 1), default=2, help="the chief included")
     parser.add_argument("--evaluator", action="store_true", help="start an evaluator, too")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="the program and its flags")

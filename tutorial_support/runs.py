@@ -20,7 +20,8 @@ FLAGS_FILE = "flags.json"
 _LOCK_FILE = ".lock"
 
 
-_FOR_THIS_START = ("fresh", "fallback")  # flags that say how to begin, not what the run is
+# Flags that say how to begin, or how long to wait, not what the run is.
+_FOR_THIS_START = ("fresh", "fallback", "wait_secs", "checkpoint_wait_secs")
 
 
 def add_flags(parser, name, default):
@@ -56,7 +57,7 @@ class RunFolder:
             path: the folder.
             flags: dict of the program's flags; strings, numbers, bools and None. It is kept in
                 flags.json, but for `fresh`: move an earlier run in `path` aside, to
-                `<path>-<time>`, and start anew; and for `fallback`.
+                `<path>-<time>`, and start anew; for `fallback`; and for the longest waits.
             may_change: names of flags that a resumed run may have other values of.
 
         Raises:

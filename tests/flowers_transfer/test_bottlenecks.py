@@ -153,9 +153,10 @@ def test_distorted_pictures_are_a_function_of_the_seed():
     paths = sorted(folder.glob("*/*.jpg"))
     some = Distortions(True, 20, 20, 30)
     with bottlenecks.Extractor(tiny.graph_def(), tiny.BASE) as extractor:
-        first, again = (extractor.of_distorted(paths, some, (0, 7)) for _ in range(2))
-        other = extractor.of_distorted(paths, some, (0, 8))
-        plain = extractor.of_distorted(paths, Distortions(), (0, 7))
+        seeds, other_seeds = ([(0, step, n) for n in range(len(paths))] for step in (7, 8))
+        first, again = (extractor.of_distorted(paths, some, seeds) for _ in range(2))
+        other = extractor.of_distorted(paths, some, other_seeds)
+        plain = extractor.of_distorted(paths, Distortions(), seeds)
     np.testing.assert_array_equal(first, again)
     assert (np.abs(first - other).max(axis=1) > 1e-3).all()
     expected = one_by_one([path.relative_to(folder) for path in paths])

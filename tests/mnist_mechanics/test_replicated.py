@@ -38,54 +38,82 @@ def test_two_synchronous_workers_follow_the_single_process(capfd):
         np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
 
 
-class Task:
-    """One task, its output in a file."""
+class Tasks:
+    """A cluster's tasks as processes, to be started and ended one by one."""
 
-    def __init__(self, command, config, name):
-        self.process = local_cluster.start(command, config)
-        self.lines = []
-        self.name = name
+    def __init__(self, command):
+        self.command, self.plan = command, local_cluster.plan(1, 2)
+        self.processes, self.lines = {}, {}
 
-    def wait_for(self, text, seconds=60):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for process in self.processes.values():
+            process.kill()
+            process.communicate()
+
+    def begin(self, job):
+        self.processes[job] = local_cluster.start(self.command, self.plan[job, 0])
+        self.lines[job] = []
+
+    def step(self, job, seconds=60):
+        """Waits until a task tells of another step; returns the step's number."""
         due = time.monotonic() + seconds
-        for line in self.process.stdout:
-            self.lines.append(line.decode())
-            if text in self.lines[-1]:
-                return
+        for line in self.processes[job].stdout:
+            self.lines[job].append(line.decode())
+            if match := re.match(r"Step (\d+):", self.lines[job][-1]):
+                return int(match[1])
             assert time.monotonic() < due
-        pytest.fail(f"{self.name} ended: {''.join(self.lines)}")
+        pytest.fail(f"{job} ended: {''.join(self.lines[job])}")
 
-    def end(self, number):
-        self.process.send_signal(number)
-        output, _ = self.process.communicate(timeout=30)
-        self.lines.append(output.decode())
-        return self.process.returncode
+    def reach(self, job, step):
+        """Waits until a task has reached a step; returns the first one that it told of."""
+        first = found = self.step(job)
+        while found < step:
+            found = self.step(job)
+        return first
+
+    def end(self, number, *jobs):
+        """Sends a signal to tasks; returns their exit codes."""
+        for job in jobs:
+            self.processes[job].send_signal(number)
+        for job in jobs:
+            output, _ = self.processes[job].communicate(timeout=30)
+            self.lines[job].append(output.decode())
+        return [self.processes[job].returncode for job in jobs]
 
 
-def test_workers_outlive_each_other_and_end_with_a_checkpoint():
-    plan = local_cluster.plan(1, 2)
-    command = [*COMMAND, "--max_steps", "1000000", "--log_dir", "run"]
-    tasks = {}
+def test_tasks_are_killed_and_come_back_and_all_end_with_a_checkpoint():
+    with Tasks([*COMMAND, "--max_steps", "1000000", "--log_dir", "run"]) as tasks:
+        tasks.begin("worker")  # before there is a ps
+        tasks.begin("chief")
+        tasks.begin("ps")
+        tasks.step("worker")
+        assert tasks.end(signal.SIGKILL, "worker") == [-9]
+        tasks.reach("chief", 500)  # asynchronous training goes on without it
 
-    def begin(job):
-        tasks[job] = Task(command, plan[job, 0], job)
+        tasks.reach("chief", 1100)
+        assert tasks.end(signal.SIGKILL, "chief") == [-9]
+        saved = variables("run")["global_step"]
+        assert saved >= 1000
+        tasks.begin("worker")  # which the variables on the ps are enough for
+        tasks.begin("chief")
+        assert tasks.reach("chief", saved + 100) >= saved
+        tasks.step("worker")
 
-    begin("worker")  # before there is a ps
-    begin("chief")
-    begin("ps")
-    try:
-        tasks["worker"].wait_for("Step 100:")
-        assert tasks["worker"].end(signal.SIGKILL) == -9
-        tasks["chief"].wait_for("Step 500:")  # asynchronous training goes on without it
-        begin("worker")
-        tasks["worker"].wait_for("Step ")
-        assert tasks["worker"].end(signal.SIGTERM) == 143
-        assert tasks["chief"].end(signal.SIGTERM) == 143, tasks["chief"].lines
-        assert tasks["ps"].end(signal.SIGTERM) == 143
-    finally:
-        for task in tasks.values():
-            task.process.kill()
-    assert variables("run")["global_step"] > 500
+        saved = variables("run")["global_step"]
+        assert tasks.end(signal.SIGKILL, "ps") == [-9]
+        tasks.begin("ps")
+        for _ in range(2):  # of which at most the first was printed before
+            step = tasks.step("chief")
+        assert step >= saved
+        tasks.reach("worker", step)
+        assert "a ps was lost" in "".join(tasks.lines["chief"])
+
+        codes = tasks.end(signal.SIGTERM, "chief", "worker", "ps")
+        assert codes == [143] * 3, tasks.lines
+        assert variables("run")["global_step"] >= step
 
 
 def test_wrong_use_is_one_sentence(monkeypatch, capsys):

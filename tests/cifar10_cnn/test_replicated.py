@@ -1,0 +1,53 @@
+"""The replicated CIFAR-10 program, on a cluster of threads."""
+
+import re
+
+import numpy as np
+import pytest
+
+from cifar10_cnn import evaluate, flags, train, train_replicated
+from tests import in_cluster
+from tests.cifar10_cnn import records as made
+from tests.saved import variables
+from tutorial_support import replicas
+
+FEW = ["--batch_size", "8", "--save_every", "1000", "--eval_every", "1000"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return ["--data_dir", str(made.write(tmp_path / "set"))]
+
+
+def replicate(*arguments):
+    def parse():
+        return flags.parse("", [*arguments], replicas.add_flags)
+
+    return in_cluster.train(train_replicated.run_worker, parse)
+
+
+def test_synchronous_workers_follow_one_process_also_when_resumed(data):
+    common = [*data, *FEW, "--recipe", "cookbook", "--learning_rate", "0.01"]
+    assert train.main([*common, "--generations", "24", "--train_dir", "single"]) == 0
+    for generations in ("12", "24"):
+        common_flags = [*common, "--generations", generations]
+        assert replicate(*common_flags, "--train_dir", "replicated", "--sync") == [0, 0]
+    expected, found = variables("single"), variables("replicated")
+    assert expected.keys() == found.keys() and found["global_step"] == 24
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("options", [["--sync"], []], ids=["synchronous", "asynchronous"])
+def test_moving_averages_follow(data, capsys, options):
+    flags = [*data, *FEW, "--generations", "3", "--train_dir", "run", *options]
+    assert replicate(*flags) == [0, 0]
+    found = variables("run")
+    averages = [name for name in found if name.endswith("/ExponentialMovingAverage")]
+    assert len(averages) == 10
+    for name in averages:
+        value = found[name.removesuffix("/ExponentialMovingAverage")]
+        assert 0 < np.abs(found[name] - value).max() < np.abs(value).max()
+    capsys.readouterr()
+    assert evaluate.main(["--checkpoint", "run"]) == 0
+    assert re.search(r"Generation [34]: \d+ of 30 images right", capsys.readouterr().out)

@@ -1,0 +1,102 @@
+"""Bottlenecks and the head's training, divided over the tasks of a cluster of threads."""
+
+import concurrent.futures
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from flowers_transfer import extract, flags, retrain, retrain_replicated
+from tests import in_cluster, painted
+from tests.flowers_transfer import tiny
+from tests.saved import variables
+from tutorial_support import feature_store, local_cluster, replicas
+from tutorial_support.programs import TrainingError
+
+
+@pytest.fixture
+def where():
+    painted.write_pictures(pathlib.Path("photos"), count=30)
+    pathlib.Path("photos/red/bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    return ["--image_dir", "photos", "--base_graph", str(tiny.write_graph("base.pb"))]
+
+
+def vectors(folder):
+    """The vectors of a store by key; each must be there once."""
+    (store,) = pathlib.Path(folder).iterdir()
+    lines = (store / feature_store.INDEX).read_text().splitlines()
+    rows = {key: row for row, key, *_ in map(json.loads, lines)}
+    values = np.fromfile(store / feature_store.VECTORS, "<f4").reshape(-1, tiny.VALUES)
+    assert sorted(rows.values()) == list(range(len(values)))
+    return {key: values[row] for key, row in rows.items()}
+
+
+@pytest.mark.parametrize("distortion", [[], ["--flip_left_right", "--random_crop", "20"]])
+def test_synchronous_workers_follow_one_process(where, distortion):
+    steps = ["--how_many_training_steps", "30", "--train_batch_size", "12", "--learning_rate", "1"]
+    common = [*where, *steps, *distortion]
+    assert retrain.main([*common, "--train_dir", "single", "--bottleneck_dir", "one"]) == 0
+
+    def parse():
+        more = ["--train_dir", "replicated", "--bottleneck_dir", "divided", "--sync"]
+        return flags.parse("", [*common, *more], replicas.add_flags)
+
+    assert in_cluster.train(retrain_replicated.run_worker, parse, num_workers=3) == [0] * 3
+    expected, found = variables("single"), variables("replicated")
+    assert expected.keys() == found.keys() and found["global_step"] == 30
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+    expected, found = vectors("one"), vectors("divided")
+    assert expected.keys() == found.keys() and "red/bad.jpg" not in found
+    for key, vector in expected.items():
+        np.testing.assert_allclose(found[key], vector, rtol=1e-4, atol=1e-6)
+
+
+def test_extraction_alone_and_what_others_do_not_add(where, monkeypatch, capsys):
+    """A task whose fellow is missing says so; started again alone, it completes the store."""
+    config = local_cluster.plan(0, 2)["worker", 0]
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert extract.main([*where, "--bottleneck_dir", "store", "--wait_secs", "0.3"]) == 1
+    assert "lacks 45 bottlenecks, and other tasks have added none" in capsys.readouterr().err
+    mine = vectors("store")
+    assert len(mine) == 45
+    monkeypatch.delenv("TF_CONFIG")
+    assert extract.main([*where, "--bottleneck_dir", "store"]) == 0
+    assert "holds the bottlenecks of 90 images" in capsys.readouterr().out
+    everything = vectors("store")
+    assert len(everything) == 90
+    for key, vector in mine.items():
+        np.testing.assert_array_equal(everything[key], vector)
+    monkeypatch.setenv("TF_CONFIG", json.dumps(local_cluster.plan(1, 1)["ps", 0]))
+    assert extract.main(where) == 2
+    assert "start workers alone" in capsys.readouterr().err
+
+
+def test_two_tasks_fill_a_store_that_a_third_died_in():
+    """Rests of a task that was killed in mid-append cost the others nothing."""
+    keys = [f"{n}" for n in range(400)]
+    expected = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+    dead = feature_store.FeatureStore("store", 6, feature_store.Share(2, 3))
+    dead.append(keys[2:3], [(1, 1)], expected[2:3])
+
+    def fill(number):
+        share = feature_store.Share(number, 3, wait_secs=0.5)
+        with feature_store.FeatureStore("store", 6, share) as store:
+            for n in range(number, 400, 3):
+                store.append(keys[n : n + 1], [(1, 1)], expected[n : n + 1])
+            with pytest.raises(TrainingError, match="lacks 132 bottlenecks"):
+                store.await_others(dict.fromkeys(keys, (1, 1)), lambda key: None)
+
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        first = threads.submit(fill, 0)
+        for name, rest in (("vectors.f32", b"half a vec"), ("index.jsonl", b'[77, "hal')):
+            with pathlib.Path("store", name).open("ab") as stream:
+                stream.write(rest)
+        threads.submit(fill, 1).result()
+        first.result()
+    with feature_store.FeatureStore("store", 6) as store:
+        there = [n for n in range(400) if n % 3 < 2 or n == 2]
+        rows = [store.find(keys[n], (1, 1)) for n in there]
+        np.testing.assert_array_equal(store.read(rows), expected[there])
+        assert len(store) == len(there)
