@@ -54,6 +54,6 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["build", "pytest", "pytest-xdist", "ruff", "wheel"],
+        "test": ["build", "pytest", "pytest-xdist", "pyyaml", "ruff", "wheel"],
     },
 )

@@ -22,7 +22,7 @@ from tutorial_support.programs import UsageError
 
 VARIABLE = "TF_CONFIG"
 PS, CHIEF, WORKER, EVALUATOR = JOBS = ("ps", "chief", "worker", "evaluator")
-_LINGER = 20.0  # seconds; Kubernetes gives 30 from SIGTERM to SIGKILL
+LINGER = 20.0  # seconds; Kubernetes gives 30 from SIGTERM to SIGKILL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +210,7 @@ def serve_variables(cluster):
     with sessions.StopSignals() as stop:
         while not stop.requested:
             time.sleep(0.1)
-        due = time.monotonic() + _LINGER
+        due = time.monotonic() + LINGER
         computing = [a for job in (CHIEF, WORKER) for a in cluster.addresses.get(job, [])]
         while any(_answers(address) for address in computing) and time.monotonic() < due:
             time.sleep(0.1)

@@ -197,6 +197,7 @@ class Replica:
                 tf.train.SummarySaverHook(100, output_dir=folder, scaffold=scaffold),
             ]
         with (
+            contextlib.closing(self._run) if self._cluster.is_chief else contextlib.nullcontext(),
             training.stop,
             tf.train.MonitoredSession(
                 self._session_creator(scaffold),

@@ -93,6 +93,10 @@ class RunFolder:
             )
         files.write_text(self.path / FLAGS_FILE, json.dumps(flags, indent=2) + "\n")
 
+    def close(self):
+        """Lets others train in the folder before this process ends."""
+        self._lock.close()
+
     def file(self, name):
         """Returns the path of `name` in the folder."""
         return self.path / name

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import sys
 import time
@@ -11,10 +12,11 @@ import time
 import numpy as np
 import pytest
 
-from mnist_mechanics import fully_connected_feed, fully_connected_replicated
+from mnist_mechanics import flags, fully_connected_feed, fully_connected_replicated
+from tests import in_cluster
 from tests.conftest import REPOSITORY
 from tests.saved import variables
-from tutorial_support import local_cluster
+from tutorial_support import local_cluster, replicas
 
 COMMAND = [sys.executable, "-m", "mnist_mechanics.fully_connected_replicated", "--sample"]
 
@@ -114,6 +116,29 @@ def test_tasks_are_killed_and_come_back_and_all_end_with_a_checkpoint():
         codes = tasks.end(signal.SIGTERM, "chief", "worker", "ps")
         assert codes == [143] * 3, tasks.lines
         assert variables("run")["global_step"] >= step
+
+
+def test_a_full_disk_is_reported_and_the_earlier_checkpoint_stays():
+    """A limit on the size of files stands in for the full disk: writing fails in the same way."""
+
+    def train(max_steps):
+        def parse():
+            arguments = ["--sample", "--log_dir", "run", "--max_steps", max_steps]
+            return flags.parse("", arguments, "", replicas.add_flags)
+
+        return in_cluster.train(fully_connected_replicated.run_worker, parse, num_workers=1)
+
+    assert train("20") == [0]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+        with pytest.raises(Exception, match="File too large"):  # which programs.py reports
+            train("40")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert variables("run")["global_step"] == 20
+    assert train("40") == [0]
+    assert variables("run")["global_step"] == 40
 
 
 def test_wrong_use_is_one_sentence(monkeypatch, capsys):

@@ -135,6 +135,20 @@ def test_unpacks_tar_and_zip_and_only_once(tmp_path):
         assert (folder / "x.bin").read_bytes() == b"changed"
 
 
+def test_two_programs_unpack_the_same_archive_at_the_same_time(tmp_path, monkeypatch):
+    tar_of(tmp_path / "a.tar.gz", (member("wanted/x.bin"), b"abc"))
+    unpack_tar = datasets._unpack_tar
+
+    def while_another_is_faster(archive, folder):
+        unpack_tar(archive, folder)
+        monkeypatch.setattr(datasets, "_unpack_tar", unpack_tar)
+        datasets.unpack(archive, tmp_path, "wanted")
+
+    monkeypatch.setattr(datasets, "_unpack_tar", while_another_is_faster)
+    folder = datasets.unpack(tmp_path / "a.tar.gz", tmp_path, "wanted")
+    assert [path.name for path in folder.iterdir()] == ["x.bin"]
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -1,0 +1,99 @@
+"""What of the deployment can be checked without a cluster."""
+
+import importlib
+import json
+import re
+
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY
+from tutorial_support import clusters, replicas
+
+DEPLOY = REPOSITORY / "deploy"
+
+
+@pytest.fixture
+def job():
+    return yaml.safe_load((DEPLOY / "tfjob.yaml").read_text())
+
+
+def container(spec):
+    (found,) = spec["template"]["spec"]["containers"]
+    return found
+
+
+def tf_configs(job):
+    """What Kubeflow's operator puts into TF_CONFIG, by task: services by name, no evaluators."""
+    name, namespace = job["metadata"]["name"], "default"
+    specs = {kind.lower(): spec for kind, spec in job["spec"]["tfReplicaSpecs"].items()}
+    addresses = {
+        kind: [f"{name}-{kind}-{i}.{namespace}.svc:2222" for i in range(spec["replicas"])]
+        for kind, spec in specs.items()
+        if kind != "evaluator"
+    }
+    for kind, spec in specs.items():
+        for index in range(spec["replicas"]):
+            task = {"type": kind, "index": index}
+            yield {"cluster": addresses, "task": task, "environment": "cloud"}
+
+
+def test_the_manifest_has_the_fields_that_the_operator_asks_for(job):
+    assert (job["apiVersion"], job["kind"]) == ("kubeflow.org/v1", "TFJob")
+    specs = job["spec"]["tfReplicaSpecs"]
+    assert set(specs) == {"Chief", "Worker", "PS", "Evaluator"}
+    assert specs["Chief"]["replicas"] == 1
+    for spec in specs.values():
+        assert spec["restartPolicy"] == "OnFailure"
+        pod, main = spec["template"]["spec"], container(spec)
+        assert main["name"] == "tensorflow"
+        assert {"name": "tfjob-port", "containerPort": 2222} in main["ports"]
+        assert pod["terminationGracePeriodSeconds"] > clusters.LINGER
+        mounted = {mount["name"] for mount in main["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_every_claim_is_there_and_can_be_shared(job):
+    documents = list(yaml.safe_load_all((DEPLOY / "storage.yaml").read_text()))
+    claims = {claim["metadata"]["name"]: claim["spec"] for claim in documents}
+    assert all(claim["accessModes"] == ["ReadWriteMany"] for claim in claims.values())
+    for spec in job["spec"]["tfReplicaSpecs"].values():
+        for volume in spec["template"]["spec"]["volumes"]:
+            assert volume["persistentVolumeClaim"]["claimName"] in claims
+
+
+def test_its_command_line_parses_and_its_tf_config_is_accepted(job):
+    spec = job["spec"]["tfReplicaSpecs"]["Chief"]
+    module, *arguments = container(spec)["args"]
+    program = importlib.import_module(module)
+    flags = program.training_flags.parse("", arguments, replicas.add_flags)
+    mounts = [mount["mountPath"] for mount in container(spec)["volumeMounts"]]
+    assert any(flags.train_dir.startswith(f"{mount}/") for mount in mounts)
+    found = [
+        clusters.from_environment({clusters.VARIABLE: json.dumps(config)})
+        for config in tf_configs(job)
+    ]
+    jobs = [cluster.job for cluster in found]
+    assert sorted(jobs) == ["chief", "evaluator", "ps", "worker", "worker"]
+    assert {cluster.num_workers for cluster in found} == {3}
+    assert sum(cluster.is_chief for cluster in found) == 1
+    replicas.check_batch_size(flags.batch_size, found[0])
+
+
+def test_the_image_has_what_setup_installs(monkeypatch):
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    copied = [
+        name for line in re.findall(r"^COPY (.*) \S+$", dockerfile, re.M) for name in line.split()
+    ]
+    kept = re.findall(r"^!(.*)$", (REPOSITORY / ".dockerignore").read_text(), re.M)
+    assert sorted(copied) == sorted(kept)
+    given = {}
+    monkeypatch.setattr("setuptools.setup", lambda **options: given.update(options))
+    source = (REPOSITORY / "setup.py").read_text()
+    exec(compile(source, REPOSITORY / "setup.py", "exec"), {"__file__": REPOSITORY / "setup.py"})
+    folders = {given["package_dir"].get(name, name.replace(".", "/")) for name in given["packages"]}
+    assert folders <= set(copied)
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", dockerfile, re.M)
+    assert json.loads(entry) == ["python", "-m"]
+    (data,) = re.findall(r"^ENV .*GRAPH_TUTORIALS_DATA=(\S+)", dockerfile, re.M)
+    assert data == "/data"
