@@ -10,6 +10,10 @@ import tensorflow.compat.v1 as tf
 from tutorial_support.programs import LOG, TrainingError, UsageError
 
 
+# What TensorFlow's reader of checkpoints raises, by the kind of damage.
+_UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
+
+
 class DamagedCheckpoint(UsageError):
     """A checkpoint that is cut off, or of which a checksum is wrong."""
 
@@ -115,7 +119,7 @@ def values(prefix):
     reader = _reader(prefix)
     try:
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise _damaged(prefix, error) from error
 
 
@@ -296,7 +300,7 @@ def _exists(prefix):
 def _reader(prefix):
     try:
         return tf.train.NewCheckpointReader(str(prefix))
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise _damaged(prefix, error) from error
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from catsdogs_finetune import (
     evaluate,
     export,
+    extract,
     flags,
     mobilenet_v2,
     photo_input,
@@ -25,7 +26,7 @@ from catsdogs_finetune import (
 from tests import loopback, painted, pipelines, processes
 from tests.catsdogs_finetune import tiny_net
 from tests.saved import variables
-from tutorial_support import checkpoints, datasets, events, feature_store
+from tutorial_support import checkpoints, datasets, events, feature_store, local_cluster
 from tutorial_support.programs import UsageError
 
 TWO = {"cats": (40, 40, 200), "dogs": (200, 90, 40)}
@@ -189,6 +190,25 @@ def test_head_on_kept_bottlenecks_equals_logistic_regression_in_numpy(made):
         rate = 0.01 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
         head = head - rate * mean / (np.sqrt(square) + 1e-7)
     np.testing.assert_allclose(head_of("run"), head, atol=1e-4)
+
+
+def test_two_tasks_extract_what_training_keeps(made, tmp_path, monkeypatch, capsys):
+    store = ["--bottleneck_dir", str(tmp_path / "divided")]
+    data = ["--data_dir", str(made / "photos"), "--weights", str(made / "tiny.h5"), *store]
+    for index in (0, 1):  # the first one ends without the second, which then finds all there
+        configs = local_cluster.plan(0, 2)
+        config = list(configs.values())[index]
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        arguments = [*data, "--image_size", "32", "--wait_secs", "0.2"]
+        assert extract.main(arguments) == (0 if index else 1)
+    assert "lacks 16 bottlenecks" in capsys.readouterr().err
+    monkeypatch.delenv("TF_CONFIG")
+    monkeypatch.setattr(feature_store.FeatureStore, "append", lambda *_: pytest.fail("again"))
+    plain = ["--no_augmentation", "--fine_tune_epochs", "0", "--train_dir", "divided_run"]
+    assert train.main([*where(made), *store, *plain]) == 0
+    expected = events.scalars(made / "plain")["loss/training"][1][:2]
+    found = events.scalars("divided_run")["loss/training"][1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)  # batches of another size
 
 
 def test_bottlenecks_are_computed_once(made, monkeypatch):

@@ -61,12 +61,11 @@ def test_learns_to_tell_colours(data, capsys):
     assert float(accuracies[-1]) > 60  # of four classes
 
 
-@pytest.mark.parametrize("recipe", ["cookbook", "best"])
-def test_killed_and_resumed_ends_bit_identical(recipe, data, tmp_path, program_environment, capsys):
-    flags = ["--data_dir", str(data), "--recipe", recipe, "--generations", "26", *FEW]
+def test_killed_and_resumed_ends_bit_identical(data, tmp_path, program_environment, capsys):
+    flags = ["--data_dir", str(data), "--generations", "26", *FEW]
     assert train.main([*flags, "--train_dir", "whole"]) == 0
     kills = [("Generation 10:", signal.SIGTERM), ("Generation 18:", signal.SIGKILL)]
-    for line, number in kills if recipe == "best" else kills[1:]:
+    for line, number in kills:
         process = processes.start(
             "cifar10_cnn.train",
             *flags,
@@ -82,8 +81,8 @@ def test_killed_and_resumed_ends_bit_identical(recipe, data, tmp_path, program_e
     assert "Resuming at step" in capsys.readouterr().out
     whole, killed = variables("whole"), variables("killed")
     assert whole.keys() == killed.keys()
-    assert any("ExponentialMovingAverage" in name for name in whole) == (recipe == "best")
-    assert any("Momentum" in name for name in whole) == (recipe == "best")
+    assert any("ExponentialMovingAverage" in name for name in whole)
+    assert any("Momentum" in name for name in whole)
     for name, value in whole.items():
         assert value.tobytes() == killed[name].tobytes(), name
     assert events.scalars("whole") == events.scalars("killed")

@@ -17,6 +17,7 @@ from tests import in_cluster
 from tests.conftest import REPOSITORY
 from tests.saved import variables
 from tutorial_support import local_cluster, replicas
+from tutorial_support.programs import UsageError
 
 COMMAND = [sys.executable, "-m", "mnist_mechanics.fully_connected_replicated", "--sample"]
 
@@ -118,12 +119,12 @@ def test_tasks_are_killed_and_come_back_and_all_end_with_a_checkpoint():
         assert variables("run")["global_step"] >= step
 
 
-def test_a_full_disk_is_reported_and_the_earlier_checkpoint_stays():
+def test_full_disk_and_damaged_checkpoint_cost_no_more_than_they_touch():
     """A limit on the size of files stands in for the full disk: writing fails in the same way."""
 
-    def train(max_steps):
+    def train(max_steps, *options):
         def parse():
-            arguments = ["--sample", "--log_dir", "run", "--max_steps", max_steps]
+            arguments = ["--sample", "--log_dir", "run", "--max_steps", max_steps, *options]
             return flags.parse("", arguments, "", replicas.add_flags)
 
         return in_cluster.train(fully_connected_replicated.run_worker, parse, num_workers=1)
@@ -139,6 +140,13 @@ def test_a_full_disk_is_reported_and_the_earlier_checkpoint_stays():
     assert variables("run")["global_step"] == 20
     assert train("40") == [0]
     assert variables("run")["global_step"] == 40
+
+    data = pathlib.Path("run/model.ckpt-40.data-00000-of-00001")
+    data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(UsageError, match="model.ckpt-40' cannot be read.*--fallback"):
+        train("60")
+    assert train("60", "--fallback") == [0]
+    assert variables("run")["global_step"] == 60
 
 
 def test_wrong_use_is_one_sentence(monkeypatch, capsys):
