@@ -9,7 +9,6 @@ import tensorflow.compat.v1 as tf
 
 from tutorial_support.programs import LOG, TrainingError, UsageError
 
-
 # What TensorFlow's reader of checkpoints raises, by the kind of damage.
 _UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 

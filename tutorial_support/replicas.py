@@ -142,7 +142,11 @@ class Replica:
         self._hooks = []
         if cluster.is_chief:
             self._run = runs.RunFolder(path, kept, may_change)  # kept, for it is locked
-            checkpoints.settle_newest(self._run)
+            try:
+                checkpoints.settle_newest(self._run)
+            except UsageError:
+                self._run.close()
+                raise
         self._server = cluster.start_server()
 
     def wrap(self, optimizer, average=None):
