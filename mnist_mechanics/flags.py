@@ -8,8 +8,9 @@ from tutorial_support.programs import ArgumentParser, UsageError, number
 
 LOG_DIR = "logs/mnist_feed"  # of the feeding program
 
-# What a resumed run may change: none of it has a part in what the variables become.
-MAY_CHANGE = ("max_steps", "input_data_dir", "log_dir", "summaries", "trace")
+# What a resumed run may change: none of it has a part in what the variables become, but for
+# rounding.
+MAY_CHANGE = ("max_steps", "input_data_dir", "log_dir", "summaries", "trace", "steps_per_run")
 
 
 def parse(description, argv, log_dir, add_more=lambda parser: None):

@@ -101,7 +101,7 @@ def run_training(flags):
         saver = tf.train.Saver()
 
         with (
-            tf.Session(config=sessions.config()) as sess,
+            tf.Session(config=sessions.config(small_net=True)) as sess,
             tf.summary.FileWriter(
                 str(run.path), sess.graph, filename_suffix=events.file_suffix(run.path)
             ) as writer,

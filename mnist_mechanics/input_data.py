@@ -227,6 +227,11 @@ def read_data_sets(
     )
 
 
+def scaled(pixels):
+    """Returns a tensor of uint8 pixels in [0, 255] as float32 in [0, 1]; see `scale`."""
+    return tf.cast(pixels, tf.float32) * (1 / 255)
+
+
 def training_dataset(pixels, labels, batch_size, seed, first_step):
     """Builds the training batches as a tf.data pipeline that never ends.
 
@@ -243,20 +248,51 @@ def training_dataset(pixels, labels, batch_size, seed, first_step):
     Returns:
         a tf.data.Dataset of (float32 [batch_size, IMAGE_PIXELS] in [0, 1], uint8 [batch_size]).
     """
+
+    def batch(indices):
+        return scaled(tf.gather(pixels, indices)), tf.gather(labels, indices)
+
+    batches = _training_indices(labels, batch_size, seed, first_step)
+    return batches.map(batch).prefetch(8)
+
+
+def training_blocks(pixels, labels, batch_size, seed, first_step, steps):
+    """Builds the same batches in blocks: one for each run of several steps.
+
+    Args:
+        pixels, labels, batch_size, seed: as in `training_dataset`.
+        first_step: int64 scalar tensor. Blocks begin at multiples of `steps`; the first one is that
+            which holds this step.
+        steps: int, batches in a block.
+
+    Returns:
+        a tf.data.Dataset of (uint8 [steps, batch_size, IMAGE_PIXELS] in [0, 255],
+        uint8 [steps, batch_size]).
+    """
+
+    def block(indices):
+        indices = tf.reshape(indices, [steps, batch_size])
+        images = tf.gather(pixels, indices)
+        return tf.ensure_shape(images, [steps, batch_size, mnist.IMAGE_PIXELS]), tf.gather(
+            labels, indices
+        )
+
+    indices = _training_indices(labels, steps * batch_size, seed, first_step // steps)
+    return indices.map(block).prefetch(2)
+
+
+def _training_indices(labels, batch_size, seed, first_batch):
+    """Returns a tf.data.Dataset of int64 [batch_size], the examples of each batch."""
     count = tf.shape(labels, out_type=tf.int64)[0]
-    first_example = tf.cast(first_step, tf.int64) * batch_size
+    first_example = tf.cast(first_batch, tf.int64) * batch_size
     first_epoch, offset = first_example // count, first_example % count
 
     def order(epoch):
         indices = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, epoch])
         return indices[tf.where_v2(tf.equal(epoch, first_epoch), offset, 0) :]
 
-    def batch(indices):
-        images = tf.cast(tf.gather(pixels, indices), tf.float32) * (1 / 255)
-        return images, tf.gather(labels, indices)
-
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max).map(order)
-    return epochs.rebatch(batch_size, drop_remainder=True).map(batch).prefetch(8)
+    return epochs.rebatch(batch_size, drop_remainder=True)
 
 
 def evaluation_dataset(pixels, labels, batch_size):
@@ -265,7 +301,7 @@ def evaluation_dataset(pixels, labels, batch_size):
     Args and element: as in `training_dataset`.
     """
     examples = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(batch_size)
-    return examples.map(lambda x, y: (tf.cast(x, tf.float32) * (1 / 255), y)).prefetch(2)
+    return examples.map(lambda images, classes: (scaled(images), classes)).prefetch(2)
 
 
 def find_folder(data_dir=None, sample=False):

@@ -8,13 +8,19 @@ import tensorflow.compat.v1 as tf
 from tutorial_support import files
 
 
-def config():
+def config(small_net=False):
     """Returns the ConfigProto of every session here.
 
     On a GPU, memory is taken as it is needed, so that an evaluation can run beside a training.
+
+    Args:
+        small_net: whether its ops take microseconds. Then to hand them to other threads costs more
+            than it gains, and they run in the thread that calls `Session.run`, one by one.
     """
     proto = tf.ConfigProto(allow_soft_placement=True)
     proto.gpu_options.allow_growth = True
+    if small_net:
+        proto.inter_op_parallelism_threads = -1
     return proto
 
 

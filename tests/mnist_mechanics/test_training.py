@@ -280,3 +280,29 @@ def test_a_damaged_checkpoint_is_named_and_fallen_back_from(capsys, caplog):
     assert expected.keys() == variables("run").keys()
     for name, value in variables("run").items():
         assert np.array_equal(value, expected[name]), name
+
+
+def test_steps_looped_in_the_graph_are_the_same_steps(capsys):
+    flags = ["--sample", "--log_dir"]
+    run = fully_connected_dataset.main
+    assert run([*flags, "single", "--max_steps", "30"]) == 0
+    assert run([*flags, "looped", "--max_steps", "30", "--steps_per_run", "20"]) == 0
+    expected, found = variables("single"), variables("looped")
+    assert expected.keys() == found.keys() and found["global_step"] == 30
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+
+    more = ["--max_steps", "110", "--steps_per_run", "50"]
+    assert run([*flags, "looped", *more]) == 0  # goes on in the middle of a block
+    assert run([*flags, "whole", *more]) == 0
+    assert_same_variables("looped", "whole")
+    capsys.readouterr()
+    assert run([*flags, "whole", "--steps_per_run", "30"]) == 2
+    assert "--steps_per_run 30 does not divide 100" in capsys.readouterr().err
+
+
+def test_a_loop_stops_at_a_loss_that_is_not_finite(capsys):
+    more = ["--max_steps", "200", "--steps_per_run", "50", "--learning_rate", "1e6"]
+    assert fully_connected_dataset.main(["--sample", "--log_dir", "run", *more]) == 1
+    assert "a loss is not finite" in capsys.readouterr().err
+    assert not pathlib.Path("run/checkpoint").exists()
