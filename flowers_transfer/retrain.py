@@ -99,25 +99,28 @@ def run_training(flags):
             first_step = checkpoints.resume(saver, sess, run, writer, last_step)
             bar.update(first_step)
 
-            for step in xrange(first_step, last_step):
+            # Of each step: draw a batch, look its bottlenecks up.
+            def batch_of(step):
+                chosen = training[training_sampler.batch(step, flags.train_batch_size)]
+                if not distortions:
+                    return fill_feed_dict(found, bottleneck_input, ground_truth, chosen)
+                return fill_distorted(
+                    found,
+                    bottleneck_input,
+                    ground_truth,
+                    chosen,
+                    extractor,
+                    distortions,
+                    distortion_seeds(flags, step),
+                )
+
+            steps = xrange(first_step, last_step)
+            for step, feed_dict in zip(steps, progress.ahead(batch_of, steps), strict=True):
                 steps_done = step + 1
                 is_evaluated = steps_done % flags.eval_step_interval == 0 or steps_done == last_step
                 is_saved = steps_done % SAVE_EVERY == 0 or steps_done == last_step
 
-                # One step: draw a batch, look its bottlenecks up, feed them.
-                chosen = training[training_sampler.batch(step, flags.train_batch_size)]
-                if distortions:
-                    feed_dict = fill_distorted(
-                        found,
-                        bottleneck_input,
-                        ground_truth,
-                        chosen,
-                        extractor,
-                        distortions,
-                        distortion_seeds(flags, step),
-                    )
-                else:
-                    feed_dict = fill_feed_dict(found, bottleneck_input, ground_truth, chosen)
+                # Take the step.
                 _, loss_value = sess.run([train_op, loss], feed_dict)
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
                 bar.update()

@@ -11,20 +11,17 @@ class ByClass:
 
     def __init__(self, labels, seed):
         """Args: labels, int array [images]; seed, int."""
-        self._members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        self._by_class = np.argsort(labels, kind="stable")
+        self._counts = np.unique(labels, return_counts=True)[1]
+        self._starts = np.cumsum(self._counts) - self._counts
         self._seed = seed
 
     def batch(self, step, size):
         """Returns int array [size], indices of images."""
         generator = np.random.default_rng([self._seed, step])
-        classes = generator.integers(len(self._members), size=size)
-        places = generator.random(size)
-        return np.array(
-            [
-                self._members[label][int(place * len(self._members[label]))]
-                for label, place in zip(classes, places, strict=True)
-            ]
-        )
+        classes = generator.integers(len(self._counts), size=size)
+        places = (generator.random(size) * self._counts[classes]).astype(int)
+        return self._by_class[self._starts[classes] + places]
 
 
 class ByImage:

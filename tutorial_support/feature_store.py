@@ -230,9 +230,8 @@ class FeatureStore:
         for each 8 KiB vector that is touched.)
         """
         vectors = np.empty((len(rows), self._size), _NUMBER)
-        for row, vector in zip(rows, vectors, strict=True):
-            self._reader.seek(int(row) * self._row_bytes)
-            self._reader.readinto(vector.data)
+        for row, vector in zip(np.asarray(rows).tolist(), vectors, strict=True):
+            _read_into(self._reader, row * self._row_bytes, vector)
         return vectors
 
     @property
@@ -317,6 +316,14 @@ class FeatureStore:
             block = memoryview(self._vectors.read(min(at_once, count - start) * self._row_bytes))
             for begin in range(0, len(block), self._row_bytes):
                 yield zlib.crc32(block[begin : begin + self._row_bytes])
+
+
+def _read_into(stream, position, vector):
+    if hasattr(os, "preadv"):  # half the time, for it is one call
+        os.preadv(stream.fileno(), [vector], position)
+    else:
+        stream.seek(position)
+        stream.readinto(vector.data)
 
 
 def _line(row, key, size, time, checksum):

@@ -1,0 +1,110 @@
+"""How fast this package is, against what one would use instead, on the same work.
+
+    python -m benchmarks                      (all of them)
+    python -m benchmarks mnist cifar10
+    python -m benchmarks mnist --batch_sizes 32 100 1024 --threads 1 2
+
+Contestants work in turn. The table tells medians of several rounds, their spread, and ratios. The
+same goes to a file of JSON and a bar chart.
+"""
+
+import importlib
+import json
+import os
+import pathlib
+import platform
+import sys
+
+from benchmarks import contest, limits
+from tutorial_support import files
+from tutorial_support.programs import ArgumentParser, number, program
+
+NAMES = ("mnist", "cifar10", "flowers", "extraction", "catsdogs")
+
+
+def machine():
+    """Returns a dict that says where the figures were measured."""
+    import numpy as np
+
+    model = [
+        line.partition(":")[2].strip()
+        for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "processor": model[0] if model else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "best product, GFLOP/s": round(limits.best_product() / 1e9, 1),
+        "best copy, GB/s": round(limits.best_copy() / 1e9, 1),
+    }
+
+
+def say(title, results, base, unit):
+    """Prints a table."""
+    medians = {result.name: result.median for result in results}
+    width = max(map(len, medians))
+    print(f"\n{title}\n{'':{width}}  {unit:>10}   lowest..highest    x {base}")
+    for result in results:
+        low, high = min(result.rates), max(result.rates)
+        ratio = f"{result.median / medians[base]:8.2f}" if base in medians else ""
+        spread = f"{low:.4g}..{high:.4g}"
+        print(f"{result.name:{width}}  {result.median:10.4g}   {spread:>15}   {ratio}")
+
+
+def draw(path, title, results, unit):
+    """Draws the medians as bars, with whiskers from the lowest to the highest rate."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 0.45 * len(results) + 1.2), layout="constrained")
+    axes = figure.add_subplot()
+    medians = [result.median for result in results]
+    low = [result.median - min(result.rates) for result in results]
+    high = [max(result.rates) - result.median for result in results]
+    colours = ["C0" if result.name.startswith("here") else "0.7" for result in results]
+    axes.barh([result.name for result in results], medians, xerr=[low, high], color=colours)
+    axes.invert_yaxis()
+    axes.set(title=title, xlabel=unit)
+    FigureCanvasAgg(figure).print_png(str(path))
+
+
+@program
+def main(argv=None):
+    """Parses the flags and runs the benchmarks."""
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--rounds", type=number(int, 1), default=7, help="turns of each contestant")
+    parser.add_argument("--output_dir", default="benchmark_results", help="for JSON and charts")
+    parser.add_argument("--threads", type=number(int, 1), nargs="+", help="processors to allow")
+    parser.add_argument("--batch_sizes", type=number(int, 1), nargs="+", help="others to try")
+    flags = parser.parse_args(argv)
+    unknown = set(flags.names) - set(NAMES)
+    if unknown:
+        parser.error(f"there is no benchmark '{unknown.pop()}'; there are {', '.join(NAMES)}")
+    folder = pathlib.Path(flags.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    where = machine()
+    print(", ".join(f"{name}: {value}" for name, value in where.items()))
+    for name in flags.names or NAMES:
+        module = importlib.import_module(f"benchmarks.{name}")
+        for batch in flags.batch_sizes or [module.BATCH]:
+            os.environ["BENCHMARK_BATCH"] = str(batch)
+            for threads in flags.threads or [None]:
+                label = f"{name}_batch{batch}" + (f"_threads{threads}" if threads else "")
+                title = (module.__doc__.splitlines()[0]).replace(str(module.BATCH), str(batch))
+                title += f" ({threads} processors)" if threads else ""
+                scale = batch if module.UNIT == "images/s" else 1
+                results = contest.run(
+                    module.__name__, module.CONTESTANTS, module.STEPS, flags.rounds, threads, scale
+                )
+                say(title, results, module.BASE, module.UNIT)
+                draw(folder / f"{label}.png", title, results, module.UNIT)
+                record = {"machine": where, "unit": module.UNIT, "title": title}
+                record["rates"] = {result.name: result.rates for result in results}
+                files.write_text(folder / f"{label}.json", json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Times contestants against each other: in turn, in the same minutes, each in a process of its own.
+
+A contestant is a function without arguments that prepares everything and returns a function from
+a number of steps to the losses it saw. Its process then waits, asleep, for its turns: so no
+contestant disturbs another one, nor brings its libraries' threads and settings along.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+# What this package sets for itself; the others get TensorFlow as it comes.
+OURS = {"TF_ENABLE_ONEDNN_OPTS": "1"}
+PLAIN = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """One way of doing the work.
+
+    Attributes:
+        name: what the table calls it.
+        prepare: the name of the function in its benchmark's module.
+        environment: dict of variables for its process.
+        needs: the package that it is skipped without.
+    """
+
+    name: str
+    prepare: str
+    environment: dict = dataclasses.field(default_factory=dict)
+    needs: str = "tensorflow"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a contestant reached.
+
+    Attributes:
+        name: the contestant's.
+        rates: list of float, steps (or what else is counted) per second, one a round.
+    """
+
+    name: str
+    rates: list
+
+    @property
+    def median(self):
+        """The median of the rates."""
+        return statistics.median(self.rates)
+
+
+def run(module, contestants, steps, rounds, threads=None, scale=1):
+    """Lets contestants work in turn.
+
+    Args:
+        module: the name of the module of their functions.
+        contestants: list of Contestant; those whose package is missing are left out, and said so.
+        steps: dict from a contestant's name to its steps a turn, with "" for all others.
+        rounds: int, turns of each.
+        threads: int, processors that they may use; None for all.
+        scale: what a step counts for.
+
+    Returns:
+        list of Result.
+    """
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for contestant in contestants:
+            if importlib.util.find_spec(contestant.needs) is None:
+                print(f"{contestant.name} is left out: {contestant.needs} is not installed")
+                continue
+            workers.append((contestant, stack.enter_context(_Worker(module, contestant, threads))))
+        rates = {contestant.name: [] for contestant, _ in workers}
+        for turn in range(rounds + 1):
+            for contestant, worker in workers:
+                count = steps.get(contestant.name, steps[""])
+                seconds = worker.work(count)
+                if turn:  # the first one warms up
+                    rates[contestant.name].append(scale * count / seconds)
+    return [Result(name, values) for name, values in rates.items()]
+
+
+class _Worker:
+    """A contestant's process."""
+
+    def __init__(self, module, contestant, threads):
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TF_", "OMP_", "XLA_"))
+        }
+        environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+        environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment |= contestant.environment
+        command = [sys.executable, "-m", "benchmarks.contest", module, contestant.prepare]
+        if threads is not None:
+            processors = ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))
+            command = ["taskset", "-c", processors, *command]
+        self._name = contestant.name
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (told if it fails)
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self._answer()  # it is ready
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+        self._errors.close()
+
+    def work(self, count):
+        """Returns how many seconds `count` steps took."""
+        print(count, file=self._process.stdin, flush=True)
+        return float(self._answer())
+
+    def _answer(self):
+        for line in self._process.stdout:
+            if line.startswith("answer "):
+                return line.split()[1]
+        self._errors.seek(0)
+        sys.stderr.write(self._errors.read().decode(errors="replace"))
+        raise SystemExit(f"the contestant '{self._name}' ended")
+
+
+def main(module, prepare):
+    """Is a contestant's process: answers each number of steps with the seconds that they took."""
+    work = getattr(importlib.import_module(module), prepare)()
+    print("answer ready", flush=True)
+    for line in sys.stdin:
+        started = time.perf_counter()
+        work(int(line))
+        print("answer", time.perf_counter() - started, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

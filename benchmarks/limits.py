@@ -1,0 +1,71 @@
+"""What the processor can do at best: the yardstick of every other figure."""
+
+import time
+
+import numpy as np
+
+
+def products(shapes):
+    """Returns a contestant that multiplies float32 matrices and does nothing else.
+
+    Args:
+        shapes: list of (rows, inner, columns), the products of one step.
+    """
+    random = np.random.default_rng(0)
+    pairs = [
+        (
+            random.standard_normal((rows, inner), dtype=np.float32),
+            random.standard_normal((inner, columns), dtype=np.float32),
+            np.empty((rows, columns), np.float32),
+        )
+        for rows, inner, columns in shapes
+    ]
+
+    def work(count):
+        for _ in range(count):
+            for left, right, out in pairs:
+                np.matmul(left, right, out=out)
+
+    return work
+
+
+def best_product():
+    """Returns how many floating-point operations a second the best large product makes."""
+    size = 2048
+    work = products([(size, size, size)])
+    work(1)
+    return max(2 * size**3 / _seconds(work) for _ in range(5))
+
+
+def best_copy():
+    """Returns how many bytes a second a large copy moves, read and written ones together."""
+    source = np.zeros(1 << 26, np.uint8)
+    target = np.empty_like(source)
+
+    def work(count):
+        for _ in range(count):
+            np.copyto(target, source)
+
+    work(1)
+    return max(2 * source.nbytes / _seconds(work) for _ in range(5))
+
+
+def _seconds(work):
+    started = time.perf_counter()
+    work(1)
+    return time.perf_counter() - started
+
+
+def dense(batch, sizes):
+    """Returns the shapes of the products of dense layers in training: forward, and both gradients.
+
+    Args:
+        batch: int.
+        sizes: list of int, the input's size and each layer's.
+    """
+    shapes = []
+    for number, (inner, units) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        shapes += [(batch, inner, units), (inner, batch, units)]
+        if number:  # nobody asks for the gradient of the input
+            shapes.append((batch, units, inner))
+    return shapes

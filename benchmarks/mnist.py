@@ -1,0 +1,342 @@
+"""MNIST, batch 100: training steps a second of the fully connected net.
+
+All contestants train the same net with the same first weights by plain gradient descent, each with
+its own way of getting a shuffled batch of 100 from images in memory.
+"""
+
+import functools
+import os
+
+import numpy as np
+
+from benchmarks import limits
+from benchmarks.contest import OURS, PLAIN, Contestant
+
+UNIT = "steps/s"
+BASE = "original way"
+BATCH = int(os.environ.get("BENCHMARK_BATCH", "100"))
+SIZES = (784, 128, 32, 10)
+RATE = 0.01
+BLOCK = 100  # steps that a loop in the graph takes
+
+CONTESTANTS = [
+    Contestant(BASE, "original_way", PLAIN),
+    Contestant("Keras fit", "keras_fit", PLAIN, "keras"),
+    Contestant("PyTorch", "pytorch", PLAIN, "torch"),
+    Contestant("JAX, jit", "jax_jit", PLAIN, "jax"),
+    Contestant("JAX, scan", "jax_scan", PLAIN, "jax"),
+    Contestant("here: feed", "here_feed", OURS),
+    Contestant("here: dataset", "here_dataset", OURS),
+    Contestant("here: --steps_per_run 100", "here_looped", OURS),
+    Contestant("limit: matrix products", "limit", PLAIN),
+]
+STEPS = {"": 400}
+
+
+def examples():
+    """Returns (uint8 [n, 784], uint8 [n]): as many images as MNIST has, which time alone needs."""
+    count = int(os.environ.get("BENCHMARK_EXAMPLES", "55000"))
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, count, dtype=np.uint8)
+    pixels = random.integers(0, 80, (count, 784), dtype=np.uint8)
+    pixels[np.arange(count)[:, None], 40 * labels[:, None] + np.arange(40)] += 120
+    return pixels, labels
+
+
+def first_weights():
+    """Returns a list of (float32 [inputs, units], float32 [units]) a layer."""
+    random = np.random.default_rng(1)
+    return [
+        (
+            (random.standard_normal((inner, units)) / inner**0.5).astype(np.float32),
+            np.zeros(units, np.float32),
+        )
+        for inner, units in zip(SIZES, SIZES[1:], strict=False)
+    ]
+
+
+def _set_weights(sess, variables):
+    values = [value for layer in first_weights() for value in layer]
+    for variable, value in zip(variables, values, strict=True):
+        sess.run(variable.initializer, {variable.initializer.inputs[1]: value})
+
+
+def original_way():
+    """Float images, shuffled as a whole each epoch; placeholders, a feed dictionary a step."""
+    import tensorflow.compat.v1 as tf
+
+    from mnist_mechanics import mnist
+
+    pixels, labels = examples()
+    images = np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
+    graph = tf.Graph()
+    with graph.as_default():
+        images_placeholder = tf.placeholder(tf.float32, (BATCH, 784))
+        labels_placeholder = tf.placeholder(tf.int32, (BATCH,))
+        logits = mnist.inference(images_placeholder, *SIZES[1:3])
+        loss = mnist.loss(logits, labels_placeholder)
+        train_op = mnist.training(loss, RATE)
+        sess = tf.Session()
+        sess.run(tf.global_variables_initializer())
+        _set_weights(sess, tf.trainable_variables())
+    epoch = [images, labels, 0]
+
+    def next_batch():
+        start = epoch[2]
+        if start + BATCH > len(labels):
+            order = np.random.permutation(len(labels))
+            epoch[0], epoch[1], start = epoch[0][order], epoch[1][order], 0
+        epoch[2] = start + BATCH
+        return epoch[0][start : start + BATCH], epoch[1][start : start + BATCH]
+
+    def work(count):
+        losses = []
+        for _ in range(count):
+            images, labels = next_batch()
+            feed_dict = {images_placeholder: images, labels_placeholder: labels}
+            losses.append(sess.run([train_op, loss], feed_dict)[1])
+        return losses
+
+    return work
+
+
+def keras_fit():
+    """A Sequential model in compiled form, fitted on arrays."""
+    import keras
+
+    pixels, labels = examples()
+    images = np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
+    layers = [keras.layers.Dense(units, "relu") for units in SIZES[1:3]]
+    model = keras.Sequential([keras.Input((784,)), *layers, keras.layers.Dense(SIZES[3])])
+    model.set_weights([value for layer in first_weights() for value in layer])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(RATE), loss)
+
+    def work(count):
+        losses = []
+        while count:
+            some = min(count, len(labels) // BATCH)
+            part = slice(0, some * BATCH)
+            history = model.fit(images[part], labels[part], BATCH, verbose=0, shuffle=True)
+            losses += history.history["loss"]
+            count -= some
+        return losses
+
+    return work
+
+
+def pytorch():
+    """A module, an optimizer, a loop."""
+    import torch
+
+    pixels, labels = map(torch.from_numpy, examples())
+    labels = labels.long()
+    layers = []
+    for inner, units in zip(SIZES, SIZES[1:], strict=False):
+        layers += [torch.nn.Linear(inner, units), torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers[:-1])
+    with torch.no_grad():
+        for layer, (weights, biases) in zip(layers[::2], first_weights(), strict=True):
+            layer.weight.copy_(torch.from_numpy(weights.T.copy()))
+            layer.bias.copy_(torch.from_numpy(biases))
+    optimizer = torch.optim.SGD(model.parameters(), RATE)
+    epoch = [torch.randperm(len(labels)), 0]
+
+    def work(count):
+        losses = []
+        for _ in range(count):
+            if epoch[1] + BATCH > len(labels):
+                epoch[:] = torch.randperm(len(labels)), 0
+            chosen = epoch[0][epoch[1] : epoch[1] + BATCH]
+            epoch[1] += BATCH
+            images = pixels[chosen].float() * (1 / 255)
+            loss = torch.nn.functional.cross_entropy(model(images), labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    return work
+
+
+def _jax_step():
+    import jax
+    import jax.numpy as jnp
+
+    def loss_of(weights, images, labels):
+        *hidden, (last, biases) = weights
+        for matrix, vector in hidden:
+            images = jax.nn.relu(images @ matrix + vector)
+        log = jax.nn.log_softmax(images @ last + biases)
+        return -jnp.mean(jnp.take_along_axis(log, labels[:, None].astype(int), 1))
+
+    def step(weights, batch):
+        images, labels = batch
+        images = images.astype(jnp.float32) * (1 / 255)
+        loss, gradient = jax.value_and_grad(loss_of)(weights, images, labels)
+        return jax.tree.map(lambda w, g: w - RATE * g, weights, gradient), loss
+
+    return step
+
+
+def jax_jit():
+    """A compiled step, given a batch of numpy arrays each time."""
+    import jax
+
+    pixels, labels = examples()
+    step = jax.jit(_jax_step(), donate_argnums=0)
+    weights = jax.tree.map(jax.numpy.asarray, first_weights())
+    random = np.random.default_rng(0)
+    epoch = [random.permutation(len(labels)), 0]
+
+    def work(count):
+        nonlocal weights
+        losses = []
+        for _ in range(count):
+            if epoch[1] + BATCH > len(labels):
+                epoch[:] = random.permutation(len(labels)), 0
+            chosen = epoch[0][epoch[1] : epoch[1] + BATCH]
+            epoch[1] += BATCH
+            weights, loss = step(weights, (pixels[chosen], labels[chosen]))
+            losses.append(loss)
+        return [float(loss) for loss in losses]
+
+    return work
+
+
+def jax_scan():
+    """A compiled loop over steps, which picks its batches from arrays on the device."""
+    import jax
+
+    arrays = [jax.numpy.asarray(array) for array in examples()]
+    step = _jax_step()
+    weights = jax.tree.map(jax.numpy.asarray, first_weights())
+    random = np.random.default_rng(0)
+    order = np.empty(0, int)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def several(weights, arrays, indices):
+        return jax.lax.scan(
+            lambda weights, chosen: step(weights, [array[chosen] for array in arrays]),
+            weights,
+            indices,
+        )
+
+    def work(count):
+        nonlocal weights, order
+        losses = []
+        for first in range(0, count, BLOCK):
+            some = min(BLOCK, count - first)
+            while len(order) < some * BATCH:
+                order = np.append(order, random.permutation(len(arrays[1])))
+            indices, order = order[: some * BATCH].reshape(some, BATCH), order[some * BATCH :]
+            weights, values = several(weights, arrays, indices)
+            losses += values.tolist()
+        return losses
+
+    return work
+
+
+def _here(add_training):
+    """Returns (a session with the first weights, what `add_training` has added to its graph)."""
+    import tensorflow.compat.v1 as tf
+
+    from tutorial_support import sessions
+
+    graph = tf.Graph()
+    with graph.as_default():
+        fetches = add_training(tf)
+        sess = tf.Session(config=sessions.config(small_net=True))
+        sess.run(tf.global_variables_initializer())
+        _set_weights(sess, tf.trainable_variables())
+    return sess, fetches
+
+
+def _data_set():
+    from mnist_mechanics import input_data
+
+    pixels, labels = examples()
+    return input_data.DataSet(pixels.reshape(-1, 28, 28, 1), labels, seed=0)
+
+
+def here_feed():
+    """`mnist_mechanics.fully_connected_feed`."""
+    data_set = _data_set()
+
+    def add_training(tf):
+        from mnist_mechanics import fully_connected_feed, mnist
+
+        placeholders = fully_connected_feed.placeholder_inputs()
+        loss = mnist.loss(mnist.inference(placeholders[0], *SIZES[1:3]), placeholders[1])
+        return placeholders, mnist.training(loss, RATE), loss
+
+    sess, (placeholders, train_op, loss) = _here(add_training)
+
+    def work(count):
+        from mnist_mechanics import fully_connected_feed
+
+        losses = []
+        for _ in range(count):
+            feed_dict = fully_connected_feed.fill_feed_dict(data_set, *placeholders, BATCH)
+            losses.append(sess.run((train_op, loss), feed_dict)[1])
+        return losses
+
+    return work
+
+
+def _dataset_graph(is_looped):
+    """The input, the net and the ops of `mnist_mechanics.fully_connected_dataset`."""
+    data_set = _data_set()
+
+    def add_training(tf):
+        from mnist_mechanics import fully_connected_dataset, input_data, mnist
+        from tutorial_support import loops
+
+        inputs = fully_connected_dataset.Input(BATCH, 0, BLOCK)
+
+        def add_step(images, labels):
+            loss = mnist.loss(mnist.inference(images, *SIZES[1:3]), labels)
+            return mnist.training(loss, RATE), loss
+
+        def add_scaled_step(pixels, labels):
+            return add_step(input_data.scaled(pixels), labels)
+
+        train_op, loss = add_step(inputs.images, inputs.labels)
+        in_block = tf.placeholder(tf.int32, (2,))
+        looped = (
+            loops.looped(add_scaled_step, inputs.blocks, in_block[0], in_block[1])
+            if is_looped
+            else None
+        )
+        return inputs, train_op, loss, in_block, looped
+
+    sess, fetches = _here(add_training)
+    return data_set, sess, *fetches
+
+
+def here_dataset():
+    """`mnist_mechanics.fully_connected_dataset`, step by step."""
+    data_set, sess, inputs, train_op, loss, _, _ = _dataset_graph(is_looped=False)
+    feed_dict = inputs.start_training(sess, data_set, 0)
+    return lambda count: [sess.run((train_op, loss), feed_dict)[1] for _ in range(count)]
+
+
+def here_looped():
+    """`mnist_mechanics.fully_connected_dataset --steps_per_run 100`."""
+    data_set, sess, inputs, _, _, in_block, looped = _dataset_graph(is_looped=True)
+    inputs.start_blocks(sess, data_set, 0)
+
+    def work(count):
+        losses = []
+        for first in range(0, count, BLOCK):
+            some = min(BLOCK, count - first)
+            losses += sess.run(looped, {in_block: (0, some)})[:some].tolist()
+        return losses
+
+    return work
+
+
+def limit():
+    """The net's matrix products alone."""
+    return limits.products(limits.dense(BATCH, SIZES))
