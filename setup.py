@@ -54,6 +54,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "bench": ["jax", "torch"],
         "test": ["build", "pytest", "pytest-xdist", "pyyaml", "ruff", "wheel"],
     },
 )

@@ -16,6 +16,9 @@ import tensorflow.compat.v1 as tf
 from tutorial_support import datasets, image_lists, pictures, progress, sessions
 from tutorial_support.programs import LOG, UsageError
 
+# AutoGraph would translate each function of a pipeline first, which takes longer than to trace it.
+_as_it_is = tf.autograph.experimental.do_not_convert
+
 FOLDER = "cats_and_dogs_filtered"
 ARCHIVE = datasets.RemoteFile(
     f"{FOLDER}.zip",
@@ -193,6 +196,7 @@ def index_batches(chosen, batch_size, seed, first_step):
     """
     steps = steps_per_epoch(len(chosen), batch_size)
 
+    @_as_it_is
     def of_epoch(epoch):
         order = tf2.random.experimental.stateless_shuffle(
             tf.constant(chosen, tf.int64), seed=[tf.constant(seed, tf.int64), epoch]
@@ -218,6 +222,7 @@ def training_batches(images, chosen, size, batch_size, seed, first_step, distort
     """
     load = _loader(images, size)
 
+    @_as_it_is
     def prepare(step, indices):
         loaded, labels = load(indices)
         return scale(distort(loaded, tf.stack([tf.constant(seed, tf.int64), step]))), labels
@@ -238,6 +243,7 @@ def evaluation_batches(images, chosen, size, batch_size):
     """
     load = _loader(images, size)
 
+    @_as_it_is
     def prepare(indices):
         loaded, labels = load(indices)
         return scale(loaded), labels

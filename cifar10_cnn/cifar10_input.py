@@ -27,6 +27,10 @@ ARCHIVE = datasets.RemoteFile(
 )
 SAMPLE_ARCHIVE = datasets.sample_folder("cifar10") / ARCHIVE.name
 
+# AutoGraph would translate each function of a pipeline first, which takes longer than to trace it,
+# and leave a file where a program is killed. There is nothing in them to translate.
+_as_it_is = tf.autograph.experimental.do_not_convert
+
 _BLOCK = 250  # records that are read together
 _BLOCKS_AT_ONCE = 16  # blocks whose records are dealt out in turn
 _SHUFFLE_BUFFER = 10000  # records, 31 MB
@@ -226,13 +230,17 @@ def training_batches(records, batch_size, seed, first_step, distort, share=slice
     """
     first_record = first_step * batch_size
     first_epoch = first_record // records.num_examples
-    stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(
-        lambda epoch: _shuffled(records, seed, epoch)
-    )
+
+    @_as_it_is
+    def of_epoch(epoch):
+        return _shuffled(records, seed, epoch)
+
+    stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(of_epoch)
     batches = stream.skip(first_record % records.num_examples).batch(
         batch_size, drop_remainder=True
     )
 
+    @_as_it_is
     def prepare(step, batch):
         images, labels = parse(batch)
         images = distort(images, tf.stack([tf.constant(seed, tf.int64), step]))
@@ -259,6 +267,7 @@ def evaluation_batches(records, batch_size, prepare):
     blocks = _blocks(records)
     batches = tf.data.Dataset.from_tensor_slices(blocks).flat_map(_read_block).batch(batch_size)
 
+    @_as_it_is
     def prepared(batch):
         images, labels = parse(batch)
         return prepare(images), labels
@@ -280,6 +289,7 @@ def _blocks(records):
     )
 
 
+@_as_it_is
 def _read_block(path, header_bytes, footer_bytes):
     return tf.data.FixedLengthRecordDataset(
         path, RECORD_BYTES, header_bytes, footer_bytes, buffer_size=_BLOCK * RECORD_BYTES

@@ -61,6 +61,9 @@ REMOTE_FILES = (
     ),
 )
 
+# AutoGraph would translate each function of a pipeline first, which takes longer than to trace it.
+_as_it_is = tf.autograph.experimental.do_not_convert
+
 DataSets = collections.namedtuple("DataSets", ["train", "validation", "test"])
 
 
@@ -249,6 +252,7 @@ def training_dataset(pixels, labels, batch_size, seed, first_step):
         a tf.data.Dataset of (float32 [batch_size, IMAGE_PIXELS] in [0, 1], uint8 [batch_size]).
     """
 
+    @_as_it_is
     def batch(indices):
         return scaled(tf.gather(pixels, indices)), tf.gather(labels, indices)
 
@@ -270,6 +274,7 @@ def training_blocks(pixels, labels, batch_size, seed, first_step, steps):
         uint8 [steps, batch_size]).
     """
 
+    @_as_it_is
     def block(indices):
         indices = tf.reshape(indices, [steps, batch_size])
         images = tf.gather(pixels, indices)
@@ -287,6 +292,7 @@ def _training_indices(labels, batch_size, seed, first_batch):
     first_example = tf.cast(first_batch, tf.int64) * batch_size
     first_epoch, offset = first_example // count, first_example % count
 
+    @_as_it_is
     def order(epoch):
         indices = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, epoch])
         return indices[tf.where_v2(tf.equal(epoch, first_epoch), offset, 0) :]
@@ -301,7 +307,7 @@ def evaluation_dataset(pixels, labels, batch_size):
     Args and element: as in `training_dataset`.
     """
     examples = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(batch_size)
-    return examples.map(lambda images, classes: (scaled(images), classes)).prefetch(2)
+    return examples.map(_as_it_is(lambda x, classes: (scaled(x), classes))).prefetch(2)
 
 
 def find_folder(data_dir=None, sample=False):

@@ -1,0 +1,71 @@
+"""All contestants of a benchmark do the same work: their losses agree step by step.
+
+The set has as many examples as a batch. So each step sees all of it, in whatever order.
+"""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from benchmarks import cifar10, contest, limits, mnist
+from tests.conftest import REPOSITORY
+
+STEPS = 4
+
+
+def losses(module, contestants, monkeypatch, count):
+    monkeypatch.setenv("BENCHMARK_EXAMPLES", str(count))
+    monkeypatch.setattr(module, "BATCH", count)
+    found = {}
+    for contestant in contestants:
+        if importlib.util.find_spec(contestant.needs) is not None:
+            work = getattr(module, contestant.prepare)()
+            found[contestant.name] = np.concatenate([work(1) for _ in range(STEPS)])
+    assert len(found) >= 3
+    return found
+
+
+def assert_equal(found, tolerance):
+    expected = found["original way"]
+    assert expected[-1] < expected[0]
+    for name, values in found.items():
+        np.testing.assert_allclose(values, expected, rtol=tolerance, err_msg=name)
+
+
+def test_mnist_contestants_take_the_same_steps(monkeypatch):
+    trained = [c for c in mnist.CONTESTANTS if not c.name.startswith("limit")]
+    assert_equal(losses(mnist, trained, monkeypatch, 40), 1e-5)
+
+
+def test_cifar10_contestants_take_the_same_steps(monkeypatch):
+    monkeypatch.setattr(cifar10, "IS_RANDOM", False)
+    same_net = ("original way", "Keras fit", "PyTorch", "JAX, jit", "here", "here, with tf.nn.lrn")
+    trained = [c for c in cifar10.CONTESTANTS if c.name in same_net]
+    assert_equal(losses(cifar10, trained, monkeypatch, 16), 1e-4)
+
+
+def test_contestants_work_in_turn_in_processes_of_their_own(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(REPOSITORY)
+    contestants = [
+        contest.Contestant("one", "limit"),
+        contest.Contestant("missing", "limit", {}, "no_such_package"),
+        contest.Contestant("two", "limit"),
+    ]
+    results = contest.run("benchmarks.mnist", contestants, {"": 2, "two": 1}, 3)
+    assert [(r.name, len(r.rates)) for r in results] == [("one", 3), ("two", 3)]
+    assert all(rate > 0 for result in results for rate in result.rates)
+    assert "missing is left out: no_such_package is not installed" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="the contestant 'broken' ended"):
+        contest.run("benchmarks.mnist", [contest.Contestant("broken", "none")], {"": 1}, 1)
+    assert "has no attribute 'none'" in capsys.readouterr().err
+
+
+def test_products_of_dense_layers():
+    assert limits.dense(7, (5, 3, 2)) == [
+        (7, 5, 3),
+        (5, 7, 3),
+        (7, 3, 2),
+        (3, 7, 2),
+        (7, 2, 3),
+    ]
