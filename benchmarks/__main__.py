@@ -5,7 +5,7 @@
     python -m benchmarks mnist --batch_sizes 32 100 1024 --threads 1 2
 
 Contestants work in turn. The table tells medians of several rounds, their spread, and ratios. The
-same goes to a file of JSON and a bar chart.
+same goes to a file of JSON and a bar chart; of several batch sizes, there are lines as well.
 """
 
 import importlib
@@ -89,21 +89,64 @@ def main(argv=None):
     print(", ".join(f"{name}: {value}" for name, value in where.items()))
     for name in flags.names or NAMES:
         module = importlib.import_module(f"benchmarks.{name}")
+        grown = {}  # (contestant, processors) -> [(batch, examples per second)]
         for batch in flags.batch_sizes or [module.BATCH]:
-            os.environ["BENCHMARK_BATCH"] = str(batch)
             for threads in flags.threads or [None]:
-                label = f"{name}_batch{batch}" + (f"_threads{threads}" if threads else "")
-                title = (module.__doc__.splitlines()[0]).replace(str(module.BATCH), str(batch))
-                title += f" ({threads} processors)" if threads else ""
-                scale = batch if module.UNIT == "images/s" else 1
-                results = contest.run(
-                    module.__name__, module.CONTESTANTS, module.STEPS, flags.rounds, threads, scale
-                )
+                title, results = measure(module, batch, threads, flags.rounds)
                 say(title, results, module.BASE, module.UNIT)
+                label = f"{name}_batch{batch}" + (f"_threads{threads}" if threads else "")
                 draw(folder / f"{label}.png", title, results, module.UNIT)
                 record = {"machine": where, "unit": module.UNIT, "title": title}
                 record["rates"] = {result.name: result.rates for result in results}
                 files.write_text(folder / f"{label}.json", json.dumps(record, indent=1) + "\n")
+                each = 1 if module.UNIT == "images/s" else batch
+                for result in results:
+                    line = grown.setdefault((result.name, threads), [])
+                    line.append((batch, each * result.median))
+        if flags.batch_sizes and len(flags.batch_sizes) > 1:
+            draw_growth(folder / f"{name}_growth.png", name, grown)
+
+
+def measure(module, batch, threads, rounds):
+    """Lets the contestants of a benchmark work; returns (title, list of contest.Result)."""
+    title = module.__doc__.splitlines()[0].replace(f"batch {module.BATCH}", f"batch {batch}")
+    title += f" ({threads} processors)" if threads else ""
+    # As many examples a turn, whatever the batch.
+    steps = {
+        contestant: max(1, round(count * module.BATCH / batch))
+        for contestant, count in module.STEPS.items()
+    }
+    scale = batch if module.UNIT == "images/s" else 1
+    os.environ["BENCHMARK_BATCH"] = str(batch)
+    try:
+        results = contest.run(module.__name__, module.CONTESTANTS, steps, rounds, threads, scale)
+    finally:
+        del os.environ["BENCHMARK_BATCH"]
+    return title, results
+
+
+def draw_growth(path, name, grown):
+    """Draws examples a second over the batch size, a line for each contestant.
+
+    Args:
+        path: where the picture goes.
+        name: the benchmark's.
+        grown: dict from (contestant, processors) to a list of (batch, examples per second).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for (contestant, threads), points in grown.items():
+        label = contestant + (f", {threads} processors" if threads else "")
+        style = "-" if contestant.startswith("here") else "--"
+        axes.plot(*zip(*points, strict=True), style, marker="o", markersize=3, label=label)
+    axes.set(xscale="log", yscale="log", title=name, xlabel="batch", ylabel="examples a second")
+    batches = sorted({batch for points in grown.values() for batch, _ in points})
+    axes.set_xticks(batches, [str(batch) for batch in batches])
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    FigureCanvasAgg(figure).print_png(str(path))
 
 
 if __name__ == "__main__":

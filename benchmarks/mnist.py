@@ -293,7 +293,7 @@ def _dataset_graph(is_looped):
         from mnist_mechanics import fully_connected_dataset, input_data, mnist
         from tutorial_support import loops
 
-        inputs = fully_connected_dataset.Input(BATCH, 0, BLOCK)
+        inputs = fully_connected_dataset.Input(BATCH, 0, BLOCK if is_looped else 1)
 
         def add_step(images, labels):
             loss = mnist.loss(mnist.inference(images, *SIZES[1:3]), labels)

@@ -1,7 +1,7 @@
 """Trains the fully connected MNIST net on a tf.data pipeline: no feeding, no queues.
 
     python -m mnist_mechanics.fully_connected_dataset
-    python -m mnist_mechanics.fully_connected_dataset --steps_per_run 100      (twice as fast)
+    python -m mnist_mechanics.fully_connected_dataset --steps_per_run 100      (2.6 times as fast)
     tensorboard --logdir logs
 
 Net, flags, output and checkpoints are those of `fully_connected_feed`. What differs is how a
@@ -32,8 +32,8 @@ class Input:
     Attributes:
         images: float32 [batch, IMAGE_PIXELS] in [0, 1], the chosen iterator's next images.
         labels: uint8 [batch].
-        blocks: (uint8 [steps_per_run, batch_size, IMAGE_PIXELS], uint8 [steps_per_run,
-            batch_size]), the batches of a run of several steps.
+        blocks: with several steps a run, (uint8 [steps_per_run, batch_size, IMAGE_PIXELS],
+            uint8 [steps_per_run, batch_size]), their batches.
         first_of_block: (float32 [batch_size, IMAGE_PIXELS] in [0, 1], uint8 [batch_size]).
     """
 
@@ -44,11 +44,12 @@ class Input:
         self._first_step = tf.placeholder(tf.int64, (), "first_step")
         source = self._pixels, self._labels, batch_size, seed, self._first_step
         self._training = tf.data.make_initializable_iterator(input_data.training_dataset(*source))
-        self._block_training = tf.data.make_initializable_iterator(
-            input_data.training_blocks(*source, steps_per_run)
-        )
-        self.blocks = self._block_training.get_next()
-        self.first_of_block = input_data.scaled(self.blocks[0][0]), self.blocks[1][0]
+        if steps_per_run > 1:
+            self._block_training = tf.data.make_initializable_iterator(
+                input_data.training_blocks(*source, steps_per_run)
+            )
+            self.blocks = self._block_training.get_next()
+            self.first_of_block = input_data.scaled(self.blocks[0][0]), self.blocks[1][0]
         self._evaluation = tf.data.make_initializable_iterator(
             input_data.evaluation_dataset(self._pixels, self._labels, reports.EVALUATION_BATCH)
         )
@@ -112,8 +113,8 @@ def run_training(flags):
             loss = mnist.loss(logits, labels)
             return mnist.training(loss, flags.learning_rate), loss
 
-        in_block = tf.placeholder(tf.int32, (2,), "in_block")  # the first step, and behind the last
         if is_looped:
+            in_block = tf.placeholder(tf.int32, (2,), "in_block")  # first step, behind the last
             losses = loops.looped(add_step, inputs.blocks, in_block[0], in_block[1])
 
         eval_correct = mnist.evaluation(logits, tf.cast(inputs.labels, tf.int32))
