@@ -127,7 +127,7 @@ def test_evaluation_agrees_with_training(run, data, capsys):
 
 
 def test_evaluation_beside_a_running_training(data, tmp_path, program_environment, capsys):
-    flags = ["--data_dir", str(data), "--generations", "36", *FEW]
+    flags = ["--data_dir", str(data), "--generations", "24", *FEW]
     assert train.main([*flags, "--train_dir", "alone"]) == 0
     training = processes.start(
         "cifar10_cnn.train", *flags, "--train_dir", "run", env=program_environment, cwd=tmp_path
@@ -139,7 +139,7 @@ def test_evaluation_beside_a_running_training(data, tmp_path, program_environmen
     assert "Traceback" not in training.communicate(timeout=60)[1]
     assert training.returncode == 0
     steps, _ = events.scalars("run/eval")["test_accuracy"]
-    assert steps[-1] == 36
+    assert steps[-1] == 24
     assert len(steps) > 1
     for name, value in variables("alone").items():  # undisturbed
         assert value.tobytes() == variables("run")[name].tobytes(), name

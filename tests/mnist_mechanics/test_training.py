@@ -92,7 +92,6 @@ def test_same_seed_same_run_other_seed_another(program, tmp_path):
 KILLS = {
     "feed": [
         ("Step 200:", signal.SIGKILL),  # before there is any checkpoint
-        ("Step 300:", signal.SIGINT),
         ("Step 1200:", signal.SIGTERM),
         ("Step 2100:", signal.SIGKILL),
     ],
@@ -283,7 +282,7 @@ def test_a_damaged_checkpoint_is_named_and_fallen_back_from(capsys, caplog):
 
 
 def test_steps_looped_in_the_graph_are_the_same_steps(capsys):
-    flags = ["--sample", "--log_dir"]
+    flags = [*SMALL[:-1]]
     run = fully_connected_dataset.main
     assert run([*flags, "single", "--max_steps", "30"]) == 0
     assert run([*flags, "looped", "--max_steps", "30", "--steps_per_run", "20"]) == 0

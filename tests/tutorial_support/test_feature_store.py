@@ -118,7 +118,7 @@ def start_filler(program_environment):
 
 
 def test_killed_at_random_points_it_loses_nothing_and_repeats_nothing(program_environment):
-    pauses = np.random.default_rng(0).uniform(0.05, 0.3, 4)
+    pauses = np.random.default_rng(0).uniform(0.05, 0.3, 3)
     kept = -1
     for pause in pauses:
         process = start_filler(program_environment)
