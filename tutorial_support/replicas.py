@@ -238,7 +238,7 @@ class Training(tf.train.SessionRunHook):
     """
 
     def __init__(self, last_step, is_sync, begin_input):
-        """Adds the variable; arguments as of `Replica`."""
+        """Adds the variable; arguments as of `Replica` and `Replica.training`."""
         self.stop = sessions.StopSignals()
         self._is_sync, self._begin_input = is_sync, begin_input
         self._sess = self._step = self._last_step = None
@@ -260,7 +260,7 @@ class Training(tf.train.SessionRunHook):
     def after_run(self, run_context, run_values):
         """Learns which step is next, after each run."""
         session, expected = run_context.session, self._step + 1
-        if self.stop.requested:
+        if self.stop.requested and self._is_sync:
             session.run(self._announce)
         self._look(session)
         # The chief may have died and gone back to its checkpoint. (A step that is too high is no
