@@ -136,15 +136,22 @@ def draw_growth(path, name, grown):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for (contestant, threads), points in grown.items():
-        label = contestant + (f", {threads} processors" if threads else "")
-        style = "-" if contestant.startswith("here") else "--"
-        axes.plot(*zip(*points, strict=True), style, marker="o", markersize=3, label=label)
-    axes.set(xscale="log", yscale="log", title=name, xlabel="batch", ylabel="examples a second")
-    batches = sorted({batch for points in grown.values() for batch, _ in points})
-    axes.set_xticks(batches, [str(batch) for batch in batches])
+    panels = list(dict.fromkeys(threads for _, threads in grown))
+    figure = Figure(figsize=(4 + 4 * len(panels), 5), layout="constrained")
+    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, panel in zip(all_axes, panels, strict=True):
+        for (contestant, threads), points in grown.items():
+            if threads == panel:
+                style = "-" if contestant.startswith("here") else "--"
+                columns = zip(*points, strict=True)
+                axes.plot(*columns, style, marker="o", markersize=3, label=contestant)
+        batches = sorted({batch for points in grown.values() for batch, _ in points})
+        axes.set(xscale="log", yscale="log", xlabel="batch")
+        axes.set_title(f"{name}, {panel} processors" if panel else name)
+        axes.set_xticks(batches, [str(batch) for batch in batches])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    all_axes[0].set_ylabel("examples a second")
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     FigureCanvasAgg(figure).print_png(str(path))
 

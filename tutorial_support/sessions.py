@@ -14,13 +14,15 @@ def config(small_net=False):
     On a GPU, memory is taken as it is needed, so that an evaluation can run beside a training.
 
     Args:
-        small_net: whether its ops take microseconds. Then to hand them to other threads costs more
-            than it gains, and they run in the thread that calls `Session.run`, one by one.
+        small_net: whether its ops take microseconds. Then to hand them, or parts of them, to other
+            threads costs more than it gains: they run in the thread that calls `Session.run`, one
+            by one. (How many threads an op may use, the first session of a process decides.)
     """
     proto = tf.ConfigProto(allow_soft_placement=True)
     proto.gpu_options.allow_growth = True
     if small_net:
         proto.inter_op_parallelism_threads = -1
+        proto.intra_op_parallelism_threads = 1
     return proto
 
 
