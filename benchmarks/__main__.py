@@ -110,7 +110,7 @@ def main(argv=None):
 def measure(module, batch, threads, rounds):
     """Lets the contestants of a benchmark work; returns (title, list of contest.Result)."""
     title = module.__doc__.splitlines()[0].replace(f"batch {module.BATCH}", f"batch {batch}")
-    title += f" ({threads} processors)" if threads else ""
+    title += f" (processors: {threads})" if threads else ""
     # As many examples a turn, whatever the batch.
     steps = {
         contestant: max(1, round(count * module.BATCH / batch))
@@ -147,9 +147,9 @@ def draw_growth(path, name, grown):
                 axes.plot(*columns, style, marker="o", markersize=3, label=contestant)
         batches = sorted({batch for points in grown.values() for batch, _ in points})
         axes.set(xscale="log", yscale="log", xlabel="batch")
-        axes.set_title(f"{name}, {panel} processors" if panel else name)
+        axes.set_title(f"{name}, processors: {panel}" if panel else name)
         axes.set_xticks(batches, [str(batch) for batch in batches])
-        axes.minorticks_off()
+        axes.xaxis.minorticks_off()
         axes.grid(alpha=0.3)
     all_axes[0].set_ylabel("examples a second")
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
