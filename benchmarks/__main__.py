@@ -66,7 +66,7 @@ def draw(path, title, results, unit):
     colours = ["C0" if result.name.startswith("here") else "0.7" for result in results]
     axes.barh([result.name for result in results], medians, xerr=[low, high], color=colours)
     axes.invert_yaxis()
-    axes.set(title=title, xlabel=unit)
+    axes.set(title=title.partition(":")[0], xlabel=unit)
     FigureCanvasAgg(figure).print_png(str(path))
 
 
@@ -95,12 +95,14 @@ def main(argv=None):
                 title, results = measure(module, batch, threads, flags.rounds)
                 say(title, results, module.BASE, module.UNIT)
                 label = f"{name}_batch{batch}" + (f"_threads{threads}" if threads else "")
-                draw(folder / f"{label}.png", title, results, module.UNIT)
+                hidden = getattr(module, "NOT_DRAWN", ())
+                drawn = [result for result in results if result.name not in hidden]
+                draw(folder / f"{label}.png", title, drawn, module.UNIT)
                 record = {"machine": where, "unit": module.UNIT, "title": title}
                 record["rates"] = {result.name: result.rates for result in results}
                 files.write_text(folder / f"{label}.json", json.dumps(record, indent=1) + "\n")
                 each = 1 if module.UNIT == "images/s" else batch
-                for result in results:
+                for result in drawn:
                     line = grown.setdefault((result.name, threads), [])
                     line.append((batch, each * result.median))
         if flags.batch_sizes and len(flags.batch_sizes) > 1:
