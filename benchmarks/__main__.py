@@ -45,17 +45,18 @@ def say(title, results, base, unit):
     """Prints a table."""
     medians = {result.name: result.median for result in results}
     width = max(map(len, medians))
-    print(f"\n{title}\n{'':{width}}  {unit:>10}   lowest..highest    x {base}")
+    print(f"\n{title}\n{'':{width}}  {unit:>10}   lowest..highest   peak MB    x {base}")
     for result in results:
         low, high = min(result.rates), max(result.rates)
         ratio = f"{result.median / medians[base]:8.2f}" if base in medians else ""
         spread = f"{low:.4g}..{high:.4g}"
-        print(f"{result.name:{width}}  {result.median:10.4g}   {spread:>15}   {ratio}")
+        print(
+            f"{result.name:{width}}  {result.median:10.4g}   {spread:>15}{result.peak:10}   {ratio}"
+        )
 
 
 def draw(path, title, results, unit):
     """Draws the medians as bars, with whiskers from the lowest to the highest rate."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 0.45 * len(results) + 1.2), layout="constrained")
@@ -67,7 +68,7 @@ def draw(path, title, results, unit):
     axes.barh([result.name for result in results], medians, xerr=[low, high], color=colours)
     axes.invert_yaxis()
     axes.set(title=title.partition(":")[0], xlabel=unit)
-    FigureCanvasAgg(figure).print_png(str(path))
+    figure.savefig(path)
 
 
 @program
@@ -135,7 +136,6 @@ def draw_growth(path, name, grown):
         name: the benchmark's.
         grown: dict from (contestant, processors) to a list of (batch, examples per second).
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = list(dict.fromkeys(threads for _, threads in grown))
@@ -155,7 +155,7 @@ def draw_growth(path, name, grown):
         axes.grid(alpha=0.3)
     all_axes[0].set_ylabel("examples a second")
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    FigureCanvasAgg(figure).print_png(str(path))
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

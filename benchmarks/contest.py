@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import importlib.util
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -45,10 +46,12 @@ class Result:
     Attributes:
         name: the contestant's.
         rates: list of float, steps (or what else is counted) per second, one a round.
+        peak: int, MB of memory that its process has had at most; 0 where Linux does not tell.
     """
 
     name: str
     rates: list
+    peak: int = 0
 
     @property
     def median(self):
@@ -71,12 +74,15 @@ def run(module, contestants, steps, rounds, threads=None, scale=1):
         list of Result.
     """
     with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-"))
         workers = []
         for contestant in contestants:
             if importlib.util.find_spec(contestant.needs) is None:
                 print(f"{contestant.name} is left out: {contestant.needs} is not installed")
                 continue
-            workers.append((contestant, stack.enter_context(_Worker(module, contestant, threads))))
+            workers.append(
+                (contestant, stack.enter_context(_Worker(module, contestant, threads, folder)))
+            )
         rates = {contestant.name: [] for contestant, _ in workers}
         for turn in range(rounds + 1):
             for contestant, worker in workers:
@@ -84,13 +90,16 @@ def run(module, contestants, steps, rounds, threads=None, scale=1):
                 seconds = worker.work(count)
                 if turn:  # the first one warms up
                     rates[contestant.name].append(scale * count / seconds)
-    return [Result(name, values) for name, values in rates.items()]
+        return [
+            Result(contestant.name, rates[contestant.name], worker.peak)
+            for contestant, worker in workers
+        ]
 
 
 class _Worker:
     """A contestant's process."""
 
-    def __init__(self, module, contestant, threads):
+    def __init__(self, module, contestant, threads, folder):
         environment = {
             name: value
             for name, value in os.environ.items()
@@ -98,7 +107,7 @@ class _Worker:
         }
         environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
         environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        environment |= contestant.environment
+        environment |= {"TMPDIR": folder} | contestant.environment
         command = [sys.executable, "-m", "benchmarks.contest", module, contestant.prepare]
         if threads is not None:
             processors = ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))
@@ -127,12 +136,14 @@ class _Worker:
     def work(self, count):
         """Returns how many seconds `count` steps took."""
         print(count, file=self._process.stdin, flush=True)
-        return float(self._answer())
+        seconds, peak = self._answer()
+        self.peak = int(peak)
+        return float(seconds)
 
     def _answer(self):
         for line in self._process.stdout:
             if line.startswith("answer "):
-                return line.split()[1]
+                return line.split()[1:]
         self._errors.seek(0)
         sys.stderr.write(self._errors.read().decode(errors="replace"))
         raise SystemExit(f"the contestant '{self._name}' ended")
@@ -145,7 +156,14 @@ def main(module, prepare):
     for line in sys.stdin:
         started = time.perf_counter()
         work(int(line))
-        print("answer", time.perf_counter() - started, flush=True)
+        print("answer", time.perf_counter() - started, _peak(), flush=True)
+
+
+def _peak():
+    """Returns the most memory in MB that this process has had, without what its parent had."""
+    status = pathlib.Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    return sum(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

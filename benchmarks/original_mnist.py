@@ -53,7 +53,8 @@ def main(folder):
         DataSet(images[:VALIDATION], labels[:VALIDATION]),
         DataSet(*test),
     ]
-    log_dir = tempfile.mkdtemp(prefix="benchmark-")
+    temporary = tempfile.TemporaryDirectory(prefix="benchmark-")  # gone at the end
+    log_dir = temporary.name
     with tf.Graph().as_default():
         images_placeholder = tf.placeholder(tf.float32, (BATCH, 784))
         labels_placeholder = tf.placeholder(tf.int32, (BATCH,))

@@ -47,6 +47,17 @@ def losses(images, targets, recipe, num_classes, drop):
     return recipe.loss(logits, targets)
 
 
+def learning_rate(flags, recipe, global_step):
+    """Returns the learning rate that the flags ask for, as of `recipes.Recipe.rate`."""
+    return recipe.rate(
+        global_step,
+        flags.generations,
+        flags.lr_decay,
+        flags.num_gens_to_wait,
+        flags.learning_rate,
+    )
+
+
 def run_training(flags, add_losses=losses, config=None):
     """Trains for `flags.generations`, or goes on to them from the newest checkpoint.
 
@@ -82,13 +93,7 @@ def run_training(flags, add_losses=losses, config=None):
         global_step = tf.train.get_or_create_global_step()
         drop = recipe.drop(global_step, flags.generations, flags.seed)
         loss, objective = add_losses(images, targets, recipe, num_classes, drop)
-        rate = recipe.rate(
-            global_step,
-            flags.generations,
-            flags.lr_decay,
-            flags.num_gens_to_wait,
-            flags.learning_rate,
-        )
+        rate = learning_rate(flags, recipe, global_step)
         average = recipe.average(global_step)
         train_op = cifar10.training(objective, recipe.optimizer(rate), average)
 

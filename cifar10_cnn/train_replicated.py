@@ -56,13 +56,7 @@ def run_worker(flags, cluster):
             global_step = tf.train.get_or_create_global_step()
             drop = recipe.drop(global_step, flags.generations, flags.seed)
             loss, objective = train.losses(images, targets, recipe, len(records.class_names), drop)
-            rate = recipe.rate(
-                global_step,
-                flags.generations,
-                flags.lr_decay,
-                flags.num_gens_to_wait,
-                flags.learning_rate,
-            )
+            rate = train.learning_rate(flags, recipe, global_step)
             average = recipe.average(global_step)
             if flags.sync:  # then the averages are of a generation, not of a worker's part in it
                 optimizer = replica.wrap(recipe.optimizer(rate), average)

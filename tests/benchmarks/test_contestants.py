@@ -4,6 +4,8 @@ The set has as many examples as a batch. So each step sees all of it, in whateve
 """
 
 import importlib.util
+import pathlib
+import tempfile
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ STEPS = 4
 
 def losses(module, contestants, monkeypatch, count):
     monkeypatch.setenv("BENCHMARK_EXAMPLES", str(count))
+    monkeypatch.setattr(tempfile, "tempdir", str(pathlib.Path.cwd()))  # the test's own folder
     monkeypatch.setattr(module, "BATCH", count)
     found = {}
     for contestant in contestants:
