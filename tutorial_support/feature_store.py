@@ -146,8 +146,8 @@ class FeatureStore:
 
     def close(self):
         """Closes the files."""
-        self._vectors.close()
-        self._reader.close()
+        for stream in (self._vectors, self._index, self._reader):
+            stream.close()
 
     def __len__(self):
         return len(self._rows)
@@ -270,11 +270,12 @@ class FeatureStore:
 
     def _take_in(self):
         """Learns what other tasks have appended; returns it, a set of (key, file size, time)."""
-        with (self._folder / INDEX).open("rb") as index:
-            if os.fstat(index.fileno()).st_ino != self._index_number:  # one has mended the index
-                self._index_number, self._read_until = os.fstat(index.fileno()).st_ino, 0
-            index.seek(self._read_until)
-            lines = index.read()
+        index = self._folder / INDEX
+        if not os.path.samestat(os.fstat(self._index.fileno()), index.stat()):  # one has mended it
+            self._index.close()
+            self._index, self._read_until = index.open("rb"), 0
+        self._index.seek(self._read_until)
+        lines = self._index.read()
         whole = lines[: lines.rfind(b"\n") + 1]
         self._read_until += len(whole)
         entries = filter(None, map(_parse, whole.splitlines()))
@@ -306,7 +307,8 @@ class FeatureStore:
             )
             with files.replacing(index) as temporary:
                 temporary.write_bytes(whole)
-        self._index_number, self._read_until = index.stat().st_ino, len(whole)
+        # Kept open, or a file that replaces it twice over could get the number of this one.
+        self._index, self._read_until = index.open("rb"), len(whole)
 
     def _checksums(self, count):
         """Yields the CRC-32 of each of the first `count` vectors."""

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import pathlib
+import threading
 
 import numpy as np
 import pytest
@@ -79,24 +80,49 @@ def test_two_tasks_fill_a_store_that_a_third_died_in():
     expected = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
     dead = feature_store.FeatureStore("store", 6, feature_store.Share(2, 3))
     dead.append(keys[2:3], [(1, 1)], expected[2:3])
+    both_done = threading.Barrier(2, timeout=60)
 
-    def fill(number):
-        share = feature_store.Share(number, 3, wait_secs=0.5)
-        with feature_store.FeatureStore("store", 6, share) as store:
+    def opened(number):
+        return feature_store.FeatureStore("store", 6, feature_store.Share(number, 3, 0.5))
+
+    def fill(number, store):
+        with store:
             for n in range(number, 400, 3):
                 store.append(keys[n : n + 1], [(1, 1)], expected[n : n + 1])
+            both_done.wait()
             with pytest.raises(TrainingError, match="lacks 132 bottlenecks"):
                 store.await_others(dict.fromkeys(keys, (1, 1)), lambda key: None)
 
+    early = opened(0)  # before the third died: it comes upon the rests when it appends
+    for name, rest in (("vectors.f32", b"half a vec"), ("index.jsonl", b'[77, "hal')):
+        with pathlib.Path("store", name).open("ab") as stream:
+            stream.write(rest)
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        first = threads.submit(fill, 0)
-        for name, rest in (("vectors.f32", b"half a vec"), ("index.jsonl", b'[77, "hal')):
-            with pathlib.Path("store", name).open("ab") as stream:
-                stream.write(rest)
-        threads.submit(fill, 1).result()
+        first = threads.submit(fill, 0, early)
+        threads.submit(lambda: fill(1, opened(1))).result()
         first.result()
     with feature_store.FeatureStore("store", 6) as store:
         there = [n for n in range(400) if n % 3 < 2 or n == 2]
         rows = [store.find(keys[n], (1, 1)) for n in there]
         np.testing.assert_array_equal(store.read(rows), expected[there])
         assert len(store) == len(there)
+
+
+def test_entries_of_an_index_that_was_mended_twice_are_learned():
+    """It is shorter then, and the file system may give it the number that it had at first."""
+    vectors = np.arange(18, dtype=np.float32).reshape(3, 6)
+
+    def leave_a_rest():
+        with pathlib.Path("store", feature_store.INDEX).open("ab") as stream:
+            stream.write(b"a rest longer than all entries".ljust(500) + b"\n")
+
+    with feature_store.FeatureStore("store", 6, feature_store.Share(0, 2, 0.1)) as first:
+        leave_a_rest()
+        first.append(["a"], [(1, 1)], vectors[:1])
+        for key, vector in zip("bc", vectors[1:], strict=True):
+            leave_a_rest()
+            with feature_store.FeatureStore("store", 6, feature_store.Share(1, 2)) as second:
+                second.append([key], [(1, 1)], vector[None])
+        assert first.await_others(dict.fromkeys("abc", (1, 1)), lambda key: None) == {}
+        rows = [first.find(key, (1, 1)) for key in "abc"]
+        np.testing.assert_array_equal(first.read(rows), vectors)
