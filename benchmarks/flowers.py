@@ -1,9 +1,11 @@
 """Flowers, batch 100: training steps a second of a new head on bottlenecks of 2,048 values.
 
 The original keeps each bottleneck as a text file and reads 100 of them in every step; here they are
-rows of one file, 5,000 or 500,000 of them.
+rows of one file, 5,000 or 500,000 of them. Others hold 5,000 in memory. All train the same head,
+from zeros, by plain gradient descent.
 """
 
+import functools
 import os
 import pathlib
 import tempfile
@@ -16,21 +18,47 @@ from benchmarks.contest import OURS, PLAIN, Contestant
 UNIT = "steps/s"
 BASE = "original way"
 BATCH = int(os.environ.get("BENCHMARK_BATCH", "100"))
+SAMPLING = "class"  # "image" in tests alone: then a batch as large as the set is all of it
 VALUES, CLASSES = 2048, 5
 RATE = 0.01
+BLOCK = 100  # steps that JAX's loop takes
 
 CONTESTANTS = [
     Contestant(BASE, "original_way", PLAIN),
+    Contestant("Keras fit", "keras_fit", PLAIN, "keras"),
+    Contestant("PyTorch", "pytorch", PLAIN, "torch"),
+    Contestant("JAX, jit", "jax_jit", PLAIN, "jax"),
+    Contestant("JAX, scan", "jax_scan", PLAIN, "jax"),
     Contestant("here: 5,000 bottlenecks", "here", OURS),
     Contestant("here: 500,000 bottlenecks", "large_store", OURS),
 ]
 STEPS = {"": 300, BASE: 3}
 
 
+def examples():
+    """Returns how many bottlenecks there are; but in the large store."""
+    return int(os.environ.get("BENCHMARK_EXAMPLES", "5000"))
+
+
 def vectors(first, count):
     """Returns float32 [count, VALUES] that look like bottlenecks: at least 0, mostly small."""
     random = np.random.default_rng(first)
     return random.exponential(0.4, (count, VALUES)).astype(np.float32)
+
+
+def _labels(count):
+    return np.arange(count) % CLASSES
+
+
+def _batches(count):
+    """Yields the indices of each step's images, drawn as `flowers_transfer.retrain` does."""
+    from flowers_transfer import sampling
+
+    sampler = sampling.SAMPLINGS[SAMPLING](_labels(count), 0)
+    step = 0
+    while True:
+        yield sampler.batch(step, BATCH)
+        step += 1
 
 
 def _head(tf, config):
@@ -42,6 +70,10 @@ def _head(tf, config):
         train_op = head.training(loss, RATE)
         sess = tf.Session(config=config)
         sess.run(tf.global_variables_initializer())
+        for variable in tf.trainable_variables():
+            sess.run(
+                variable.initializer, {variable.initializer.inputs[1]: np.zeros(variable.shape)}
+            )
     return sess, placeholders, train_op, loss
 
 
@@ -50,17 +82,17 @@ def original_way():
     import tensorflow.compat.v1 as tf
 
     folder = pathlib.Path(tempfile.mkdtemp(prefix="benchmark-"))
-    count = 1000
+    count = min(examples(), 1000)
     for number, vector in enumerate(vectors(0, count)):
         text = ",".join(str(float(np.format_float_positional(value))) for value in vector)
         (folder / f"{number}.txt").write_text(text)
     sess, placeholders, train_op, loss = _head(tf, None)
-    random = np.random.default_rng(0)
+    batches = _batches(count)
 
     def work(steps):
         losses = []
         for _ in range(steps):
-            chosen = random.integers(0, count, BATCH)
+            chosen = next(batches)
             batch = [
                 [float(text) for text in (folder / f"{number}.txt").read_text().split(",")]
                 for number in chosen
@@ -72,39 +104,148 @@ def original_way():
     return work
 
 
-def here(count=5000):
+def keras_fit():
+    """A layer, fitted on arrays."""
+    import keras
+
+    inputs, labels = vectors(0, examples()), _labels(examples())
+    layer = keras.layers.Dense(CLASSES, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((VALUES,)), layer])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(RATE), loss)
+
+    def work(count):
+        losses = []
+        while count:
+            some = min(count, len(labels) // BATCH)
+            part = slice(0, some * BATCH)
+            losses += model.fit(inputs[part], labels[part], BATCH, verbose=0).history["loss"]
+            count -= some
+        return losses
+
+    return work
+
+
+def pytorch():
+    """A layer, an optimizer, a loop."""
+    import torch
+
+    inputs = torch.from_numpy(vectors(0, examples()))
+    labels = torch.from_numpy(_labels(examples()))
+    model = torch.nn.Linear(VALUES, CLASSES)
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    optimizer = torch.optim.SGD(model.parameters(), RATE)
+    batches = _batches(examples())
+
+    def work(count):
+        losses = []
+        for _ in range(count):
+            chosen = torch.from_numpy(next(batches))
+            loss = torch.nn.functional.cross_entropy(model(inputs[chosen]), labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    return work
+
+
+def _jax_step():
+    import jax
+    import jax.numpy as jnp
+
+    def loss_of(weights, inputs, labels):
+        log = jax.nn.log_softmax(inputs @ weights[0] + weights[1])
+        return -jnp.mean(jnp.take_along_axis(log, labels[:, None], 1))
+
+    def step(weights, batch):
+        loss, gradient = jax.value_and_grad(loss_of)(weights, *batch)
+        return [w - RATE * g for w, g in zip(weights, gradient, strict=True)], loss
+
+    return step, [jnp.zeros((VALUES, CLASSES)), jnp.zeros(CLASSES)]
+
+
+def jax_jit():
+    """A compiled step, given a batch of numpy arrays each time."""
+    import jax
+
+    inputs, labels = vectors(0, examples()), _labels(examples())
+    step, weights = _jax_step()
+    step = jax.jit(step, donate_argnums=0)
+    batches = _batches(examples())
+
+    def work(count):
+        nonlocal weights
+        losses = []
+        for _ in range(count):
+            chosen = next(batches)
+            weights, loss = step(weights, (inputs[chosen], labels[chosen]))
+            losses.append(loss)
+        return [float(loss) for loss in losses]
+
+    return work
+
+
+def jax_scan():
+    """A compiled loop over steps, which picks its batches from arrays on the device."""
+    import jax
+
+    arrays = [jax.numpy.asarray(array) for array in (vectors(0, examples()), _labels(examples()))]
+    step, weights = _jax_step()
+    batches = _batches(examples())
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def several(weights, arrays, indices):
+        return jax.lax.scan(
+            lambda weights, chosen: step(weights, [array[chosen] for array in arrays]),
+            weights,
+            indices,
+        )
+
+    def work(count):
+        nonlocal weights
+        losses = []
+        for first in range(0, count, BLOCK):
+            indices = np.stack([next(batches) for _ in range(min(BLOCK, count - first))])
+            weights, values = several(weights, arrays, indices)
+            losses += values.tolist()
+        return losses
+
+    return work
+
+
+def here(count=None):
     """`flowers_transfer.retrain`: batches drawn by class, looked up in the store, fed."""
     import tensorflow.compat.v1 as tf
 
-    from flowers_transfer import bottlenecks, retrain, sampling
-    from tutorial_support import progress, sessions
+    from flowers_transfer import bottlenecks, retrain
+    from tutorial_support import sessions
     from tutorial_support.feature_store import FeatureStore
 
+    count = count or examples()
     folder = tempfile.mkdtemp(prefix="benchmark-")
-    store = FeatureStore(folder, VALUES)
-    at_once = 5000
-    for start in range(0, count, at_once):
-        keys = [str(start + n) for n in range(at_once)]
-        store.append(keys, [(1, 1)] * at_once, vectors(start, at_once))
-    images = types.SimpleNamespace(labels=np.arange(count) % CLASSES)
+    with FeatureStore(folder, VALUES) as store:
+        for start in range(0, count, 5000):
+            keys = [str(number) for number in range(start, min(start + 5000, count))]
+            store.append(keys, [(1, 1)] * len(keys), vectors(start, len(keys)))
+    store = FeatureStore(folder, VALUES)  # as a training opens it, which verifies every row
+    images = types.SimpleNamespace(labels=_labels(count))
     found = bottlenecks.Bottlenecks(images, VALUES, [], store, np.arange(count))
-    sampler = sampling.SAMPLINGS["class"](images.labels, 0)
-    config = sessions.config(small_net=True)
-    sess, placeholders, train_op, loss = _head(tf, config)
-    first = 0
+    sess, placeholders, train_op, loss = _head(tf, sessions.config(small_net=True))
+    batches = _batches(count)
 
-    def batch_of(step):
-        return retrain.fill_feed_dict(found, *placeholders, sampler.batch(step, BATCH))
-
-    def work(count):
-        nonlocal first
-        steps, first = range(first, first + count), first + count
-        feeds = progress.ahead(batch_of, steps)
-        return [sess.run([train_op, loss], feed_dict)[1] for feed_dict in feeds]
+    def work(steps):
+        losses = []
+        for _ in range(steps):
+            feed_dict = retrain.fill_feed_dict(found, *placeholders, next(batches))
+            losses.append(sess.run([train_op, loss], feed_dict)[1])
+        return losses
 
     return work
 
 
 def large_store():
-    """The same with a hundred times as many."""
+    """The same with many more than a program should hold in memory."""
     return here(500_000)

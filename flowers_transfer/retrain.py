@@ -99,26 +99,19 @@ def run_training(flags):
             first_step = checkpoints.resume(saver, sess, run, writer, last_step)
             bar.update(first_step)
 
-            # Of each step: draw a batch, look its bottlenecks up.
-            def batch_of(step):
-                chosen = training[training_sampler.batch(step, flags.train_batch_size)]
-                if not distortions:
-                    return fill_feed_dict(found, bottleneck_input, ground_truth, chosen)
-                return fill_distorted(
-                    found,
-                    bottleneck_input,
-                    ground_truth,
-                    chosen,
-                    extractor,
-                    distortions,
-                    distortion_seeds(flags, step),
-                )
-
-            steps = xrange(first_step, last_step)
-            for step, feed_dict in zip(steps, progress.ahead(batch_of, steps), strict=True):
+            for step in xrange(first_step, last_step):
                 steps_done = step + 1
                 is_evaluated = steps_done % flags.eval_step_interval == 0 or steps_done == last_step
                 is_saved = steps_done % SAVE_EVERY == 0 or steps_done == last_step
+
+                # Draw a batch and look its bottlenecks up.
+                chosen = training[training_sampler.batch(step, flags.train_batch_size)]
+                wanted = found, bottleneck_input, ground_truth, chosen
+                if distortions:
+                    seeds = distortion_seeds(flags, step)
+                    feed_dict = fill_distorted(*wanted, extractor, distortions, seeds)
+                else:
+                    feed_dict = fill_feed_dict(*wanted)
 
                 # Take the step.
                 _, loss_value = sess.run([train_op, loss], feed_dict)

@@ -34,6 +34,8 @@ VECTORS, INDEX = "vectors.f32", "index.jsonl"
 _NUMBER = np.dtype("<f4")
 _VERIFIED_AT_ONCE = 1 << 24  # bytes
 _CHECKED_AT_ONCE = 16  # pictures
+_HELD_AT_MOST = 1 << 27  # bytes of vectors that memory takes
+_ALIGNMENT = 64  # bytes: Eigen's, and so of an array that a session need not copy when it is fed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +120,7 @@ class FeatureStore:
         """
         self._folder, self._size, self._share = pathlib.Path(folder), size, share
         self._rows = {}  # (key, file size, time) -> row
+        self._count, self._held = 0, None  # vectors there are; all of them, while they are few
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._vectors = (self._folder / VECTORS).open("a+b")
@@ -182,8 +185,8 @@ class FeatureStore:
                 _to_disk(index)
                 self._read_until = index.tell()
             self._end += vectors.nbytes
-        for row, (key, stamp) in enumerate(zip(keys, stamps, strict=True), start=first):
-            self._rows[(key, *stamp)] = row
+        versions = [(key, *stamp) for key, stamp in zip(keys, stamps, strict=True)]
+        self._learn(dict(zip(versions, range(first, first + len(keys)), strict=True)))
 
     def await_others(self, wanted, why_never):
         """Waits until the other tasks have appended their shares.
@@ -225,14 +228,34 @@ class FeatureStore:
     def read(self, rows):
         """Returns the vectors in `rows`, int [n], as float32 [n, size].
 
-        Row by row from the file, so that memory does not grow with the store: the operating system
-        caches what is read often. (Of a mapped file, Linux may count 2 MiB as the program's memory
-        for each 8 KiB vector that is touched.)
+        A store of up to 128 MiB is held in memory from here on. A larger one is read row by row, so
+        that memory does not grow with it: the operating system caches what is read often. (Of a
+        mapped file, Linux may count 2 MiB as the program's memory for each 8 KiB vector touched.)
+
+        Raises:
+            UsageError: the file has become shorter.
         """
-        vectors = np.empty((len(rows), self._size), _NUMBER)
+        vectors = _aligned((len(rows), self._size))
+        if self._count * self._row_bytes <= _HELD_AT_MOST:
+            if self._held is None:
+                self._held = self._read_into(0, np.empty((self._count, self._size), _NUMBER))
+            return np.take(self._held, rows, axis=0, out=vectors, mode="clip")  # others buffer
         for row, vector in zip(np.asarray(rows).tolist(), vectors, strict=True):
-            _read_into(self._reader, row * self._row_bytes, vector)
+            self._read_into(row * self._row_bytes, vector)
         return vectors
+
+    def _read_into(self, position, numbers):
+        if hasattr(os, "preadv"):  # half the time, for it is one call
+            length = os.preadv(self._reader.fileno(), [numbers], position)
+        else:
+            self._reader.seek(position)
+            length = self._reader.readinto(numbers.data)
+        if length != numbers.nbytes:
+            raise UsageError(
+                f"'{self._folder / VECTORS}' has become shorter; run this program again, which "
+                "computes what is lacking"
+            )
+        return numbers
 
     @property
     def _row_bytes(self):
@@ -280,35 +303,49 @@ class FeatureStore:
         self._read_until += len(whole)
         entries = filter(None, map(_parse, whole.splitlines()))
         added = {tuple(entry[1:-1]): entry[0] for entry in entries}
-        self._rows |= added
+        self._learn(added)
         return set(added)
+
+    def _learn(self, added):
+        """Notes that there are more vectors: a dict from (key, file size, time) to the row."""
+        self._rows |= added
+        self._count = max(self._count, 1 + max(added.values(), default=-1))
+        self._held = None
 
     def _load(self):
         """Reads the index, checks every vector against it and cuts off what is not whole."""
         index = self._folder / INDEX
-        written = index.read_bytes()
         length = (self._folder / VECTORS).stat().st_size // self._row_bytes
-        entries = {}  # a row that was cut off and written again stands in a later line
-        for line in written.splitlines(keepends=True):
-            row, *entry = _parse(line) or [length]
-            if 0 <= row < length:
-                entries[row] = entry
+        entries, checksums = {}, np.zeros(length, np.uint32)
+        is_whole, last = True, -1
+        with index.open("rb") as lines:
+            for line in lines:
+                row, *entry, checksum = _parse(line) or (-1, None)
+                if not 0 <= row < length:
+                    is_whole = False
+                    continue
+                # A row that was cut off and written again stands in a later line.
+                is_whole &= row > last and line.endswith(b"\n")
+                entries[row], checksums[row], last = tuple(entry), checksum, row
         count = max(entries, default=-1) + 1
         for row, checksum in enumerate(self._checksums(count)):
-            if entries.get(row, [None])[-1] != checksum:
-                entries.pop(row, None)
-        self._rows = {tuple(entry[:-1]): row for row, entry in sorted(entries.items())}
+            if row in entries and checksums[row] != checksum:
+                del entries[row]
+                is_whole = False
         self._end = count * self._row_bytes
         self._vectors.truncate(self._end)
-        whole = b"".join(_line(row, *entry) for row, entry in sorted(entries.items()))
-        if whole != written:
+        if not is_whole:
             LOG.warning(
                 "'%s' is not whole; its %d good vectors are kept", self._folder, len(entries)
             )
-            with files.replacing(index) as temporary:
-                temporary.write_bytes(whole)
+            entries = dict(sorted(entries.items()))
+            with files.replacing(index) as temporary, temporary.open("wb") as stream:
+                for row, entry in entries.items():
+                    stream.write(_line(row, *entry, int(checksums[row])))
+        self._learn({entry: row for row, entry in entries.items()})
         # Kept open, or a file that replaces it twice over could get the number of this one.
-        self._index, self._read_until = index.open("rb"), len(whole)
+        self._index = index.open("rb")
+        self._read_until = index.stat().st_size
 
     def _checksums(self, count):
         """Yields the CRC-32 of each of the first `count` vectors."""
@@ -320,12 +357,12 @@ class FeatureStore:
                 yield zlib.crc32(block[begin : begin + self._row_bytes])
 
 
-def _read_into(stream, position, vector):
-    if hasattr(os, "preadv"):  # half the time, for it is one call
-        os.preadv(stream.fileno(), [vector], position)
-    else:
-        stream.seek(position)
-        stream.readinto(vector.data)
+def _aligned(shape):
+    """Returns an empty float32 array that a session takes as it is, without a copy."""
+    size = _NUMBER.itemsize * math.prod(shape)
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(_NUMBER).reshape(shape)
 
 
 def _line(row, key, size, time, checksum):

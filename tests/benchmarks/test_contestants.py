@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from benchmarks import cifar10, contest, limits, mnist
+from benchmarks import cifar10, contest, flowers, limits, mnist
 from tests.conftest import REPOSITORY
 
 STEPS = 4
@@ -46,6 +46,12 @@ def test_cifar10_contestants_take_the_same_steps(monkeypatch):
     same_net = ("original way", "Keras fit", "PyTorch", "JAX, jit", "here", "here, with tf.nn.lrn")
     trained = [c for c in cifar10.CONTESTANTS if c.name in same_net]
     assert_equal(losses(cifar10, trained, monkeypatch, 16), 1e-4)
+
+
+def test_flowers_contestants_take_the_same_steps(monkeypatch):
+    monkeypatch.setattr(flowers, "SAMPLING", "image")
+    same_size = [c for c in flowers.CONTESTANTS if c.prepare != "large_store"]
+    assert_equal(losses(flowers, same_size, monkeypatch, 40), 1e-5)
 
 
 def test_contestants_work_in_turn_in_processes_of_their_own(monkeypatch, capsys):

@@ -32,7 +32,9 @@ def fill(batches=5, each=4):
     return np.concatenate([vectors(batch, each) for batch in range(batches)])
 
 
-def test_what_was_appended_is_read_back_to_the_bit():
+@pytest.mark.parametrize("held_at_most", [1 << 20, 0])
+def test_what_was_appended_is_read_back_to_the_bit(held_at_most, monkeypatch):
+    monkeypatch.setattr(feature_store, "_HELD_AT_MOST", held_at_most)
     expected = fill()
     with FeatureStore(FOLDER, SIZE) as store:
         assert len(store) == 20
@@ -40,9 +42,20 @@ def test_what_was_appended_is_read_back_to_the_bit():
         np.testing.assert_array_equal(store.read(rows), expected)
         np.testing.assert_array_equal(store.read(rows[[7, 3, 3]]), expected[[7, 3, 3]])
         assert store.read(rows[:0]).shape == (0, SIZE)
+        assert store.read(rows).ctypes.data % 64 == 0  # or a session copies it
         assert store.find("0-0", (1, 1)) is None  # changed since
         store.append(["0-0"], [(1, 1)], vectors(99, 1))
         np.testing.assert_array_equal(store.read([store.find("0-0", (1, 1))]), vectors(99, 1))
+
+
+@pytest.mark.parametrize("held_at_most", [1 << 20, 0])
+def test_a_file_that_has_become_shorter_is_told(held_at_most, monkeypatch):
+    monkeypatch.setattr(feature_store, "_HELD_AT_MOST", held_at_most)
+    fill()
+    with FeatureStore(FOLDER, SIZE) as store:
+        os.truncate(FOLDER / feature_store.VECTORS, 19 * SIZE * 4)
+        with pytest.raises(UsageError, match=r"vectors.f32' has become shorter; run this program"):
+            store.read([19])
 
 
 def test_it_is_as_compact_as_its_numbers():
