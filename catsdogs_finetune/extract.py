@@ -42,7 +42,8 @@ def main(argv=None):
         )
         pictures, _ = iterator.get_next()
         bottlenecks = mobilenet_v2.bottlenecks(mobilenet_v2.features(pictures, flags.alpha))
-        pretrained.restore(sess, source.weights, tf.global_variables())
+        feed_dict = pretrained.fill_feed_dict(source.weights, tf.global_variables())
+        sess.run(tf.global_variables_initializer(), feed_dict)
         KeptBottlenecks(
             images,
             chosen,

@@ -140,24 +140,27 @@ def read(path, wanted):
     return values
 
 
-def restore(sess, path, variables):
-    """Gives variables of the session's graph the values in a file; arguments as of the others."""
-    assign(sess, read(path, {v.op.name: v.shape.as_list() for v in variables}))
-
-
-def assign(sess, values):
-    """Gives variables of the session's graph their values, without a constant in the graph.
-
-    Each variable's initializer is run with its input fed.
+def fill_feed_dict(path, variables):
+    """Returns what to feed when variables are initialized, so that they take the values in a file.
 
     Args:
-        sess: tf.Session.
-        values: from `read`, of variables in the default graph.
+        path: the file.
+        variables: of the default graph.
+
+    Raises:
+        UsageError: as of `read`.
+    """
+    return initial_values(read(path, {v.op.name: v.shape.as_list() for v in variables}))
+
+
+def initial_values(values):
+    """Returns the same for values that are there: so no weight is a constant in the graph.
+
+    Args:
+        values: dict from the name of a variable in the default graph to its value.
     """
     variables = {variable.op.name: variable for variable in tf.global_variables()}
-    initializers = [variables[name].initializer for name in values]
-    feed = {op.inputs[1]: value for op, value in zip(initializers, values.values(), strict=True)}
-    sess.run(initializers, feed)
+    return {variables[name].initializer.inputs[1]: value for name, value in values.items()}
 
 
 @contextlib.contextmanager

@@ -124,9 +124,10 @@ def run_training(flags):
             sessions.StopSignals() as stop,
         ):
             # A new run begins with pretrained weights, a resumed one with those that it saved.
-            sess.run(init)
+            feed_dict = {}
             if checkpoints.newest_or_none(run.path) is None:
-                pretrained.restore(sess, source.weights, net.base_variables)
+                feed_dict = pretrained.fill_feed_dict(source.weights, net.base_variables)
+            sess.run(init, feed_dict)
             start = checkpoints.resume(saver, sess, run, writer, last_step)
 
             # As long as the base is frozen, it gives the same for the same photo. So photos that

@@ -102,7 +102,8 @@ def draw_bottlenecks(run, found):
         images.class_names,
         f"{len(chosen)} bottlenecks in the plane of their widest spread ({share:.0%} of it)",
     )
-    _write_table(run.file("bottlenecks.tsv"), [[f"{x:.6g}" for x in vector] for vector in vectors])
+    # One row at a time: all the numbers as strings at once take a quarter of a gigabyte.
+    _write_table(run.file("bottlenecks.tsv"), ([f"{x:.6g}" for x in row] for row in vectors))
     rows = [
         [images.class_names[label], path]
         for label, path in zip(images.labels, images.paths, strict=True)

@@ -116,4 +116,5 @@ def _figure(size, layout="constrained"):
 
 def _save(figure, path):
     with files.replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+        # The default level takes twice as long, for files an eighth smaller.
+        figure.savefig(temporary, format="png", dpi=110, pil_kwargs={"compress_level": 2})

@@ -46,7 +46,7 @@ def test_names_and_features_are_keras(alpha, size):
         features = mobilenet_v2.features(tf.constant(images), alpha)
         shapes = {v.op.name: tuple(v.shape) for v in tf.global_variables()}
         assert shapes == {name: value.shape for name, value in weights.items()}
-        pretrained.assign(sess, weights)
+        sess.run(tf.global_variables_initializer(), pretrained.initial_values(weights))
         found = sess.run(features)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     assert mobilenet_v2.layer_names(alpha)[1:] == [layer.name for layer in model.layers][1:]
@@ -117,8 +117,7 @@ def test_one_step_of_each_phase_equals_keras(num_classes, phase):
             zip([v.op.name for v in variables], tf.gradients(loss, variables), strict=True)
         )
         train_op = mobilenet_v2.training(loss, ours, variables)
-        sess.run(tf.global_variables_initializer())
-        pretrained.assign(sess, before)
+        sess.run(tf.global_variables_initializer(), pretrained.initial_values(before))
         loss_value, gradient_values = sess.run([loss, gradients])
         sess.run(train_op)
         after = sess.run({v.op.name: v for v in tf.global_variables()})

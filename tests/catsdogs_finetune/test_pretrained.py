@@ -78,8 +78,7 @@ def test_assigned_weights_are_in_the_variables_and_not_in_the_graph(made):
     with tf.Graph().as_default() as graph, tf.Session() as sess:
         mobilenet_v2.features(tf.zeros([1, 96, 96, 3]), ALPHA)
         before = len(graph.as_graph_def().SerializeToString())
-        sess.run(tf.global_variables_initializer())
-        pretrained.assign(sess, made[1])
+        sess.run(tf.global_variables_initializer(), pretrained.initial_values(made[1]))
         for name, value in sess.run({v.op.name: v for v in tf.global_variables()}).items():
             np.testing.assert_array_equal(value, made[1][name])
         assert len(graph.as_graph_def().SerializeToString()) < before + 30_000 < 2_000_000

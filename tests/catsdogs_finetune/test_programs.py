@@ -158,7 +158,8 @@ def bottlenecks_of(made, images):
             lambda: photo_input.evaluation_batches(images, everything, 32, 100)
         )
         seen = mobilenet_v2.bottlenecks(mobilenet_v2.features(tf.constant(photos), 0.35))
-        pretrained.restore(sess, made / "tiny.h5", tf.global_variables())
+        feed_dict = pretrained.fill_feed_dict(made / "tiny.h5", tf.global_variables())
+        sess.run(tf.global_variables_initializer(), feed_dict)
         return sess.run(seen)
 
 
