@@ -38,11 +38,12 @@ CONTESTANTS = [
     Contestant("here", "here", OURS),
     Contestant("here, with tf.nn.lrn", "here_with_op", OURS),
     Contestant("here, without LRN", "here_without_lrn", OURS),
+    Contestant("here, LRN alone", "here_lrn", OURS),
     Contestant("here, input alone", "here_input", OURS),
     Contestant("limit: matrix products", "limit", PLAIN),
 ]
-NOT_DRAWN = ("here, input alone",)  # ten times as long as all other bars
-STEPS = {"": 10, "here, input alone": 200}  # of which the pipeline has 4 ready
+NOT_DRAWN = ("here, LRN alone", "here, input alone")  # ten times as long as all other bars
+STEPS = {"": 10, "here, LRN alone": 100, "here, input alone": 200}  # of which 4 are ready
 
 
 def examples():
@@ -177,6 +178,29 @@ def here_without_lrn():
     """The same without LRN: another net, to tell what LRN costs."""
     sess, train_op, loss, _ = _here(lambda images, **_: images)
     return lambda count: [sess.run([train_op, loss])[1] for _ in range(count)]
+
+
+def here_lrn():
+    """Both normalizations, forward and backward, on tensors of the net's shapes."""
+    import tensorflow.compat.v1 as tf
+
+    from cifar10_cnn.lrn import lrn
+    from tutorial_support import sessions
+
+    random = np.random.default_rng(0)
+    with tf.Graph().as_default():
+        fetches = []
+        for place, size in (("norm1", CROP // 2), ("norm2", CROP // 4)):
+            shape = (BATCH, size, size, 64)
+            value = random.random(shape, np.float32)
+            images = tf.get_variable(place, initializer=value, use_resource=True).read_value()
+            normalized = lrn(images, **LRN, name=f"{place}_lrn")
+            (gradient,) = tf.gradients(normalized, images, images)
+            # A session computes what it is asked for; a corner is not much to hand over.
+            fetches += [normalized[0, 0], gradient[0, 0]]
+        sess = tf.Session(config=sessions.config())
+        sess.run(tf.global_variables_initializer())
+    return lambda count: [sess.run(fetches) for _ in range(count)]
 
 
 def here_input():

@@ -12,7 +12,8 @@ def lrn(images, depth_radius, bias, alpha, beta, name):
     Here all sums over neighbouring channels are products with a banded matrix of zeros and ones, at
     which processors are good:
 
-        dx = dy / s ** beta - 2 alpha beta x * band_sum(dy * x / s ** (beta + 1))
+        y = x / s ** beta
+        dx = dy / s ** beta - 2 alpha beta x * band_sum(dy * y / s)
 
     Args:
         images: float32 [batch, height, width, channels]; channels must be known.
@@ -32,16 +33,16 @@ def lrn(images, depth_radius, bias, alpha, beta, name):
             sums = tf.matmul(tf.square(rows), tf.constant(alpha * neighbours))
             scale = tf.nn.bias_add(sums, tf.fill([channels], bias))
             factor = _inverse_power(scale, beta)
-            normalized = tf.reshape(rows * factor, tf.shape(x))
+            normalized = rows * factor
 
         def gradient(dy):
             with tf.name_scope(f"{name}_gradient"):
-                dy_scaled = tf.reshape(dy, [-1, channels]) * factor
+                dy_rows = tf.reshape(dy, [-1, channels])
                 factors = tf.constant(2 * alpha * beta * neighbours)
-                spread = tf.matmul(dy_scaled * rows / scale, factors)
-                return tf.reshape(dy_scaled - rows * spread, tf.shape(x))
+                spread = tf.matmul(dy_rows * normalized / scale, factors)
+                return tf.reshape(dy_rows * factor - rows * spread, tf.shape(x))
 
-        return normalized, gradient
+        return tf.reshape(normalized, tf.shape(x)), gradient
 
     return tf.ensure_shape(normalize(images), images.shape, name=name)
 
@@ -49,6 +50,5 @@ def lrn(images, depth_radius, bias, alpha, beta, name):
 def _inverse_power(values, beta):
     """Returns `values ** -beta`; for 3/4 from roots, which are far cheaper than powers."""
     if beta == 0.75:
-        root = tf.math.rsqrt(values)
-        return root * tf.sqrt(root)
+        return tf.math.rsqrt(tf.math.rsqrt(values)) / values
     return tf.pow(values, -beta)
