@@ -2,9 +2,11 @@
 
 Both phases: the head alone on the frozen base, then with it the layers from 100 on. Photos are
 read, resized, turned and mirrored, and shown to the net anew in every step; but in `bottlenecks
-kept`, where nothing is distorted, they go through the base once.
+kept`, where nothing is distorted, they go through the base once. All begin with the same weights.
 """
 
+import collections
+import functools
 import os
 import pathlib
 import tempfile
@@ -18,30 +20,100 @@ UNIT = "steps/s"
 BASE = "Keras fit, phase 1"
 BATCH = int(os.environ.get("BENCHMARK_BATCH", "32"))
 SIZE, ALPHA, FINE_TUNE_AT = 160, 1.0, 100
-PHOTOS = 4 * BATCH
+RATE, FINE_RATE = 1e-4, 1e-5  # of Adam for the head, of RMSProp for fine-tuning
+DROPOUT, ROTATION = 0.2, 0.2
+# Changed in tests alone: then all contestants see the same photos, to the bit.
+IS_RANDOM = True
+PHOTO_SIZE, PHOTO_TYPE = (400, 300), "jpg"
 
 CONTESTANTS = [
     Contestant(BASE, "keras_head", PLAIN, "keras"),
+    Contestant("PyTorch, phase 1", "pytorch_head", PLAIN, "torch"),
+    Contestant("JAX, phase 1", "jax_head", PLAIN, "jax"),
     Contestant("here: phase 1", "here_head", OURS),
     Contestant("here: phase 1, bottlenecks kept", "here_kept", OURS),
     Contestant("Keras fit, phase 2", "keras_fine", PLAIN, "keras"),
+    Contestant("PyTorch, phase 2", "pytorch_fine", PLAIN, "torch"),
+    Contestant("JAX, phase 2", "jax_fine", PLAIN, "jax"),
     Contestant("here: phase 2", "here_fine", OURS),
 ]
-STEPS = {"": PHOTOS // BATCH, "here: phase 1, bottlenecks kept": 100}
+NOT_DRAWN = ("here: phase 1, bottlenecks kept",)  # hundreds of times as long as all other bars
+STEPS = {"": 4, "here: phase 1, bottlenecks kept": 100}
+
+
+def _count():
+    return int(os.environ.get("BENCHMARK_EXAMPLES", 4 * BATCH))
 
 
 def _photos():
-    """Writes photos of two classes; returns their folder."""
+    """Writes photos of two classes; returns (their folder, their paths in it, their labels)."""
     from PIL import Image
 
     folder = pathlib.Path(tempfile.mkdtemp(prefix="benchmark-"))
     random = np.random.default_rng(0)
-    for number in range(PHOTOS):
-        path = folder / ("cats", "dogs")[number % 2] / f"{number:04}.jpg"
+    for number in range(_count()):
+        path = folder / ("cats", "dogs")[number % 2] / f"{number:04}.{PHOTO_TYPE}"
         path.parent.mkdir(exist_ok=True)
         coarse = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((400, 300)).save(path)
-    return folder
+        coarse[:, :, 0] //= 1 + number % 2
+        Image.fromarray(coarse).resize(PHOTO_SIZE).save(path)
+    paths = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*"))
+    labels = np.array([path.startswith("dogs") for path in paths]).astype(np.int32)
+    return folder, paths, labels
+
+
+Convolution = collections.namedtuple(
+    "Convolution", "name norm inputs outputs size stride groups is_activated"
+)
+
+
+def net():
+    """Returns the net as a list of blocks: (list of Convolution, whether the input is added)."""
+    from catsdogs_finetune import mobilenet_v2
+
+    blocks = mobilenet_v2.blocks(ALPHA)
+    found = [([Convolution("Conv1", "bn_Conv1", 3, blocks[0].inputs, 3, 2, 1, True)], False)]
+    for prefix, inputs, expansion, channels, stride in blocks:
+        inner = expansion * inputs
+        names = [(f"{prefix}{part}", f"{prefix}{part}_BN") for part in ("expand", "depthwise")]
+        convolutions = [
+            Convolution(*names[0], inputs, inner, 1, 1, 1, True),
+            Convolution(*names[1], inner, inner, 3, stride, inner, True),
+            Convolution(f"{prefix}project", f"{prefix}project_BN", inner, channels, 1, 1, 1, False),
+        ]
+        found.append((convolutions[expansion == 1 :], stride == 1 and inputs == channels))
+    size = mobilenet_v2.bottleneck_size(ALPHA)
+    last = Convolution("Conv_1", "Conv_1_bn", blocks[-1].channels, size, 1, 1, 1, True)
+    return [*found, ([last], False)]
+
+
+def first_weights():
+    """Returns dict from a variable's name to its value; the head's begin with `prediction`."""
+    random = np.random.default_rng(1)
+    values = {}
+    for convolutions, _ in net():
+        for c in convolutions:
+            shape = (c.size, c.size, c.inputs // c.groups, c.outputs)
+            kernel = random.normal(0, (2 / (c.size**2 * shape[2])) ** 0.5, shape)
+            if c.groups > 1:
+                values[f"{c.name}/depthwise_kernel"] = kernel.transpose(0, 1, 3, 2)
+            else:
+                values[f"{c.name}/kernel"] = kernel
+            values[f"{c.norm}/gamma"] = random.uniform(0.9, 1.1, c.outputs)
+            values[f"{c.norm}/beta"] = random.uniform(-0.1, 0.1, c.outputs)
+            values[f"{c.norm}/moving_mean"] = random.uniform(-0.1, 0.1, c.outputs)
+            values[f"{c.norm}/moving_variance"] = random.uniform(0.9, 1.1, c.outputs)
+    values["prediction/kernel"] = random.normal(0, 0.02, (values["Conv_1/kernel"].shape[-1], 1))
+    values["prediction/bias"] = np.zeros(1)
+    return {name: value.astype(np.float32) for name, value in values.items()}
+
+
+def _trained(is_fine):
+    """Returns the names of the layers whose variables a phase changes."""
+    from catsdogs_finetune import mobilenet_v2
+
+    upper = mobilenet_v2.layer_names(ALPHA)[FINE_TUNE_AT:] if is_fine else []
+    return {*upper, "prediction"}
 
 
 def _keras(is_fine):
@@ -49,24 +121,45 @@ def _keras(is_fine):
     import keras
     from keras import layers
 
+    folder, _, _ = _photos()
     data = keras.utils.image_dataset_from_directory(
-        _photos(), image_size=(SIZE, SIZE), batch_size=BATCH, label_mode="binary", verbose=False
+        folder, image_size=(SIZE, SIZE), batch_size=BATCH, label_mode="binary", verbose=False
     ).prefetch(2)
     base = keras.applications.MobileNetV2((SIZE, SIZE, 3), ALPHA, False, weights=None)
     base.trainable = is_fine
     if is_fine:
         for layer in base.layers[:FINE_TUNE_AT]:
             layer.trainable = False
-    inputs = keras.Input((SIZE, SIZE, 3))
-    x = layers.RandomRotation(0.2)(layers.RandomFlip("horizontal")(inputs))
-    x = base(keras.applications.mobilenet_v2.preprocess_input(x), training=False)
-    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
-    model = keras.Model(inputs, layers.Dense(1)(x))
-    optimizer = keras.optimizers.RMSprop(1e-5) if is_fine else keras.optimizers.Adam(1e-4)
+
+    class Inference(layers.Layer):
+        """The base, by its moving averages: `fit` overrides a `training=False` given outside."""
+
+        def __init__(self):
+            super().__init__()
+            self.base = base
+
+        def call(self, x):
+            return self.base(x, training=False)
+
+    inputs = x = keras.Input((SIZE, SIZE, 3))
+    if IS_RANDOM:
+        x = layers.RandomRotation(ROTATION)(layers.RandomFlip("horizontal")(x))
+    x = Inference()(keras.applications.mobilenet_v2.preprocess_input(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(DROPOUT if IS_RANDOM else 0)(x)
+    head = layers.Dense(1, name="prediction")
+    model = keras.Model(inputs, head(x))
+    values = first_weights()
+    for layer in [*base.layers, head]:
+        for variable in layer.weights:
+            name = "depthwise_kernel" if "depthwise/" in variable.path else "kernel"
+            name = name if variable.name.endswith("kernel") else variable.name
+            variable.assign(values[f"{layer.name}/{name}"])
+    optimizer = keras.optimizers.RMSprop(FINE_RATE) if is_fine else keras.optimizers.Adam(RATE)
     model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
 
     def work(count):
-        epochs = count // (PHOTOS // BATCH)
+        epochs = count // (_count() // BATCH)
         return model.fit(data, epochs=epochs, verbose=0).history["loss"]
 
     return work
@@ -82,33 +175,259 @@ def keras_fine():
     return _keras(is_fine=True)
 
 
-def _here(op, is_kept=False):
-    import functools
+def _read(path):
+    """Returns a photo as Pillow reads and resizes it: uint8 [SIZE, SIZE, 3]."""
+    from PIL import Image
 
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+
+def _pillow_batches():
+    """Yields (uint8 [BATCH, SIZE, SIZE, 3], int32 [BATCH]) without end; threads read ahead."""
+    import concurrent.futures
+
+    folder, paths, labels = _photos()
+    random = np.random.default_rng(0)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+        waiting = collections.deque()
+        while True:
+            for chosen in random.permutation(len(paths)).reshape(-1, BATCH):
+                jobs = [threads.submit(_read, folder / paths[i]) for i in chosen]
+                waiting.append((jobs, labels[chosen]))
+                if len(waiting) > 2:
+                    jobs, some = waiting.popleft()
+                    yield np.stack([job.result() for job in jobs]), some
+
+
+def _turns(random, count):
+    """Returns affine maps, float32 [count, 2, 3]: random turns, half of them mirrored."""
+    turn = random.uniform(-ROTATION, ROTATION, count) * 2 * np.pi
+    side = np.where(random.random(count) < 0.5, -1, 1)
+    rows = [side * np.cos(turn), -np.sin(turn), 0 * turn, side * np.sin(turn), np.cos(turn)]
+    return np.stack([*rows, 0 * turn], axis=1).reshape(-1, 2, 3).astype(np.float32)
+
+
+def _pytorch(is_fine):
+    """Modules, an optimizer, a loop; photos of a batch are turned at once."""
+    import torch
+    from torch import nn
+
+    values = {name: torch.from_numpy(value) for name, value in first_weights().items()}
+
+    class Block(nn.Module):
+        """An inverted residual."""
+
+        def __init__(self, convolutions, has_shortcut):
+            super().__init__()
+            layers = []
+            for c in convolutions:
+                if c.stride == 2:  # as Keras pads
+                    layers.append(nn.ZeroPad2d((0, 1, 0, 1)))
+                padding = 0 if c.stride == 2 else c.size // 2
+                convolution = nn.Conv2d(
+                    c.inputs, c.outputs, c.size, c.stride, padding, groups=c.groups, bias=False
+                )
+                norm = nn.BatchNorm2d(c.outputs, eps=1e-3)
+                with torch.no_grad():
+                    if c.groups > 1:
+                        kernel = values[f"{c.name}/depthwise_kernel"].permute(2, 3, 0, 1)
+                    else:
+                        kernel = values[f"{c.name}/kernel"].permute(3, 2, 0, 1)
+                    convolution.weight.copy_(kernel)
+                    norm.weight.copy_(values[f"{c.norm}/gamma"])
+                    norm.bias.copy_(values[f"{c.norm}/beta"])
+                    norm.running_mean.copy_(values[f"{c.norm}/moving_mean"])
+                    norm.running_var.copy_(values[f"{c.norm}/moving_variance"])
+                for name, module in ((c.name, convolution), (c.norm, norm)):
+                    module.requires_grad_(name in _trained(is_fine))
+                layers += [convolution, norm]
+                if c.is_activated:
+                    layers.append(nn.ReLU6())
+            self.layers, self.has_shortcut = nn.Sequential(*layers), has_shortcut
+
+        def forward(self, x):
+            found = self.layers(x)
+            return found + x if self.has_shortcut else found
+
+    base = nn.Sequential(*(Block(*block) for block in net())).eval()  # moving averages stay
+    base = base.to(memory_format=torch.channels_last)
+    dropout, head = (
+        nn.Dropout(DROPOUT if IS_RANDOM else 0),
+        nn.Linear(base[-1].layers[0].out_channels, 1),
+    )
+    with torch.no_grad():
+        head.weight.copy_(values["prediction/kernel"].T)
+        head.bias.copy_(values["prediction/bias"])
+    parameters = [p for p in [*base.parameters(), *head.parameters()] if p.requires_grad]
+    if is_fine:
+        optimizer = torch.optim.RMSprop(parameters, FINE_RATE, alpha=0.9, eps=1e-7)
+    else:
+        optimizer = torch.optim.Adam(parameters, RATE, eps=1e-7)
+    random, batches = np.random.default_rng(0), _pillow_batches()
+
+    def work(count):
+        losses = []
+        for _ in range(count):
+            photos, labels = next(batches)
+            images = torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 127.5 - 1
+            if IS_RANDOM:
+                maps = torch.from_numpy(_turns(random, BATCH))
+                grid = nn.functional.affine_grid(maps, images.shape, align_corners=False)
+                images = nn.functional.grid_sample(
+                    images, grid, padding_mode="reflection", align_corners=False
+                )
+            with torch.set_grad_enabled(is_fine):
+                features = base(images).mean((2, 3))
+            logits = head(dropout(features))[:, 0]
+            targets = torch.from_numpy(labels).float()
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    return work
+
+
+def pytorch_head():
+    """Phase 1 in PyTorch."""
+    return _pytorch(is_fine=False)
+
+
+def pytorch_fine():
+    """Phase 2 in PyTorch."""
+    return _pytorch(is_fine=True)
+
+
+def _jax(is_fine):
+    """A compiled step; photos are turned in it."""
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    def convolved(weights, c, x):
+        kernel = weights[f"{c.name}/{'depthwise_' * (c.groups > 1)}kernel"]
+        if c.groups > 1:
+            kernel = kernel.transpose(0, 1, 3, 2)
+        scale = weights[f"{c.norm}/gamma"] * lax.rsqrt(weights[f"{c.norm}/moving_variance"] + 1e-3)
+        x = lax.conv_general_dilated(
+            x,
+            kernel * scale,
+            (c.stride, c.stride),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=c.groups,
+        )
+        x = x + weights[f"{c.norm}/beta"] - weights[f"{c.norm}/moving_mean"] * scale
+        return jnp.clip(x, 0, 6) if c.is_activated else x
+
+    def turned(image, turn):
+        place = (jnp.arange(SIZE) + 0.5) * 2 / SIZE - 1
+        y, x = jnp.meshgrid(place, place, indexing="ij")
+        x, y = turn @ jnp.stack([x.ravel(), y.ravel(), jnp.ones(SIZE * SIZE)])
+        # Reflected at the borders: a zigzag of period 4.
+        x, y = (1 - jnp.abs((at + 1) % 4 - 2) for at in (x, y))
+        at = [((p + 1) * SIZE - 1) / 2 for p in (y, x)]
+        planes = [
+            jax.scipy.ndimage.map_coordinates(image[:, :, k], at, 1, "nearest") for k in range(3)
+        ]
+        return jnp.stack(planes, 1).reshape(SIZE, SIZE, 3)
+
+    def loss_of(trained, frozen, photos, labels, turns, kept):
+        weights, x = frozen | trained, photos.astype(jnp.float32) / 127.5 - 1
+        if IS_RANDOM:
+            x = jax.vmap(turned)(x, turns)
+        for convolutions, has_shortcut in net():
+            before = x
+            for convolution in convolutions:
+                x = convolved(weights, convolution, x)
+            x = x + before if has_shortcut else x
+        features = x.mean((1, 2)) * kept
+        logits = (features @ weights["prediction/kernel"] + weights["prediction/bias"])[:, 0]
+        return jnp.mean(jax.nn.softplus(logits) - labels * logits)
+
+    def changed(rate_step, value, gradient, first, second):
+        if is_fine:  # Keras' RMSProp
+            second = 0.9 * second + 0.1 * gradient**2
+            return value - FINE_RATE * gradient * lax.rsqrt(second + 1e-7), first, second
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        rate = RATE * jnp.sqrt(1 - 0.999**rate_step) / (1 - 0.9**rate_step)
+        return value - rate * first / (jnp.sqrt(second) + 1e-7), first, second
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(state, number, frozen, *batch):
+        trained = {name: value for name, (value, _, _) in state.items()}
+        loss, gradients = jax.value_and_grad(loss_of)(trained, frozen, *batch)
+        return {
+            name: changed(number, state[name][0], gradients[name], *state[name][1:])
+            for name in state
+        }, loss
+
+    values = first_weights()
+    moving = {name for name in values if "moving_" in name}
+    names = {n for n in values if n.partition("/")[0] in _trained(is_fine)} - moving
+    zeros = {name: np.zeros_like(values[name]) for name in names}
+    state = {name: (values[name], zeros[name], zeros[name]) for name in names}
+    frozen = {name: jnp.asarray(value) for name, value in values.items() if name not in names}
+    random, batches, taken = np.random.default_rng(0), _pillow_batches(), 0
+    channels = len(values["prediction/kernel"])
+
+    def work(count):
+        nonlocal state, taken
+        losses = []
+        for _ in range(count):
+            photos, labels = next(batches)
+            kept = np.ones((), np.float32)
+            if IS_RANDOM:
+                drawn = random.random((BATCH, channels), np.float32)
+                kept = (drawn >= DROPOUT) / np.float32(1 - DROPOUT)
+            taken += 1
+            turns = _turns(random, BATCH)
+            state, loss = step(state, np.float32(taken), frozen, photos, labels, turns, kept)
+            losses.append(loss)
+        return [float(loss) for loss in losses]
+
+    return work
+
+
+def jax_head():
+    """Phase 1 in JAX."""
+    return _jax(is_fine=False)
+
+
+def jax_fine():
+    """Phase 2 in JAX."""
+    return _jax(is_fine=True)
+
+
+def _here(op, is_kept=False):
     import tensorflow.compat.v1 as tf
 
-    from catsdogs_finetune import mobilenet_v2, photo_input, train
+    from catsdogs_finetune import mobilenet_v2, photo_input, pretrained, train
     from tutorial_support import image_lists, sessions
 
-    folder = _photos()
-    paths = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.jpg"))
-    labels = np.array([path.startswith("dogs") for path in paths]).astype(np.int32)
+    folder, paths, labels = _photos()
     splits = np.zeros(len(paths), int)
     images = image_lists.ImageList(folder, ("cats", "dogs"), paths, labels, splits)
     flags = types.SimpleNamespace(
         alpha=ALPHA,
         seed=0,
         fine_tune_at=FINE_TUNE_AT,
-        learning_rate=1e-4,
-        fine_tune_rate=1e-5,
+        learning_rate=RATE,
+        fine_tune_rate=FINE_RATE,
     )
     everything = np.arange(len(paths))
-    distort = functools.partial(photo_input.rotate_and_flip, 0.2)
+    distort = functools.partial(photo_input.rotate_and_flip, ROTATION)
+    if not IS_RANDOM:
+        distort = photo_input.no_distortion
     with tf.Graph().as_default():
         photos = photo_input.PhotoInput(images, everything, SIZE, BATCH, 0, distort)
-        net = train.build_graph(flags, 2, photos)
+        graph = train.build_graph(flags, 2, photos)
         sess = tf.Session(config=sessions.config())
-        sess.run(tf.global_variables_initializer())
+        values = pretrained.initial_values(first_weights())
+        sess.run(tf.global_variables_initializer(), values)
         photos.begin(sess, 0, 0)
     if is_kept:
         random = np.random.default_rng(0)
@@ -121,9 +440,9 @@ def _here(op, is_kept=False):
             feed_dict = photos.training_feed
             if is_kept:
                 chosen = sess.run(photos.next_indices)
-                feed_dict = {net.bottlenecks: vectors[chosen], photos.labels: labels[chosen]}
-            feed_dict = {**feed_dict, net.dropout_rate: 0.2}
-            fetches = [getattr(net, op), net.loss, net.add_to_epoch]
+                feed_dict = {graph.bottlenecks: vectors[chosen], photos.labels: labels[chosen]}
+            feed_dict = {**feed_dict, graph.dropout_rate: DROPOUT if IS_RANDOM else 0.0}
+            fetches = [getattr(graph, op), graph.loss, graph.add_to_epoch]
             losses.append(sess.run(fetches, feed_dict)[1])
         return losses
 
