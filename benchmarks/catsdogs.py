@@ -122,9 +122,10 @@ def _keras(is_fine):
     from keras import layers
 
     folder, _, _ = _photos()
-    data = keras.utils.image_dataset_from_directory(
+    photos = keras.utils.image_dataset_from_directory(
         folder, image_size=(SIZE, SIZE), batch_size=BATCH, label_mode="binary", verbose=False
-    ).prefetch(2)
+    )
+    data = photos.repeat().prefetch(2)
     base = keras.applications.MobileNetV2((SIZE, SIZE, 3), ALPHA, False, weights=None)
     base.trainable = is_fine
     if is_fine:
@@ -159,8 +160,7 @@ def _keras(is_fine):
     model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
 
     def work(count):
-        epochs = count // (_count() // BATCH)
-        return model.fit(data, epochs=epochs, verbose=0).history["loss"]
+        return model.fit(data, steps_per_epoch=count, verbose=0).history["loss"]
 
     return work
 

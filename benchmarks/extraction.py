@@ -71,6 +71,7 @@ def here():
     """`flowers_transfer.extract`: pictures read by threads, batches through the base."""
     from flowers_transfer import bottlenecks
 
+    bottlenecks.BATCH = BATCH
     extractor = bottlenecks.Extractor(*_frozen())
     paths = _pictures()
 
@@ -80,7 +81,7 @@ def here():
         batch = []
         for picture in pictures:
             batch.append(picture)
-            if len(batch) == bottlenecks.BATCH:
+            if len(batch) == BATCH:
                 vectors += list(extractor.bottlenecks(np.stack(batch)))
                 batch = []
         return vectors
