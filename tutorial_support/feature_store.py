@@ -320,8 +320,8 @@ class FeatureStore:
         is_whole, last = True, -1
         with index.open("rb") as lines:
             for line in lines:
-                row, *entry, checksum = _parse(line) or (-1, None)
-                if not 0 <= row < length:
+                row, *entry, checksum = _parse(line) or (-1, -1)
+                if not (0 <= row < length and 0 <= checksum < 1 << 32):
                     is_whole = False
                     continue
                 # A row that was cut off and written again stands in a later line.

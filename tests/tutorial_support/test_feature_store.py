@@ -110,6 +110,19 @@ def test_a_flipped_byte_costs_no_more_than_it_touches(name, caplog):
         np.testing.assert_array_equal(store.read(list(found.values())), expected[list(found)])
 
 
+@pytest.mark.parametrize("number", [-1, 1 << 32, 1 << 70])
+def test_a_checksum_that_is_none_costs_its_vector_alone(number):
+    fill()
+    index = FOLDER / feature_store.INDEX
+    *lines, last = index.read_text().splitlines(keepends=True)
+    index.write_text("".join([*lines, last.rpartition(" ")[0], f" {number}]\n"]))
+    with FeatureStore(FOLDER, SIZE) as store:
+        assert len(store) == 19
+        store.append(["4-3"], [(1, 4)], vectors(7, 1))
+    with FeatureStore(FOLDER, SIZE) as store:
+        np.testing.assert_array_equal(store.read([store.find("4-3", (1, 4))]), vectors(7, 1))
+
+
 FILLER = """
 import sys
 import numpy as np
