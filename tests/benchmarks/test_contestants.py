@@ -10,8 +10,10 @@ import tempfile
 import numpy as np
 import pytest
 
-from benchmarks import catsdogs, cifar10, contest, flowers, limits, mnist
+from benchmarks import catsdogs, cifar10, contest, extraction, flowers, limits, mnist
+from flowers_transfer import bottlenecks
 from tests.conftest import REPOSITORY
+from tests.flowers_transfer import tiny
 
 STEPS = 4
 
@@ -66,6 +68,17 @@ def test_catsdogs_contestants_take_the_same_steps(phase, monkeypatch):
         others = found.pop("PyTorch, phase 2")
         np.testing.assert_allclose(others, found["here: phase 2"], rtol=0.03)
     assert_equal(found, 1e-4, trained[-1].name)
+
+
+def test_extraction_contestants_find_the_same_bottlenecks(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(pathlib.Path.cwd()))
+    monkeypatch.setattr(bottlenecks, "BATCH", bottlenecks.BATCH)  # put back what `here` changes
+    monkeypatch.setattr(extraction, "BATCH", 6)
+    monkeypatch.setattr(extraction, "_frozen", lambda: (tiny.graph_def(), tiny.BASE))
+    expected, found = (np.stack(work(1)) for work in (extraction.original_way(), extraction.here()))
+    assert expected.shape == (6, tiny.VALUES)
+    assert expected.std(axis=0).max() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_contestants_work_in_turn_in_processes_of_their_own(monkeypatch, capsys):
