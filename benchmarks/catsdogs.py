@@ -348,15 +348,15 @@ def _jax(is_fine):
         logits = (features @ weights["prediction/kernel"] + weights["prediction/bias"])[:, 0]
         return jnp.mean(jax.nn.softplus(logits) - labels * logits)
 
-    def changed(rate_step, value, gradient, first, second):
+    def changed(number, value, gradient, first, second):
         if is_fine:  # Keras' RMSProp
             second = 0.9 * second + 0.1 * gradient**2
             return value - FINE_RATE * gradient * lax.rsqrt(second + 1e-7), first, second
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
-        rate = RATE * jnp.sqrt(1 - 0.999**rate_step) / (1 - 0.9**rate_step)
+        rate = RATE * jnp.sqrt(1 - 0.999**number) / (1 - 0.9**number)
         return value - rate * first / (jnp.sqrt(second) + 1e-7), first, second
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    @functools.partial(jax.jit, donate_argnums=0)
     def step(state, number, frozen, *batch):
         trained = {name: value for name, (value, _, _) in state.items()}
         loss, gradients = jax.value_and_grad(loss_of)(trained, frozen, *batch)

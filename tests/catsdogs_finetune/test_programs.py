@@ -311,7 +311,7 @@ def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, 
         monkeypatch.setattr(photo_input, "ARCHIVE", nothing)
         monkeypatch.setattr(pretrained, "published", lambda alpha, size: nothing)
         monkeypatch.setattr(mobilenet_v2, "_STAGES", ALL_STAGES)
-        assert train.main(["--initial_epochs", "1", "--fine_tune_epochs", "1"]) == 0
+        assert train.main(["--initial_epochs", "1", "--fine_tune_epochs", "0"]) == 0
         assert "the shipped SAMPLE (drawings of cats and dogs, not photos" in caplog.text
         printed = capsys.readouterr().out
         assert re.search(r"^160 training, \d+ validation, \d+ testing images", printed, re.M)
