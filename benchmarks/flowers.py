@@ -5,7 +5,6 @@ rows of one file, 5,000 or 500,000 of them. Others hold 5,000 in memory. All tra
 from zeros, by plain gradient descent.
 """
 
-import functools
 import os
 import pathlib
 import tempfile
@@ -13,6 +12,7 @@ import types
 
 import numpy as np
 
+from benchmarks import peers
 from benchmarks.contest import OURS, PLAIN, Contestant
 
 UNIT = "steps/s"
@@ -143,10 +143,7 @@ def pytorch():
         for _ in range(count):
             chosen = torch.from_numpy(next(batches))
             loss = torch.nn.functional.cross_entropy(model(inputs[chosen]), labels[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+            losses.append(peers.torch_step(optimizer, loss))
         return losses
 
     return work
@@ -195,14 +192,7 @@ def jax_scan():
     arrays = [jax.numpy.asarray(array) for array in (vectors(0, examples()), _labels(examples()))]
     step, weights = _jax_step()
     batches = _batches(examples())
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def several(weights, arrays, indices):
-        return jax.lax.scan(
-            lambda weights, chosen: step(weights, [array[chosen] for array in arrays]),
-            weights,
-            indices,
-        )
+    several = peers.jax_scanned(step)
 
     def work(count):
         nonlocal weights

@@ -4,12 +4,11 @@ All contestants train the same net with the same first weights by plain gradient
 its own way of getting a shuffled batch of 100 from images in memory.
 """
 
-import functools
 import os
 
 import numpy as np
 
-from benchmarks import limits
+from benchmarks import limits, peers
 from benchmarks.contest import OURS, PLAIN, Contestant
 
 UNIT = "steps/s"
@@ -151,10 +150,7 @@ def pytorch():
             epoch[1] += BATCH
             images = pixels[chosen].float() * (1 / 255)
             loss = torch.nn.functional.cross_entropy(model(images), labels[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+            losses.append(peers.torch_step(optimizer, loss))
         return losses
 
     return work
@@ -214,14 +210,7 @@ def jax_scan():
     weights = jax.tree.map(jax.numpy.asarray, first_weights())
     random = np.random.default_rng(0)
     order = np.empty(0, int)
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def several(weights, arrays, indices):
-        return jax.lax.scan(
-            lambda weights, chosen: step(weights, [array[chosen] for array in arrays]),
-            weights,
-            indices,
-        )
+    several = peers.jax_scanned(step)
 
     def work(count):
         nonlocal weights, order

@@ -8,7 +8,12 @@ import tensorflow.compat.v1 as tf
 
 from catsdogs_finetune import mobilenet_v2, optimizers, pretrained
 
-RANDOM = np.random.default_rng(0)
+
+@pytest.fixture(autouse=True)
+def random():
+    """A generator of the test's own; Keras' first weights are the same in every run as well."""
+    keras.utils.set_random_seed(0)
+    return np.random.default_rng(0)
 
 
 def keras_net(alpha, size, seed=0):
@@ -37,10 +42,10 @@ def by_name(variables, values):
 @pytest.mark.parametrize(
     ("alpha", "size"), [(0.35, 96), (0.5, 160), (1.0, 224), (1.4, 96), (0.35, 75)]
 )
-def test_names_and_features_are_keras(alpha, size):
+def test_names_and_features_are_keras(alpha, size, random):
     model = keras_net(alpha, size)
     weights = by_name(model.weights, model.get_weights())
-    images = RANDOM.uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
+    images = random.uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
     expected = model(images, training=False).numpy()
     with tf.Graph().as_default(), tf.Session() as sess:
         features = mobilenet_v2.features(tf.constant(images), alpha)
@@ -101,10 +106,10 @@ def fine_tuning():
 @pytest.mark.parametrize(
     ("num_classes", "phase"), [(2, head_alone), (2, fine_tuning), (3, fine_tuning)]
 )
-def test_one_step_of_each_phase_equals_keras(num_classes, phase):
+def test_one_step_of_each_phase_equals_keras(num_classes, phase, random):
     layer, ours, theirs = phase()
-    images = RANDOM.uniform(-1, 1, (4, 96, 96, 3)).astype(np.float32)
-    labels = RANDOM.integers(0, num_classes, 4).astype(np.int32)
+    images = random.uniform(-1, 1, (4, 96, 96, 3)).astype(np.float32)
+    labels = random.integers(0, num_classes, 4).astype(np.int32)
     before, expected_loss, expected_gradients, expected = keras_steps(
         keras_net(0.35, 96), images, labels, num_classes, layer, theirs
     )
@@ -125,8 +130,9 @@ def test_one_step_of_each_phase_equals_keras(num_classes, phase):
     assert loss_value == pytest.approx(expected_loss, rel=1e-4)
     assert gradient_values.keys() == expected_gradients.keys()
     for name, value in expected_gradients.items():
+        # Where rounding moves a value over the edge of a ReLU, a single pixel's part comes or goes.
         np.testing.assert_allclose(
-            gradient_values[name], value, rtol=1e-4, atol=1e-4 * np.abs(value).max(), err_msg=name
+            gradient_values[name], value, rtol=1e-4, atol=1e-3 * np.abs(value).max(), err_msg=name
         )
     for name, value in expected.items():
         np.testing.assert_allclose(
@@ -135,9 +141,9 @@ def test_one_step_of_each_phase_equals_keras(num_classes, phase):
 
 
 @pytest.mark.parametrize("phase", [head_alone, fine_tuning])
-def test_optimizers_go_step_by_step_as_keras_do(phase):
+def test_optimizers_go_step_by_step_as_keras_do(phase, random):
     _, ours, theirs = phase()
-    gradients = np.float32(RANDOM.normal(0, 1, (6, 5)) * 10.0 ** -np.arange(5))
+    gradients = np.float32(random.normal(0, 1, (6, 5)) * 10.0 ** -np.arange(5))
     reference, expected = keras.Variable(np.zeros(5)), []
     for value in gradients:
         theirs.apply_gradients([(tf2.constant(value), reference)])
