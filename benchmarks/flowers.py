@@ -113,17 +113,7 @@ def keras_fit():
     model = keras.Sequential([keras.Input((VALUES,)), layer])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(RATE), loss)
-
-    def work(count):
-        losses = []
-        while count:
-            some = min(count, len(labels) // BATCH)
-            part = slice(0, some * BATCH)
-            losses += model.fit(inputs[part], labels[part], BATCH, verbose=0).history["loss"]
-            count -= some
-        return losses
-
-    return work
+    return peers.keras_fitted(model, inputs, labels, BATCH)
 
 
 def pytorch():

@@ -110,18 +110,7 @@ def keras_fit():
     model.set_weights([value for layer in first_weights() for value in layer])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(RATE), loss)
-
-    def work(count):
-        losses = []
-        while count:
-            some = min(count, len(labels) // BATCH)
-            part = slice(0, some * BATCH)
-            history = model.fit(images[part], labels[part], BATCH, verbose=0, shuffle=True)
-            losses += history.history["loss"]
-            count -= some
-        return losses
-
-    return work
+    return peers.keras_fitted(model, images, labels, BATCH)
 
 
 def pytorch():

@@ -3,6 +3,21 @@
 import functools
 
 
+def keras_fitted(model, inputs, labels, batch):
+    """Returns a contestant that fits a compiled Keras model on arrays, shuffled in each epoch."""
+
+    def work(count):
+        losses = []
+        while count:
+            some = min(count, len(labels) // batch)
+            part = slice(0, some * batch)
+            losses += model.fit(inputs[part], labels[part], batch, verbose=0).history["loss"]
+            count -= some
+        return losses
+
+    return work
+
+
 def torch_step(optimizer, loss):
     """Lets a torch.optim.Optimizer take a step down a loss; returns the loss, a float."""
     optimizer.zero_grad()

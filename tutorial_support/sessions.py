@@ -24,7 +24,7 @@ def config(small_net=False):
         proto.inter_op_parallelism_threads = -1
         proto.intra_op_parallelism_threads = 1
     else:
-        # TensorFlow would optimize a large graph twice: seconds later, and no faster.
+        # TensorFlow would optimize a large graph twice: up to half a second later, and no faster.
         rewriting = proto.graph_options.rewrite_options
         rewriting.meta_optimizer_iterations = rewriting.ONE
     return proto
