@@ -1,46 +1,32 @@
-"""Writes a trained net as a SavedModel, for TensorFlow 2, TensorFlow Serving and others.
+"""Writes a trained net as a SavedModel and as a frozen graph, for other programs.
 
     python -m mnist_mechanics.export
-    python -m mnist_mechanics.export --checkpoint logs/mnist_feed --export_dir my_model
+    python -m mnist_mechanics.export --checkpoint logs/mnist_feed --output_dir my_model
 
 In plain TensorFlow 2:
 
-    model = tf.saved_model.load("my_model")
+    model = tf.saved_model.load("my_model/saved_model")
     answer = model.signatures["serving_default"](images=tf.constant(pixels))
     answer["classes"], answer["probabilities"]
 
-where `pixels` is float32 [n, 784] in [0, 1].
+where `pixels` is float32 [n, 784] in [0, 1], and ink is 1.
 """
 
-import pathlib
 import sys
 
-import tensorflow.compat.v1 as tf
+from tutorial_support import programs
 
-from mnist_mechanics import flags as training_flags
-from mnist_mechanics import restored
-from tutorial_support import exporting
-from tutorial_support.programs import ArgumentParser, program
+if __name__ == "__main__":
+    programs.before_tensorflow()
+
+from mnist_mechanics.trained import TrainedNet
+from tutorial_support import drivers
 
 
-@program
-def main(argv=None):
+@programs.program
+def main(argv: list[str] | None = None) -> int:
     """Parses the flags and exports."""
-    parser = ArgumentParser(__doc__)
-    training_flags.add_checkpoint_flag(parser)
-    parser.add_argument(
-        "--export_dir", help="the model's folder; by default saved_model beside the checkpoint"
-    )
-    flags = parser.parse_args(argv)
-
-    with restored.net(flags.checkpoint) as net:
-        outputs = {
-            "classes": tf.argmax(net.logits, axis=1),
-            "probabilities": tf.nn.softmax(net.logits),
-        }
-        folder = flags.export_dir or pathlib.Path(net.checkpoint).parent / "saved_model"
-        exporting.saved_model(net.sess, folder, {"images": net.images}, outputs)
-        print(f"Exported '{net.checkpoint}', step {net.step}, to '{folder}'.")
+    return drivers.export(TrainedNet, __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -1,177 +1,216 @@
 """Trains the fully connected MNIST net from feed dictionaries.
 
-python -m mnist_mechanics.fully_connected_feed
-python -m mnist_mechanics.fully_connected_feed --max_steps 5000        (goes on from 2,000)
-python -m mnist_mechanics.fully_connected_feed --fresh --summaries full --trace 10
-tensorboard --logdir logs
+    python -m mnist_mechanics.fully_connected_feed
+    python -m mnist_mechanics.fully_connected_feed --max_steps 5000        (goes on from 2,000)
+    python -m mnist_mechanics.fully_connected_feed --fresh --summaries full --trace 10
+    tensorboard --logdir logs
 """
 
+import argparse
 import sys
 import time
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from six.moves import xrange
 
-from mnist_mechanics import flags as training_flags
-from mnist_mechanics import mnist, reports, summaries
-from tutorial_support import checkpoints, events, progress, sessions
-from tutorial_support.programs import program
+from tutorial_support import programs
+
+if __name__ == "__main__":
+    programs.before_tensorflow(small_net=True)
+
+import tensorflow.compat.v1 as tf
+
+from mnist_mechanics import input_data, mnist
+from tutorial_support import checkpoints, events, runs
+from tutorial_support.programs import number
+
+LOG_DIR = "logs/mnist_feed"
+# What a resumed run may change, for none of it has a part in what the variables become.
+MAY_CHANGE = ("max_steps", "input_data_dir", "log_dir", "summaries", "trace", "steps_per_run")
+_EVALUATION_BATCH = 1000  # images
 
 
-def placeholder_inputs(batch_size=None):
+def placeholder_inputs(batch_size: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
     """Adds the placeholders that a feed dictionary fills.
 
     Args:
-        batch_size: int, or None for batches of any size.
+        batch_size: None for batches of any size.
 
     Returns:
         images_placeholder: float32 [batch_size, IMAGE_PIXELS].
         labels_placeholder: int32 [batch_size].
     """
-    images_placeholder = tf.placeholder(tf.float32, (batch_size, mnist.IMAGE_PIXELS))
-    labels_placeholder = tf.placeholder(tf.int32, (batch_size,))
+    # A placeholder has a type and a shape but no value: a run of the session must feed one.
+    images_placeholder = tf.placeholder(tf.float32, (batch_size, mnist.IMAGE_PIXELS), "images")
+    labels_placeholder = tf.placeholder(tf.int32, (batch_size,), "labels")
     return images_placeholder, labels_placeholder
 
 
-def fill_feed_dict(data_set, images_pl, labels_pl, batch_size=100):
-    """Returns the feed dictionary of the next training step: placeholder -> numpy array.
-
-    Args:
-        data_set: input_data.DataSet, which moves on by a batch.
-        images_pl, labels_pl: from `placeholder_inputs`.
-        batch_size: int.
-    """
+def fill_feed_dict(
+    data_set: input_data.DataSet, images_pl: tf.Tensor, labels_pl: tf.Tensor, batch_size: int = 100
+) -> dict[tf.Tensor, np.ndarray]:
+    """Returns the feed dictionary of the next training step, and moves the data set on."""
     images_feed, labels_feed = data_set.next_batch(batch_size)
     return {images_pl: images_feed, labels_pl: labels_feed}
 
 
-def count_correct(sess, eval_correct, images_placeholder, labels_placeholder, data_set):
-    """Returns how many examples of `data_set` are predicted right; each is counted once."""
-    num_correct = 0
-    for images, labels in data_set.batches(reports.EVALUATION_BATCH):
-        feed_dict = {images_placeholder: images, labels_placeholder: labels}
-        num_correct += sess.run(eval_correct, feed_dict=feed_dict)
-    return int(num_correct)
-
-
-def do_eval(sess, eval_correct, images_placeholder, labels_placeholder, data_set):
-    """Evaluates the whole of a data set, prints the result and returns the precision.
+def do_eval(
+    sess: tf.Session,
+    eval_correct: tf.Tensor,
+    images_placeholder: tf.Tensor,
+    labels_placeholder: tf.Tensor,
+    data_set: input_data.DataSet,
+    quiet: bool = False,
+) -> float:
+    """Evaluates a whole data set, each example once; prints and returns the precision.
 
     Args:
-        sess: the session that holds the trained variables.
-        eval_correct: int32 scalar tensor, from `mnist.evaluation`.
-        images_placeholder, labels_placeholder: from `placeholder_inputs()`.
-        data_set: input_data.DataSet; its position stays where it is.
+        sess: holds the trained variables.
+        eval_correct: int32 scalar, from `mnist.evaluation`.
+        images_placeholder, labels_placeholder: from `placeholder_inputs`.
+        data_set: keeps its position.
+        quiet: print nothing.
     """
-    num_correct = count_correct(
-        sess, eval_correct, images_placeholder, labels_placeholder, data_set
-    )
-    return reports.say_precision(data_set.num_examples, num_correct)
+    num_correct = 0
+    # The net of the training, fed with larger batches where the placeholders leave the size open.
+    fixed_size = images_placeholder.shape.as_list()[0]
+    for images, labels in data_set.batches(fixed_size or _EVALUATION_BATCH, bool(fixed_size)):
+        feed_dict = {images_placeholder: images, labels_placeholder: labels}
+        num_correct += sess.run(eval_correct, feed_dict=feed_dict)
+    num_examples = data_set.num_examples
+    precision = num_correct / max(num_examples, 1)
+    if not quiet:
+        runs.say(
+            f"Num examples: {num_examples}  Num correct: {num_correct}  "
+            f"Precision @ 1: {precision:0.04f}"
+        )
+    return precision
 
 
-def predict_logits(sess, logits, images_placeholder, data_set):
-    """Returns the net's output for all images of `data_set`: float32 [n, NUM_CLASSES]."""
-    batches = data_set.batches(reports.EVALUATION_BATCH)
-    return np.concatenate([sess.run(logits, {images_placeholder: images}) for images, _ in batches])
-
-
-def run_training(flags):
+def run_training(flags: argparse.Namespace) -> int:
     """Trains for `flags.max_steps` steps, or goes on to them from the newest checkpoint.
 
     Returns:
-        the exit code: 0, or 130 or 143 after a signal.
+        the exit code: 0, or 128 plus the signal's number after a signal.
     """
-    data_sets, run = training_flags.open_run(flags)
-
-    with tf.Graph().as_default():
+    with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
+        data_sets, facts = input_data.load(flags, run.kept)
+        run.settle(facts, MAY_CHANGE)
         tf.set_random_seed(flags.seed)
 
-        # The graph: nothing is computed while it is built.
+        # The graph: each of these calls adds ops to the default graph. Nothing is computed yet.
         images_placeholder, labels_placeholder = placeholder_inputs()
         logits = mnist.inference(images_placeholder, flags.hidden1, flags.hidden2)
         loss = mnist.loss(logits, labels_placeholder)
         train_op = mnist.training(loss, flags.learning_rate)
         eval_correct = mnist.evaluation(logits, labels_placeholder)
+        summary = tf.summary.merge_all()  # all that builders have put into the usual collection
         if flags.summaries == "full":
-            summaries.add_full(images_placeholder)
-        summary = tf.summary.merge_all()
-        variables_finite = checkpoints.all_finite()
+            summary = tf.summary.merge([summary, events.merged_details()])
         init = tf.global_variables_initializer()
-        saver = tf.train.Saver()
+        # A tf.train.Saver that refuses to save a NaN, and returns when the files are on the disk.
+        saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 
-        with (
-            tf.Session(config=sessions.config(small_net=True)) as sess,
-            tf.summary.FileWriter(
-                str(run.path), sess.graph, filename_suffix=events.file_suffix(run.path)
-            ) as writer,
-            sessions.StopSignals() as stop,
-            progress.bar(flags.max_steps, "training") as bar,
-        ):
-            # The variables get their first values, or those of the newest checkpoint.
+        # The session holds the variables' values. They get their first ones from the initializer,
+        # and other ones in place of them from the newest checkpoint of a run that is resumed.
+        with tf.Session(config=runs.session_config(small_net=True)) as sess:
             sess.run(init)
-            first_step = checkpoints.resume(saver, sess, run, writer, flags.max_steps)
-            bar.update(first_step)
+            checkpoint = run.newest_checkpoint()
+            if checkpoint is not None:
+                saver.restore(sess, checkpoint)
+            first_step = int(sess.run(tf.train.get_global_step()))
             data_sets.train.seek(first_step * flags.batch_size)
+            writer = tf.summary.FileWriter(
+                run.folder, sess.graph, filename_suffix=run.event_suffix
+            )
+            run.begin(writer, first_step, flags.max_steps)
+            evaluated = sess, eval_correct, images_placeholder, labels_placeholder
 
-            for step in xrange(first_step, flags.max_steps):
+            for step in run.steps(first_step, flags.max_steps):
                 start_time = time.time()
 
-                # One step: feed a batch, fetch the loss. Fetching train_op, which has no value
-                # of interest, makes the session run it.
+                # One step: feed a batch, fetch the loss. Fetching train_op, which has no value,
+                # makes the session run it, and with it all that it depends on.
                 feed_dict = fill_feed_dict(
                     data_sets.train, images_placeholder, labels_placeholder, flags.batch_size
                 )
-                options, metadata = sessions.full_trace() if step == flags.trace else (None, None)
-                _, loss_value = sess.run((train_op, loss), feed_dict, options, metadata)
+                options, metadata = None, None
+                if step == flags.trace:
+                    options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+                    metadata = tf.RunMetadata()
+                _, loss_value = sess.run([train_op, loss], feed_dict, options, metadata)
                 duration = time.time() - start_time
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
-                bar.update()
                 if metadata is not None:
-                    sessions.write_trace(writer, metadata, step, run.path)
+                    events.write_trace(writer, metadata, step, run.path)
 
-                # Tell how it goes, on the screen and in the event file.
+                # Show how it goes, on the screen and in the event file.
                 if step % 100 == 0:
-                    reports.say_step(step, loss_value, duration)
+                    runs.say(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
                     writer.add_summary(sess.run(summary, feed_dict), step)
                     if flags.summaries == "full":
-                        num_correct = count_correct(
-                            sess,
-                            eval_correct,
-                            images_placeholder,
-                            labels_placeholder,
-                            data_sets.validation,
-                        )
-                        reports.write_accuracy(writer, data_sets.validation, num_correct, step)
+                        accuracy = do_eval(*evaluated, data_sets.validation, quiet=True)
+                        events.write_scalar(writer, "accuracy/validation", accuracy, step)
                     writer.flush()
 
-                # Evaluate, then save a checkpoint: a saved step is always an evaluated one.
+                # Evaluate, then save: a run that is killed in between evaluates again. What is
+                # saved because of a signal is not evaluated.
                 steps_done = step + 1
-                is_saved = steps_done % 1000 == 0 or steps_done == flags.max_steps
-                if is_saved:
+                if steps_done % 1000 == 0 or steps_done == flags.max_steps:
                     for split, data_set in data_sets._asdict().items():
-                        reports.say_split(split)
-                        precision = do_eval(
-                            sess, eval_correct, images_placeholder, labels_placeholder, data_set
-                        )
-                        reports.write_precision(writer, split, precision, steps_done)
+                        runs.say(f"{input_data.TITLES[split]} Data Eval:")
+                        precision = do_eval(*evaluated, data_set)
+                        events.write_scalar(writer, f"accuracy/{split}", precision, steps_done)
                     writer.flush()
-                if is_saved or stop.requested:
-                    checkpoints.check_finite(sess.run(variables_finite), "a variable", step)
+                if run.is_save_step(steps_done, every=1000):
                     saver.save(sess, run.checkpoint_prefix, global_step=steps_done)
-                if stop.requested:
-                    progress.say(f"Stopped by a signal; step {steps_done} is saved.")
-                    return stop.exit_code
 
-            test_logits = predict_logits(sess, logits, images_placeholder, data_sets.test)
-            reports.draw_run(run, data_sets.test, test_logits)
-            return stop.exit_code
+            if not run.is_stopping:
+                test = data_sets.test
+                batches = (images for images, _ in test.batches(_EVALUATION_BATCH))
+                test_logits = [sess.run(logits, {images_placeholder: x}) for x in batches]
+                class_names = input_data.CLASS_NAMES
+                run.draw(test.labels, np.concatenate(test_logits), class_names, test.pictures)
+    return run.exit_code
 
 
-@program
-def main(argv=None):
+def add_flags(parser: argparse.ArgumentParser, log_dir: str = LOG_DIR) -> None:
+    """Adds the flags that all programs that train this net share."""
+    add = parser.add_argument_group("training").add_argument
+    add("--learning_rate", type=number(float, 0), default=0.01, help="Rate of gradient descent.")
+    add("--max_steps", type=number(int, 1), default=2000, help="Number of steps, in all.")
+    add("--hidden1", type=number(int, 1), default=128, help="Units in hidden layer 1.")
+    add("--hidden2", type=number(int, 1), default=32, help="Units in hidden layer 2.")
+    add("--batch_size", type=number(int, 1), default=100, help="Examples in a training batch.")
+    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seed of weights and order.")
+    runs.add_flags(parser, "--log_dir", log_dir)
+    input_data.add_flags(parser)
+
+
+def add_watching_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what to record of a training."""
+    add = parser.add_argument_group("recording").add_argument
+    add(
+        "--summaries",
+        choices=["scalar", "full"],
+        default="scalar",
+        help="full adds validation accuracy, histograms and images to the event file.",
+    )
+    add("--trace", type=number(int, 0), metavar="N", help="Record which ops step N runs.")
+
+
+@programs.program
+def main(argv: list[str] | None = None) -> int:
     """Parses the flags and trains."""
-    return run_training(training_flags.parse(__doc__, argv, training_flags.LOG_DIR))
+    parser = programs.ArgumentParser(__doc__)
+    add_flags(parser)
+    add_watching_flags(parser)
+    flags = parser.parse_args(argv)
+    if flags.trace is not None and flags.trace >= flags.max_steps:
+        raise programs.UsageError(
+            f"--trace {flags.trace} is not reached: steps run from 0 to {flags.max_steps - 1}"
+        )
+    return run_training(flags)
 
 
 if __name__ == "__main__":

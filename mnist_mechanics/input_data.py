@@ -1,68 +1,62 @@
-"""Reads MNIST, or any set in its file format: as numpy arrays to feed, or as tf.data.
+"""Reads MNIST, or any set in its file format, as numpy arrays to feed.
 
     data_sets = read_data_sets("/folder/with/the/four/files")
     images, labels = data_sets.train.next_batch(100)
 
-The order of the training examples is a pure function of the seed and of the position, so that a
-resumed run can go on at any step: see `DataSet.seek` and `training_dataset`.
+It takes the place of `tensorflow.examples.tutorials.mnist.input_data`. The order of the training
+examples is a pure function of the seed and of the position, so that a resumed run can go on at
+any step: see `DataSet.seek`.
 """
 
+import argparse
 import collections
 import gzip
 import math
+import os
 import pathlib
 import struct
 import zlib
+from collections.abc import Iterator
+from typing import IO, Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import mnist
-from tutorial_support import datasets
+from tutorial_support import files
 from tutorial_support.programs import UsageError
 
 VALIDATION_SIZE = 5000  # of MNIST's 60,000 training images, as in the original
-SAMPLE = datasets.sample_folder("mnist")
-SAMPLE_DESCRIPTION = "MNIST: 5,000 of its 70,000 images"
+TITLES = {"train": "Training", "validation": "Validation", "test": "Test"}  # of the splits
+CLASS_NAMES = [str(digit) for digit in range(mnist.NUM_CLASSES)]
 
 IMAGES_MAGIC = 2051  # idx: unsigned bytes (0x08) in 3 dimensions
 LABELS_MAGIC = 2049  # idx: unsigned bytes in 1 dimension
 
+SAMPLE = files.sample_folder("mnist")
 _MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
 )
-
-
-def _remote(name, size, sha256):
-    return datasets.RemoteFile(name, size, sha256, tuple(mirror + name for mirror in _MIRRORS))
-
-
-REMOTE_FILES = (
-    _remote(
-        "train-images-idx3-ubyte.gz",
+# Size in bytes and SHA-256 of the four published files.
+_PUBLISHED = {
+    "train-images-idx3-ubyte.gz": (
         9912422,
         "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
     ),
-    _remote(
-        "train-labels-idx1-ubyte.gz",
+    "train-labels-idx1-ubyte.gz": (
         28881,
         "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
     ),
-    _remote(
-        "t10k-images-idx3-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz": (
         1648877,
         "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
     ),
-    _remote(
-        "t10k-labels-idx1-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz": (
         4542,
         "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
     ),
-)
-
-# AutoGraph would translate each function of a pipeline first, which takes longer than to trace it.
-_as_it_is = tf.autograph.experimental.do_not_convert
+}
 
 DataSets = collections.namedtuple("DataSets", ["train", "validation", "test"])
 
@@ -70,73 +64,91 @@ DataSets = collections.namedtuple("DataSets", ["train", "validation", "test"])
 class DataSet:
     """Images and labels, served in batches."""
 
-    def __init__(self, images, labels, one_hot=False, dtype=np.float32, reshape=True, seed=None):
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        fake_data: bool = False,
+        one_hot: bool = False,
+        dtype: Any = np.float32,
+        reshape: bool = True,
+        seed: int | None = None,
+    ) -> None:
         """Keeps the arrays; nothing is copied or converted before a batch is asked for.
 
         Args:
-            images: uint8 [n, rows, columns].
-            labels: uint8 [n], in 0 .. mnist.NUM_CLASSES - 1.
+            images: uint8 [n, rows, columns] or [n, rows, columns, 1].
+            labels: uint8 [n], in 0 .. mnist.NUM_CLASSES - 1; or float [n, NUM_CLASSES], one-hot.
+            fake_data: ignore the arrays; be 10,000 white images labelled 0, as in the original.
             one_hot: serve labels as float64 [batch, NUM_CLASSES] rather than uint8 [batch].
-            dtype: np.float32 serves pixels in [0, 1], np.uint8 in [0, 255].
+            dtype: float32 serves pixels in [0, 1], uint8 in [0, 255].
             reshape: serve images as [batch, rows * columns] rather than [batch, rows, columns, 1].
-            seed: int at least 0 that determines the order; None takes a new one every time.
+            seed: at least 0, determines the order; None takes a new one every time.
 
         Raises:
             ValueError: images and labels differ in number, or dtype is another one.
         """
+        if fake_data:
+            images = np.broadcast_to(np.uint8(255), (10000, mnist.IMAGE_SIZE, mnist.IMAGE_SIZE))
+            labels, seed = np.zeros(10000, np.uint8), seed or 0
+        dtype = tf.as_dtype(dtype).as_numpy_dtype
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images, but {len(labels)} labels")
         if dtype not in (np.float32, np.uint8):
             raise ValueError(f"dtype must be float32 or uint8, not {dtype}")
-        pixels_shape = (math.prod(images.shape[1:]),) if reshape else (*images.shape[1:], 1)
-        self._pixels = images.reshape(len(images), *pixels_shape)
-        self._labels = _one_hot(labels) if one_hot else labels
+        rows, columns = images.shape[1:3]
+        shape = (rows * columns,) if reshape else (rows, columns, 1)
+        self._pixels = images.reshape(len(images), *shape)
+        self._labels = dense_to_one_hot(labels) if one_hot and labels.ndim == 1 else labels
         self._dtype = dtype
         self._seed = np.random.SeedSequence().entropy if seed is None else seed
         self._position = 0  # in examples, since the first epoch's start
-        self._order_of = (None, None)
+        self._order_of: tuple[int | None, Any] = (None, None)
 
     @property
-    def images(self):
+    def images(self) -> np.ndarray:
         """All images, in the form that `next_batch` serves them; converted anew at each use."""
         return self._converted(self._pixels)
 
     @property
-    def pixels(self):
+    def pixels(self) -> np.ndarray:
         """All images as uint8 in [0, 255], without a copy."""
         return self._pixels
 
     @property
-    def labels(self):
+    def labels(self) -> np.ndarray:
         """All labels."""
         return self._labels
 
     @property
-    def num_examples(self):
+    def num_examples(self) -> int:
         """The number of images."""
         return len(self._pixels)
 
     @property
-    def epochs_completed(self):
+    def epochs_completed(self) -> int:
         """How many times every example has been served."""
         return self._position // self.num_examples
 
-    def seek(self, position):
+    def pictures(self, chosen: np.ndarray) -> np.ndarray:
+        """Returns the images with the indices `chosen`, float32 [n, rows, columns] in [0, 1]."""
+        return scale(self._pixels[chosen]).reshape(-1, mnist.IMAGE_SIZE, mnist.IMAGE_SIZE)
+
+    def seek(self, position: int) -> None:
         """Goes to where `next_batch` is after `position` examples in all."""
         self._position = position
 
-    def next_batch(self, batch_size, fake_data=False, shuffle=True):
+    def next_batch(
+        self, batch_size: int, fake_data: bool = False, shuffle: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the next `batch_size` images and labels, across the end of an epoch if need be.
 
         Each epoch serves every example once, in an order of its own.
 
         Args:
-            batch_size: int, at least 1.
-            fake_data: return images of ones and labels of zeros, as the original does for tests.
+            batch_size: at least 1.
+            fake_data: return white images labelled 0, as the original does for tests.
             shuffle: False serves in the order of the files.
-
-        Returns:
-            (images, labels) in the form that the constructor was asked for.
         """
         if fake_data:
             fake = fake_data_set()
@@ -148,19 +160,32 @@ class DataSet:
             indices.append(piece)
             self._position += len(piece)
             batch_size -= len(piece)
-        indices = np.concatenate(indices)
-        return self._converted(self._pixels[indices]), self._labels[indices]
+        chosen = np.concatenate(indices)
+        return self._converted(self._pixels[chosen]), self._labels[chosen]
 
-    def batches(self, batch_size):
-        """Yields every example once, in the order of the files; the last batch may be smaller."""
+    def batches(
+        self, batch_size: int, padded: bool = False
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields every example once, in the order of the files; the last batch may be smaller.
+
+        Args:
+            batch_size: at least 1.
+            padded: fill the last batch up with the last image under the label -1, which no
+                prediction equals; for placeholders of a fixed size.
+        """
         for start in range(0, self.num_examples, batch_size):
             stop = start + batch_size
-            yield self._converted(self._pixels[start:stop]), self._labels[start:stop]
+            images, labels = self._converted(self._pixels[start:stop]), self._labels[start:stop]
+            if padded and len(labels) < batch_size:
+                lacking = batch_size - len(labels)
+                images = np.concatenate([images, np.repeat(images[-1:], lacking, axis=0)])
+                labels = np.concatenate([np.int32(labels), np.full(lacking, -1, np.int32)])
+            yield images, labels
 
-    def _converted(self, pixels):
+    def _converted(self, pixels: np.ndarray) -> np.ndarray:
         return pixels if self._dtype == np.uint8 else scale(pixels)
 
-    def _order(self, epoch, shuffle):
+    def _order(self, epoch: int, shuffle: bool) -> np.ndarray:
         if not shuffle:
             return np.arange(self.num_examples)
         if self._order_of[0] != epoch:
@@ -169,49 +194,49 @@ class DataSet:
         return self._order_of[1]
 
 
-def scale(pixels):
+def scale(pixels: np.ndarray) -> np.ndarray:
     """Returns uint8 pixels in [0, 255] as float32 in [0, 1]."""
     return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
 
 
-def _one_hot(labels):
-    return np.eye(mnist.NUM_CLASSES)[labels]
+def dense_to_one_hot(labels_dense: np.ndarray, num_classes: int = 10) -> np.ndarray:
+    """Returns labels, int [n], as float64 [n, num_classes] with a 1 in the place of the label."""
+    return np.eye(num_classes)[labels_dense]
 
 
-def fake_data_set(count=10000):
-    """Returns a DataSet of `count` white images labelled 0, for trying a program without data."""
-    images = np.broadcast_to(np.uint8(255), (count, mnist.IMAGE_SIZE, mnist.IMAGE_SIZE))
-    return DataSet(images, np.zeros(count, np.uint8), seed=0)
+def fake_data_set() -> DataSet:
+    """Returns 10,000 white images labelled 0, for trying a program without data."""
+    nothing = np.zeros(0, np.uint8)
+    return DataSet(nothing, nothing, fake_data=True)
 
 
 def read_data_sets(
-    train_dir,
-    fake_data=False,
-    one_hot=False,
-    dtype=np.float32,
-    reshape=True,
-    validation_size=None,
-    seed=None,
-):
-    """Reads the four files of a folder.
+    train_dir: str | os.PathLike | None,
+    fake_data: bool = False,
+    one_hot: bool = False,
+    dtype: Any = np.float32,
+    reshape: bool = True,
+    validation_size: int | None = None,
+    seed: int | None = None,
+    source_url: str | None = None,
+) -> DataSets:
+    """Reads the four files of a folder; files that are not there are downloaded into it.
 
     Args:
-        train_dir: the folder; `find_folder` gives one. Each file may be gzipped or plain.
+        train_dir: the folder. Each file may be gzipped or plain.
         fake_data: ignore the folder and return three times `fake_data_set()`.
         one_hot, dtype, reshape, seed: as in `DataSet`.
         validation_size: how many of the first training images become the validation set. None
             takes 5,000, or a tenth where there are fewer than 50,000.
-
-    Returns:
-        DataSets(train, validation, test).
+        source_url: where to download from; None asks the known mirrors.
 
     Raises:
         UsageError: a file is missing or damaged, or `validation_size` leaves nothing to train on.
     """
-    if fake_data:
+    if fake_data or train_dir is None:
         return DataSets(fake_data_set(), fake_data_set(), fake_data_set())
-    train_images, train_labels = _read_pair(train_dir, "train")
-    test_images, test_labels = _read_pair(train_dir, "t10k")
+    train_images, train_labels = _read_pair(train_dir, "train", source_url)
+    test_images, test_labels = _read_pair(train_dir, "t10k", source_url)
     if validation_size is None:
         validation_size = min(VALIDATION_SIZE, len(train_images) // 10)
     if not 0 <= validation_size < len(train_images):
@@ -220,8 +245,8 @@ def read_data_sets(
             f"{len(train_images)} training images of '{train_dir}', not {validation_size}"
         )
 
-    def data_set(images, labels):
-        return DataSet(images, labels, one_hot=one_hot, dtype=dtype, reshape=reshape, seed=seed)
+    def data_set(images: np.ndarray, labels: np.ndarray) -> DataSet:
+        return DataSet(images, labels, False, one_hot, dtype, reshape, seed)
 
     return DataSets(
         train=data_set(train_images[validation_size:], train_labels[validation_size:]),
@@ -230,96 +255,54 @@ def read_data_sets(
     )
 
 
-def scaled(pixels):
-    """Returns a tensor of uint8 pixels in [0, 255] as float32 in [0, 1]; see `scale`."""
-    return tf.cast(pixels, tf.float32) * (1 / 255)
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say where the data comes from, of which at most one can be given."""
+    group = parser.add_argument_group("data").add_mutually_exclusive_group()
+    group.add_argument(
+        "--input_data_dir",
+        help="Folder of the four idx files; by default they are downloaded once.",
+    )
+    group.add_argument("--sample", action="store_true", help="Use the shipped sample of MNIST.")
+    group.add_argument("--fake_data", action="store_true", help="Use white images labelled 0.")
 
 
-def training_dataset(pixels, labels, batch_size, seed, first_step):
-    """Builds the training batches as a tf.data pipeline that never ends.
-
-    Like `DataSet.next_batch`, it serves every example once an epoch, and batch k always holds
-    the same examples. The order itself is another one, for it is made by TensorFlow's ops.
-
-    Args:
-        pixels: uint8 tensor [n, IMAGE_PIXELS], in [0, 255].
-        labels: uint8 tensor [n].
-        batch_size: int.
-        seed: int, determines the order.
-        first_step: int or int64 scalar tensor, the number of batches to start after.
+def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[DataSets, dict[str, Any]]:
+    """Reads the data that the flags name, or else that of the run whose flags were kept.
 
     Returns:
-        a tf.data.Dataset of (float32 [batch_size, IMAGE_PIXELS] in [0, 1], uint8 [batch_size]).
+        the data sets, and the facts about them that a run keeps.
+
+    Raises:
+        UsageError: the data cannot be used.
     """
-
-    @_as_it_is
-    def batch(indices):
-        return scaled(tf.gather(pixels, indices)), tf.gather(labels, indices)
-
-    batches = _training_indices(labels, batch_size, seed, first_step)
-    return batches.map(batch).prefetch(8)
-
-
-def training_blocks(pixels, labels, batch_size, seed, first_step, steps):
-    """Builds the same batches in blocks: one for each run of several steps.
-
-    Args:
-        pixels, labels, batch_size, seed: as in `training_dataset`.
-        first_step: int64 scalar tensor. Blocks begin at multiples of `steps`; the first one is that
-            which holds this step.
-        steps: int, batches in a block.
-
-    Returns:
-        a tf.data.Dataset of (uint8 [steps, batch_size, IMAGE_PIXELS] in [0, 255],
-        uint8 [steps, batch_size]).
-    """
-
-    @_as_it_is
-    def block(indices):
-        indices = tf.reshape(indices, [steps, batch_size])
-        images = tf.gather(pixels, indices)
-        return tf.ensure_shape(images, [steps, batch_size, mnist.IMAGE_PIXELS]), tf.gather(
-            labels, indices
-        )
-
-    indices = _training_indices(labels, steps * batch_size, seed, first_step // steps)
-    return indices.map(block).prefetch(2)
+    if not (flags.input_data_dir or flags.sample or flags.fake_data):
+        flags.input_data_dir = None if kept.get("sample") else kept.get("input_data_dir")
+        flags.sample, flags.fake_data = kept.get("sample", False), kept.get("fake_data", False)
+    seed = getattr(flags, "seed", None)
+    if flags.fake_data:
+        return read_data_sets(None, fake_data=True, seed=seed), {"data": "fake"}
+    folder = find_folder(flags.input_data_dir, flags.sample)
+    data_sets = read_data_sets(folder, seed=seed)
+    train = data_sets.train
+    digest = zlib.crc32(train.labels, zlib.crc32(train.pixels))
+    facts = {
+        "sample": folder == SAMPLE,
+        "data": f"{train.num_examples} training images with CRC {digest:08x}",
+    }
+    if flags.input_data_dir:
+        facts["input_data_dir"] = str(folder.resolve())
+    return data_sets, facts
 
 
-def _training_indices(labels, batch_size, seed, first_batch):
-    """Returns a tf.data.Dataset of int64 [batch_size], the examples of each batch."""
-    count = tf.shape(labels, out_type=tf.int64)[0]
-    first_example = tf.cast(first_batch, tf.int64) * batch_size
-    first_epoch, offset = first_example // count, first_example % count
-
-    @_as_it_is
-    def order(epoch):
-        indices = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, epoch])
-        return indices[tf.where_v2(tf.equal(epoch, first_epoch), offset, 0) :]
-
-    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max).map(order)
-    return epochs.rebatch(batch_size, drop_remainder=True)
-
-
-def evaluation_dataset(pixels, labels, batch_size):
-    """Builds one pass over the data as a tf.data pipeline, the last partial batch included.
-
-    Args and element: as in `training_dataset`.
-    """
-    examples = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(batch_size)
-    return examples.map(_as_it_is(lambda x, classes: (scaled(x), classes))).prefetch(2)
-
-
-def find_folder(data_dir=None, sample=False):
+def find_folder(data_dir: str | None = None, sample: bool = False) -> pathlib.Path:
     """Returns the folder to read: the named one, the sample, or the cache after a download.
 
     Args:
         data_dir: a folder that holds the four files, or None.
-        sample: take the shipped sample and do not ask the network.
+        sample: take the shipped sample without asking the network.
 
     Returns:
-        a pathlib.Path. Where nothing can be downloaded it is the sample's, and a warning is
-        logged.
+        the folder. Where nothing can be downloaded it is the sample's, and a warning is logged.
 
     Raises:
         UsageError: `data_dir` is no folder, or lacks a file.
@@ -330,48 +313,73 @@ def find_folder(data_dir=None, sample=False):
                 f"--input_data_dir: there is no folder '{data_dir}'; name the folder of the four "
                 "idx files, or use --sample"
             )
-        for remote in REMOTE_FILES:
-            _find_file(data_dir, remote.name)
+        for name in _PUBLISHED:
+            if _find_file(data_dir, name) is None:
+                raise _missing(data_dir, name)
         return pathlib.Path(data_dir)
     if sample:
         return SAMPLE
-    folder = datasets.cache_folder("mnist")
+    folder = files.cache_folder("mnist")
     try:
-        for remote in REMOTE_FILES:
-            datasets.fetch(remote, folder)
-    except datasets.DownloadError as error:
-        datasets.warn_of_sample(SAMPLE_DESCRIPTION, error)
+        for name in _PUBLISHED:
+            files.fetch(_remote(name, None), folder)
+    except files.DownloadError as error:
+        files.warn_of_sample("MNIST: 5,000 of its 70,000 images", error)
         return SAMPLE
     return folder
 
 
-def _find_file(folder, name):
-    """Returns the path of `name` (which ends in .gz), gzipped or plain."""
+def _remote(name: str, source_url: str | None) -> files.RemoteFile:
+    mirrors = _MIRRORS if source_url is None else (source_url,)
+    return files.RemoteFile(name, *_PUBLISHED[name], tuple(mirror + name for mirror in mirrors))
+
+
+def _find_file(folder: str | os.PathLike, name: str) -> pathlib.Path | None:
+    """Returns the path of `name` (which ends in .gz), gzipped or plain; None if there is none."""
     plain = name.removesuffix(".gz")
-    for candidate in (name, plain, plain.replace("-idx", ".idx")):
-        path = pathlib.Path(folder) / candidate
-        if path.is_file():
-            return path
-    raise UsageError(
-        f"'{folder}' has no file '{name}' or '{plain}'; put it there, or name another folder with "
-        "--input_data_dir"
+    paths = (pathlib.Path(folder) / n for n in (name, plain, plain.replace("-idx", ".idx")))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _missing(folder: str | os.PathLike, name: str, why: object = "") -> UsageError:
+    return UsageError(
+        f"'{folder}' has no file '{name}' or '{name.removesuffix('.gz')}'{why}; put it there, or "
+        "name another folder with --input_data_dir"
     )
 
 
-def _read_pair(folder, prefix):
+def _read_pair(
+    folder: str | os.PathLike, prefix: str, source_url: str | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns uint8 images [n, 28, 28] and uint8 labels [n] of "train" or "t10k"."""
-    images_path = _find_file(folder, f"{prefix}-images-idx3-ubyte.gz")
-    labels_path = _find_file(folder, f"{prefix}-labels-idx1-ubyte.gz")
-    images, labels = read_images(images_path), read_labels(labels_path)
+    paths = []
+    for name in (f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz"):
+        try:
+            path = _find_file(folder, name)
+            paths.append(path or files.fetch(_remote(name, source_url), pathlib.Path(folder)))
+        except files.DownloadError as error:
+            raise _missing(folder, name, f", and {error}") from error
+    images, labels = read_images(paths[0]), read_labels(paths[1])
     if len(images) != len(labels):
         raise UsageError(
-            f"{images_path} holds {len(images)} images, but {labels_path} holds {len(labels)} "
+            f"{paths[0]} holds {len(images)} images, but {paths[1]} holds {len(labels)} "
             "labels; take both files from one data set"
         )
     return images, labels
 
 
-def read_images(path):
+def extract_images(f: IO[bytes]) -> np.ndarray:
+    """Returns the images of an open, gzipped idx file: uint8 [n, rows, columns, 1]."""
+    return _parse_idx(f, getattr(f, "name", "images"), "images", IMAGES_MAGIC, 3)[..., None]
+
+
+def extract_labels(f: IO[bytes], one_hot: bool = False, num_classes: int = 10) -> np.ndarray:
+    """Returns the labels of an open, gzipped idx file: uint8 [n], or one-hot."""
+    labels = _parse_idx(f, getattr(f, "name", "labels"), "labels", LABELS_MAGIC, 1)
+    return dense_to_one_hot(labels, num_classes) if one_hot else labels
+
+
+def read_images(path: str | os.PathLike) -> np.ndarray:
     """Returns the images of an idx file, gzipped or plain: uint8 [n, IMAGE_SIZE, IMAGE_SIZE].
 
     Raises:
@@ -387,7 +395,7 @@ def read_images(path):
     return images
 
 
-def read_labels(path):
+def read_labels(path: str | os.PathLike) -> np.ndarray:
     """Returns the labels of an idx file, gzipped or plain: uint8 [n], below NUM_CLASSES.
 
     Raises:
@@ -403,44 +411,47 @@ def read_labels(path):
     return labels
 
 
-def _read_idx(path, what, magic, dimensions):
+def _read_idx(path: str | os.PathLike, what: str, magic: int, dimensions: int) -> np.ndarray:
+    with files.reading(path, f"expected an idx file of {what}; replace it"):
+        with pathlib.Path(path).open("rb") as stream:
+            return _parse_idx(stream, path, what, magic, dimensions)
+
+
+def _parse_idx(
+    raw: IO[bytes], path: str | os.PathLike, what: str, magic: int, dimensions: int
+) -> np.ndarray:
+    """Returns the content of an open idx file, gzipped or plain; `path` is for messages."""
+    gzipped = raw.read(2) == b"\x1f\x8b"
+    raw.seek(0)
+    stream = gzip.GzipFile(fileobj=raw) if gzipped else raw
     header_size = 4 + 4 * dimensions
-    try:
-        with pathlib.Path(path).open("rb") as raw:
-            gzipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            stream = gzip.GzipFile(fileobj=raw) if gzipped else raw
-            header = stream.read(header_size)
-            _check_header(path, header, what, magic, header_size)
-            shape = struct.unpack(f">{dimensions}I", header[4:])
-            body = _read_up_to(stream, math.prod(shape) + 1)  # one more shows whether there is more
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UsageError(
-            f"{path}: truncated or damaged gzip data ({error}), expected an idx file of {what}; "
-            "replace the file"
-        ) from error
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); replace the file") from error
-    if 0 in shape:
+    header = stream.read(header_size)
+    _check_header(path, header, what, magic, header_size)
+    shape = struct.unpack(f">{dimensions}I", header[4:])
+    size = math.prod(shape)
+    body = _read_up_to(stream, size + 1)  # one more shows whether there is more
+    if size == 0:
         raise UsageError(f"{path}: holds no {what} (its header says {shape}); replace the file")
-    if len(body) != math.prod(shape):
-        more = "more" if len(body) > math.prod(shape) else f"only {len(body)}"
+    if len(body) != size:
+        more = "more" if len(body) > size else f"only {len(body)}"
         raise UsageError(
-            f"{path}: expected {math.prod(shape)} bytes after the header, which announces "
-            f"{shape[0]} {what}, but there are {more}; replace the file"
+            f"{path}: expected {size} bytes after the header, which announces {shape[0]} {what}, "
+            f"but there are {more}; replace the file"
         )
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 
-def _read_up_to(stream, size):
+def _read_up_to(stream: Any, size: int) -> bytes:
     """Returns at most `size` bytes, without asking for memory that a wrong header announces."""
     body = bytearray()
     while chunk := stream.read(min(size - len(body), 1 << 20)):
         body += chunk
-    return body
+    return bytes(body)
 
 
-def _check_header(path, header, what, magic, header_size):
+def _check_header(
+    path: str | os.PathLike, header: bytes, what: str, magic: int, header_size: int
+) -> None:
     if not header:
         raise UsageError(f"{path}: empty, expected an idx file of {what}; replace the file")
     found = int.from_bytes(header[:4], "big")

@@ -1,4 +1,4 @@
-"""Builds the graph of the fully connected MNIST net, one function a stage.
+"""Builds the graph of the fully connected MNIST net, one function for each stage.
 
     inference()   from images to logits
     loss()        from logits and labels to the number that training lowers
@@ -13,12 +13,14 @@ import math
 
 import tensorflow.compat.v1 as tf
 
+from tutorial_support import events
+
 NUM_CLASSES = 10  # the digits 0 to 9
 IMAGE_SIZE = 28  # pixels, both ways
 IMAGE_PIXELS = IMAGE_SIZE * IMAGE_SIZE
 
 
-def inference(images, hidden1_units, hidden2_units):
+def inference(images: tf.Tensor, hidden1_units: int, hidden2_units: int) -> tf.Tensor:
     """Builds the net as far as it is needed to classify.
 
     Args:
@@ -29,19 +31,25 @@ def inference(images, hidden1_units, hidden2_units):
     Returns:
         logits: float32 [batch, NUM_CLASSES], unbounded.
     """
+    # A name scope puts its name in front of all that is made inside it: the first layer's weights
+    # are the variable hidden1/weights. TensorBoard draws each scope as one box.
     with tf.name_scope("hidden1"):
         weights, biases = _variables(IMAGE_PIXELS, hidden1_units)
         hidden1 = tf.nn.relu(tf.matmul(images, weights) + biases)
     with tf.name_scope("hidden2"):
         weights, biases = _variables(hidden1_units, hidden2_units)
         hidden2 = tf.nn.relu(tf.matmul(hidden1, weights) + biases)
+    # No ReLU here: the loss and the evaluation take logits, which may be negative.
     with tf.name_scope("softmax_linear"):
         weights, biases = _variables(hidden2_units, NUM_CLASSES)
         logits = tf.matmul(hidden2, weights) + biases
+    # Ops that nobody fetches cost nothing: these run with --summaries full only.
+    events.add_details(images=tf.reshape(images, [-1, IMAGE_SIZE, IMAGE_SIZE, 1]))
+    events.add_details(hidden1=hidden1, hidden2=hidden2)
     return logits
 
 
-def _variables(fan_in, units):
+def _variables(fan_in: int, units: int) -> tuple[tf.Variable, tf.Variable]:
     """Returns a layer's weights [fan_in, units] and biases [units], named in the open scope."""
     stddev = 1.0 / math.sqrt(fan_in)  # keeps the size of the activations from layer to layer
     weights = tf.Variable(tf.truncated_normal([fan_in, units], stddev=stddev), name="weights")
@@ -49,7 +57,7 @@ def _variables(fan_in, units):
     return weights, biases
 
 
-def loss(logits, labels):
+def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Adds the mean softmax cross entropy of the batch.
 
     Args:
@@ -66,26 +74,32 @@ def loss(logits, labels):
     return tf.reduce_mean(cross_entropy, name="xentropy_mean")
 
 
-def training(loss, learning_rate, wrap=lambda optimizer: optimizer):
+def training(
+    loss: tf.Tensor, learning_rate: float, optimizer: tf.train.Optimizer | None = None
+) -> tf.Operation:
     """Adds gradient descent, a counter of its steps, and a scalar summary of the loss.
 
     Args:
         loss: float32 scalar, from `loss`.
-        learning_rate: float, above 0.
-        wrap: function from the tf.train.Optimizer to the one that is used.
+        learning_rate: above 0.
+        optimizer: takes the place of gradient descent.
 
     Returns:
         train_op: running it changes every trainable variable once and adds 1 to the int32
             variable `global_step`.
     """
     tf.summary.scalar("loss", loss)
-    optimizer = wrap(tf.train.GradientDescentOptimizer(learning_rate))
+    if optimizer is None:
+        optimizer = tf.train.GradientDescentOptimizer(learning_rate)
+    # Not trainable, or the optimizer would try to lower the loss by changing it. The second
+    # collection is where tf.train.get_global_step() looks.
     collections = [tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP]
     global_step = tf.Variable(0, name="global_step", trainable=False, collections=collections)
+    # minimize() adds the gradients of the loss and the ops that apply them, in one go.
     return optimizer.minimize(loss, global_step=global_step)
 
 
-def evaluation(logits, labels):
+def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Adds the count of correct predictions in a batch.
 
     Args:
@@ -95,5 +109,6 @@ def evaluation(logits, labels):
     Returns:
         correct: int32 scalar, how many labels have the batch row's largest logit.
     """
-    correct = tf.nn.in_top_k(logits, labels, 1)
-    return tf.reduce_sum(tf.cast(correct, tf.int32))
+    with tf.name_scope("evaluation"):
+        correct = tf.nn.in_top_k(logits, labels, 1)
+        return tf.reduce_sum(tf.cast(correct, tf.int32))

@@ -4,6 +4,8 @@ They fitted each digit into 20x20 pixels, keeping its proportions, and put it in
 centre of mass in the middle; ink is 1, paper 0.
 """
 
+import os
+
 import numpy as np
 from PIL import Image
 
@@ -17,7 +19,7 @@ LEAST_CONTRAST = 0.15  # between ink and paper, where black to white is 1
 FAINTEST_INK = 0.2  # of the darkest ink; what is fainter is noise or a compression artefact
 
 
-def prepare(path):
+def prepare(path: str | os.PathLike) -> np.ndarray:
     """Returns a PNG or JPEG as the net's input: float32 [IMAGE_PIXELS], in [0, 1], ink 1.
 
     The picture may have any size and colours, dark ink on light paper or the other way round.
@@ -34,7 +36,7 @@ def prepare(path):
     return _centred(_fitted(ink)).reshape(mnist.IMAGE_PIXELS)
 
 
-def _ink(grey):
+def _ink(grey: np.ndarray) -> np.ndarray | None:
     """Returns float32 [height, width], 0 for paper up to 1 for ink, cut to the digit; or None."""
     edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     paper = np.median(edge)
@@ -48,7 +50,7 @@ def _ink(grey):
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _fitted(ink):
+def _fitted(ink: np.ndarray) -> np.ndarray:
     """Returns the digit with its longer side DIGIT_SIZE, smoothed by averaging."""
     height, width = ink.shape
     scale = DIGIT_SIZE / max(height, width)
@@ -57,7 +59,7 @@ def _fitted(ink):
     return np.clip(np.asarray(fitted), 0, 1)
 
 
-def _centred(digit):
+def _centred(digit: np.ndarray) -> np.ndarray:
     """Returns float32 [IMAGE_SIZE, IMAGE_SIZE] with the digit's centre of mass in its middle."""
     canvas = np.zeros((mnist.IMAGE_SIZE, mnist.IMAGE_SIZE), np.float32)
     corner = []

@@ -1,9 +1,3 @@
-"""What all tutorials need and none is about.
+"""What all four tutorials share. Tutorials import these modules; they import no tutorial."""
 
-Tutorials import these modules; these modules import no tutorial. Importing this package first
-sets the environment's defaults, which have to hold before TensorFlow is loaded, and loads it.
-"""
-
-from tutorial_support import environment
-
-environment.prepare()
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")  # the parts of a data set

@@ -1,255 +1,272 @@
-"""Finding checkpoints, and restoring them with a readable report where they do not fit."""
+"""Checkpoints: finding them, saving them safely, restoring them with a readable report.
 
-import functools
-import math
+A checkpoint is named by its prefix, such as `logs/run/model.ckpt-2000`. In V2 format it is the
+files `<prefix>.index` and `<prefix>.data-00000-of-00001`, in V1 format one file. The file
+`checkpoint` in the same folder says which one is the newest, and which ones the run has kept.
+"""
+
+import contextlib
+import os
 import pathlib
-import time
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tutorial_support.programs import LOG, TrainingError, UsageError
+from tutorial_support import files
+from tutorial_support.programs import LOG, TrainingError, UsageError, is_failed_write, reason
 
-# What TensorFlow's reader of checkpoints raises, by the kind of damage.
-_UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
+STATE_FILE = "checkpoint"
+_NUMBERED = re.compile(r"model\.ckpt-(\d+)\.index")
+# The names of the variable that counts steps: TensorFlow's, and that of the cookbook's program.
+_STEP_NAMES = ("global_step", "Variable")
 
 
 class DamagedCheckpoint(UsageError):
     """A checkpoint that is cut off, or of which a checksum is wrong."""
 
 
-def find(path):
+def find(path: str | os.PathLike) -> str:
     """Returns the checkpoint that `path` names, as a prefix for `Saver.restore`.
 
     Args:
-        path: a folder, which stands for its newest checkpoint; or one checkpoint: a prefix such
-            as `logs/model.ckpt-2000`, or one of its files (V2 format), or the file (V1 format).
+        path: a folder, which stands for its newest checkpoint; or one checkpoint: its prefix, or
+            one of its files.
 
     Raises:
         UsageError: there is no such checkpoint.
     """
-    path = pathlib.Path(path)
-    if path.is_dir():
-        return _newest(path)
-    prefix = str(path)
-    for ending in (".index", ".meta"):
-        prefix = prefix.removesuffix(ending)
-    prefix = prefix.split(".data-")[0]
+    check_path(path)
+    if pathlib.Path(path).is_dir():
+        prefix = newest(path)
+        if prefix is None:
+            raise UsageError(
+                f"'{path}' holds no checkpoint; train first, or name the folder of a run"
+            )
+        return prefix
+    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(path))
     if not _exists(prefix):
         raise UsageError(f"there is no checkpoint '{path}'; name one, or the folder of a run")
     return prefix
 
 
-def newest_or_none(folder):
-    """Returns the newest checkpoint of `folder`, or None where it has none yet.
-
-    Raises:
-        UsageError: the newest checkpoint's files are missing, or its record is damaged.
-    """
-    if not (pathlib.Path(folder) / "checkpoint").exists():
-        return None
-    return _newest(folder)
-
-
-def _newest(folder):
-    state = tf.train.get_checkpoint_state(str(folder))
-    if state is None or not state.model_checkpoint_path:
+def check_path(path: str | os.PathLike) -> None:
+    """Raises UsageError for a path that TensorFlow's readers would take for a pattern."""
+    if found := re.search(r"[*?\[\]\\]" if os.sep == "/" else r"[*?\[\]]", str(path)):
         raise UsageError(
-            f"'{folder}' holds no checkpoint; train first, or name the folder of a run"
+            f"'{path}': TensorFlow cannot restore checkpoints from a path with '{found[0]}' in it; "
+            "use a path without that character"
         )
-    # A folder that was moved or copied records where it was before: its own files come first.
-    for prefix in (
-        str(pathlib.Path(folder) / pathlib.Path(state.model_checkpoint_path).name),
-        state.model_checkpoint_path,
-    ):
+
+
+def newest(folder: str | os.PathLike) -> str | None:
+    """Returns the newest checkpoint of `folder`, or None where it has none.
+
+    It is the one that the state file names. Where that file is missing or unusable, it is the
+    checkpoint with the highest number.
+    """
+    folder = pathlib.Path(folder)
+    named, _ = _read_state(folder)
+    for prefix in (str(folder / pathlib.PureWindowsPath(named).name), named) if named else ():
         if _exists(prefix):
             return prefix
-    raise UsageError(
-        f"'{folder}' names '{state.model_checkpoint_path}' as its newest checkpoint, but its "
-        "files are missing; name another checkpoint, or start anew with --fresh"
-    )
-
-
-def each_new(folder, interval, last_step, stop, wait_secs=math.inf):
-    """Yields the newest checkpoint of a folder whenever there is another one.
-
-    Args:
-        folder: where a training saves.
-        interval: seconds between two looks.
-        last_step: the step after whose checkpoint it ends, or None where it is not known.
-        stop: an entered sessions.StopSignals; a signal ends it, too.
-        wait_secs: longest wait for another one, in seconds.
-
-    Raises:
-        TrainingError: there was no other checkpoint for that long.
-    """
-    seen, last_time = None, time.monotonic()
-    while not stop.requested:
-        prefix = newest_or_none(folder)
-        if prefix not in (None, seen):
-            yield prefix
-            seen, last_time = prefix, time.monotonic()
-            if stored_step(prefix) == last_step:
-                return
-        if time.monotonic() - last_time > wait_secs:
-            raise TrainingError(
-                f"'{folder}' has had no new checkpoint for {wait_secs:g} s; look after the "
-                "training, or wait longer"
+    numbered = all_numbered(folder)
+    if (folder / STATE_FILE).exists():
+        if not numbered:
+            raise UsageError(
+                f"'{folder / STATE_FILE}' names no checkpoint that is there; name another folder, "
+                "or start anew with --fresh"
             )
-        due = time.monotonic() + interval
-        while time.monotonic() < due and not stop.requested:
-            time.sleep(min(0.2, interval))
-
-
-def shapes(prefix):
-    """Returns a dict from each variable's name in the checkpoint to its shape as a list.
-
-    Raises:
-        UsageError: the checkpoint cannot be read.
-    """
-    return _reader(prefix).get_variable_to_shape_map()
-
-
-def values(prefix):
-    """Returns a dict from each variable's name in the checkpoint to its value, an array.
-
-    Raises:
-        UsageError: the checkpoint cannot be read.
-    """
-    reader = _reader(prefix)
-    try:
-        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except _UNREADABLE as error:
-        raise _damaged(prefix, error) from error
-
-
-def stored_step(prefix):
-    """Returns the `global_step` in the checkpoint as an int, or None where it has none."""
-    reader = _reader(prefix)
-    return int(reader.get_tensor("global_step")) if reader.has_tensor("global_step") else None
-
-
-def restore(saver, sess, prefix, variables=None):
-    """Restores variables from the checkpoint `prefix`, V1 or V2 format.
-
-    Args:
-        saver: the tf.train.Saver of the variables.
-        sess: the session that receives the values.
-        prefix: what `find` returned.
-        variables: dict from the name in the checkpoint to the variable, as `saver` was given;
-            None for all global variables under their own names.
-
-    Raises:
-        UsageError: the checkpoint is damaged, or does not fit: then the message lists each
-            missing, surplus and misshapen variable.
-    """
-    if variables is None:
-        variables = {variable.op.name: variable for variable in tf.global_variables()}
-    wanted = {name: variable.shape.as_list() for name, variable in variables.items()}
-    differences = compare(shapes(prefix), wanted)
-    if any(line.startswith(("missing", "misshapen")) for line in differences):
-        raise UsageError(
-            f"the checkpoint '{prefix}' does not fit this graph:\n  "
-            + "\n  ".join(differences)
-            + "\nName a checkpoint of the same net."
+        LOG.warning(
+            "'%s' names no checkpoint that is there; taking '%s', the one with the highest number",
+            folder / STATE_FILE,
+            numbered[-1],
         )
+    return numbered[-1] if numbered else None
+
+
+def all_numbered(folder: str | os.PathLike) -> list[str]:
+    """Returns the prefixes of the checkpoints `model.ckpt-<number>` in `folder`, by number."""
+    found = filter(None, map(_NUMBERED.fullmatch, _names(pathlib.Path(folder))))
+    names = sorted((int(match[1]), match[0].removesuffix(".index")) for match in found)
+    return [os.path.join(folder, name) for _, name in names]  # noqa: PTH118
+
+
+def _names(folder: pathlib.Path) -> list[str]:
+    return os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208
+
+
+def _read_state(folder: pathlib.Path) -> tuple[str | None, list[str]]:
+    """Returns what the state file says: (the newest checkpoint, the names of all that are kept)."""
     try:
-        saver.restore(sess, prefix)
-    except (tf.errors.OpError, ValueError) as error:
-        raise _damaged(prefix, error) from error
+        text = (folder / STATE_FILE).read_bytes().decode("utf-8-sig", "replace")
+    except OSError:
+        return None, []
+    newest_path = re.search(r'^model_checkpoint_path: *"(.*)"', text, re.M)
+    kept = re.findall(r'^all_model_checkpoint_paths: *"(.*)"', text, re.M)
+    names = [pathlib.PureWindowsPath(path).name for path in kept]
+    return newest_path[1].replace("\\\\", "\\") if newest_path else None, names
 
 
-def resume(saver, sess, run, writer, last_step):
-    """Restores the newest checkpoint of a run folder, where it has one, and says so.
+def _exists(prefix: str) -> bool:
+    return os.path.isfile(f"{prefix}.index") or os.path.isfile(prefix)  # noqa: PTH113
 
-    The event file notes the restart, so that readers forget what a killed run had written of the
-    steps that this one repeats. What is written at the step of the checkpoint itself stays: its
-    evaluation is there.
 
-    Args:
-        saver: the tf.train.Saver of all variables, `global_step` among them.
-        sess: a session with initialized variables.
-        run: runs.RunFolder.
-        writer: tf.summary.FileWriter of the run.
-        last_step: where the training is to end.
+@contextlib.contextmanager
+def _reader(prefix: str) -> Iterator[Any]:
+    """Yields a tf.train.NewCheckpointReader; whatever goes wrong is a DamagedCheckpoint."""
+    try:
+        yield tf.train.NewCheckpointReader(str(prefix))
+    except Exception as error:
+        raise DamagedCheckpoint(
+            f"the checkpoint '{prefix}' cannot be read ({reason(error)}); name another one"
+        ) from error
 
-    Returns:
-        the stored global step as an int: how many steps have been done.
+
+def shapes(prefix: str) -> dict[str, list[int]]:
+    """Returns the shape of each variable in a checkpoint, by name; raises DamagedCheckpoint."""
+    with _reader(prefix) as reader:
+        return reader.get_variable_to_shape_map()
+
+
+def values(prefix: str) -> dict[str, np.ndarray]:
+    """Returns the value of each variable in a checkpoint, by name; raises DamagedCheckpoint."""
+    with _reader(prefix) as reader:
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def stored_step(prefix: str) -> int | None:
+    """Returns the number of steps that the checkpoint's training had taken; None if unknown."""
+    with _reader(prefix) as reader:
+        for name in _STEP_NAMES:
+            if reader.has_tensor(name) and (value := np.asarray(reader.get_tensor(name))).ndim == 0:
+                return int(value)
+    return None
+
+
+class Saver(tf.train.Saver):
+    """A tf.train.Saver whose checkpoints are finite, on the disk, and fit or are refused.
+
+    - `save` refuses a NaN or an infinity, and returns once the files are on the disk.
+    - It keeps the newest `keep` checkpoints of the run, also when the run was resumed in between.
+    - `restore` lists what does not fit, variable by variable.
     """
-    prefix = newest_or_none(run.path)
-    step = 0
-    if prefix is not None:
-        prefix = _first_readable(prefix, run, functools.partial(restore, saver, sess))
-        step = stored_step(prefix)
-        if step < last_step:
-            print(f"Resuming at step {step} from '{prefix}'.")
-        else:
-            print(
-                f"'{prefix}' is already at step {step}: a higher limit trains on, --fresh starts "
-                "anew."
-            )
-    first_forgotten = step + 1 if step else 0
-    writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first_forgotten)
-    return step
 
+    def __init__(self, variables: Mapping[str, Any] | list | None = None, keep: int = 0) -> None:
+        """Adds the ops that save and restore.
 
-def settle_newest(run):
-    """Makes sure that the newest checkpoint of a run folder, where it has one, can be read whole.
+        Args:
+            variables: list of variables, or dict from a name in the checkpoint to the variable;
+                all global variables where it is None.
+            keep: how many checkpoints to keep; 0 keeps all.
+        """
+        super().__init__(variables, max_to_keep=None)
+        found = tf.global_variables() if variables is None else variables
+        if not isinstance(found, Mapping):
+            found = {variable.op.name: variable for variable in found}
+        self._variables, self._keep = dict(found), keep
+        self._are_finite = all_finite(self._variables.values())
 
-    For those that restore the newest one without asking. With `run.fallback`, a damaged one loses
-    that place to the newest that is whole.
+    def save(self, sess: tf.Session, save_path: str, global_step: Any = None, **options) -> str:
+        """Saves a checkpoint and returns its prefix; arguments as of tf.train.Saver.
 
-    Args:
-        run: runs.RunFolder.
-
-    Raises:
-        UsageError: it is damaged.
-    """
-    newest = newest_or_none(run.path)
-    if newest is None:
-        return
-    prefix = _first_readable(newest, run, values)
-    if prefix != newest:
-        tf.train.update_checkpoint_state(str(run.path), prefix)
-
-
-def _first_readable(newest, run, read):
-    """Reads the newest checkpoint, or, with `run.fallback`, the newest one that can be read.
-
-    Args:
-        newest: its prefix.
-        run: runs.RunFolder.
-        read: function from a prefix, which raises DamagedCheckpoint.
-
-    Returns:
-        the prefix of the one that was read.
-    """
-    others = sorted(
-        (str(path.with_suffix("")) for path in pathlib.Path(run.path).glob("model.ckpt-*.index")),
-        key=lambda prefix: int(prefix.rpartition("-")[2]),
-    )
-    older = others[: others.index(newest)] if newest in others else []
-    for prefix in [newest, *reversed(older)]:
+        Raises:
+            TrainingError: a variable is not finite, or the files cannot be written.
+        """
+        if not sess.run(self._are_finite):
+            step = global_step if isinstance(global_step, int | np.integer) else None
+            check_finite(False, "a variable", step)
+        folder = pathlib.Path(save_path).parent
+        _, kept = _read_state(folder)
         try:
-            read(prefix)
-            return prefix
-        except DamagedCheckpoint as error:
-            if not run.fallback:
-                raise UsageError(
-                    f"{error}, or resume from the one before it with --fallback"
+            prefix = super().save(sess, save_path, global_step, write_state=False, **options)
+            name = pathlib.Path(prefix).name
+            kept = [other for other in kept if other != name] + [name]
+            dropped = kept[: -self._keep] if self._keep else []
+            for file in _files_of(folder, name):
+                files.to_disk(file)
+            files.to_disk(folder)
+            _write_state(folder, name, kept[len(dropped) :])
+            for file in (path for other in dropped for path in _files_of(folder, other)):
+                file.unlink()
+        except Exception as error:
+            if is_failed_write(error) or isinstance(error, tf.errors.OpError):
+                raise TrainingError(
+                    f"no checkpoint could be saved in '{folder}' ({reason(error)}); make room or "
+                    "name another folder, and start again: the last checkpoint is whole"
                 ) from error
-            LOG.warning("%s", error)
-    raise UsageError(f"'{run.path}' holds no checkpoint that can be read; start anew with --fresh")
+            raise
+        return prefix
+
+    def restore(self, sess: tf.Session, save_path: str) -> None:
+        """Restores the variables from a checkpoint in V1 or V2 format.
+
+        Integers may be of another width than the variable, and the step may have the cookbook's
+        name.
+
+        Raises:
+            DamagedCheckpoint: it cannot be read.
+            UsageError: it does not fit; the message lists each missing, surplus and misshapen
+                variable.
+        """
+        with _reader(save_path) as reader:
+            shapes = reader.get_variable_to_shape_map()
+            types = {name: tf.as_dtype(t) for name, t in reader.get_variable_to_dtype_map().items()}
+        names = {name: _name_in(shapes, name) for name in self._variables}
+        _check_fit(save_path, shapes, types, self._variables, names)
+        # The op that TensorFlow's Saver has made knows one type and one name for each variable.
+        is_plain = all(
+            name == names[name] and types[name] == variable.dtype.base_dtype
+            for name, variable in self._variables.items()
+        )
+        try:
+            if is_plain:
+                super().restore(sess, save_path)
+                return
+            saved = values(save_path)
+            for name, variable in self._variables.items():
+                variable.load(saved[names[name]].astype(variable.dtype.as_numpy_dtype), sess)
+        except (tf.errors.OpError, ValueError) as error:
+            raise DamagedCheckpoint(
+                f"the checkpoint '{save_path}' cannot be read ({reason(error)}); name another one"
+            ) from error
 
 
-def compare(saved, wanted):
-    """Returns a line for each variable in which a checkpoint and a graph differ.
+def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:
+    """Returns the name that a variable has in a checkpoint."""
+    is_cookbooks = name == _STEP_NAMES[0] and name not in shapes and shapes.get(_STEP_NAMES[1]) == []
+    return _STEP_NAMES[1] if is_cookbooks else name
 
-    Args:
-        saved: dict from name to shape, from `shapes`.
-        wanted: the same of the graph's variables.
 
-    Returns:
-        a list of strings that start with "missing", "misshapen" or "surplus".
+def _files_of(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+    pattern = re.compile(re.escape(name) + r"\.(index|meta|data-\d+-of-\d+)")
+    return [folder / file for file in _names(folder) if pattern.fullmatch(file)]
+
+
+def _write_state(folder: pathlib.Path, newest: str, kept: list[str]) -> None:
+    """Writes the state file, with names relative to the folder, so that it can be moved."""
+    lines = [f'model_checkpoint_path: "{newest}"']
+    lines += [f'all_model_checkpoint_paths: "{name}"' for name in kept]
+    files.write_text(folder / STATE_FILE, "\n".join(lines) + "\n")
+
+
+def recorded(folder: str | os.PathLike) -> list[str]:
+    """Returns the names of the checkpoints that the run in `folder` has written and kept."""
+    return _read_state(pathlib.Path(folder))[1]
+
+
+def make_newest(prefix: str) -> None:
+    """Lets the state file name the checkpoint `prefix` as the newest one of its folder."""
+    path = pathlib.Path(prefix)
+    _write_state(path.parent, path.name, recorded(path.parent))
+
+
+def compare(saved: Mapping[str, list[int]], wanted: Mapping[str, list[int]]) -> list[str]:
+    """Returns a line for each difference between the shapes in a checkpoint and in a graph.
+
+    The lines start with "missing", "misshapen" or "surplus".
     """
     lines = []
     for name in sorted(wanted.keys() | saved.keys()):
@@ -264,47 +281,39 @@ def compare(saved, wanted):
     return lines
 
 
-def all_finite(variables=None):
-    """Returns a bool scalar tensor: whether no variable holds a NaN or an infinity.
+def _check_fit(prefix: str, shapes: Any, types: Any, variables: Any, names: dict) -> None:
+    wanted = {names[name]: variable.shape.as_list() for name, variable in variables.items()}
+    lines = compare(shapes, wanted)
+    for name, variable in variables.items():
+        found, needed = types.get(names[name]), variable.dtype.base_dtype
+        if found not in (None, needed) and not (found.is_integer and needed.is_integer):
+            lines.append(f"mistyped: {name} is {found.name} there, {needed.name} in the graph")
+    if any(not line.startswith("surplus") for line in lines):
+        raise UsageError(
+            f"the checkpoint '{prefix}' does not fit this graph:\n  "
+            + "\n  ".join(lines)
+            + "\nName a checkpoint of the same net."
+        )
+
+
+def all_finite(variables: Any = None) -> tf.Tensor:
+    """Adds a bool scalar: whether no floating-point variable holds a NaN or an infinity.
 
     Args:
-        variables: floating-point variables; the trainable ones where it is None.
+        variables: the variables to look at; the trainable ones where it is None.
     """
+    if variables is None:
+        variables = tf.trainable_variables()
+    floating = [variable for variable in variables if variable.dtype.base_dtype.is_floating]
     with tf.name_scope("all_finite"):
-        return tf.reduce_all(
-            [tf.reduce_all(tf.math.is_finite(v)) for v in variables or tf.trainable_variables()]
-        )
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in floating] or [True])
 
 
-def check_finite(is_finite, what, step):
-    """Raises TrainingError unless `is_finite`.
-
-    Args:
-        is_finite: bool, numpy's or Python's; for example from `all_finite`.
-        what: what it was asked of, for example "the loss".
-        step: the step at which it was.
-    """
+def check_finite(is_finite: bool | np.bool_, what: str, step: int | None) -> None:
+    """Raises TrainingError unless `is_finite`; `what` names what was looked at, as "the loss"."""
     if not is_finite:
+        when = "" if step is None else f" at step {step}"
         raise TrainingError(
-            f"{what} is not finite at step {step}: training has stopped, the last checkpoint "
-            "stays as it was; a lower --learning_rate with --fresh usually helps"
+            f"{what} is not finite{when}: training has stopped, the last checkpoint stays as it "
+            "was; a lower --learning_rate with --fresh usually helps"
         )
-
-
-def _exists(prefix):
-    """Whether there is a checkpoint in V2 format (several files) or V1 format (one file)."""
-    return pathlib.Path(f"{prefix}.index").is_file() or pathlib.Path(prefix).is_file()
-
-
-def _reader(prefix):
-    try:
-        return tf.train.NewCheckpointReader(str(prefix))
-    except _UNREADABLE as error:
-        raise _damaged(prefix, error) from error
-
-
-def _damaged(prefix, error):
-    reason = str(getattr(error, "message", error)).strip().splitlines()[0]
-    return DamagedCheckpoint(
-        f"the checkpoint '{prefix}' cannot be read ({reason}); name another one"
-    )

@@ -12,6 +12,7 @@ import collections
 import csv
 import dataclasses
 import logging
+import os
 import pathlib
 import re
 import sys
@@ -37,11 +38,11 @@ class Tag:
     run: str
     kind: str
     name: str
-    steps: list
-    values: list | None
+    steps: list[int]
+    values: list[float] | None
 
 
-def read(folder):
+def read(folder: str | os.PathLike) -> list[Tag]:
     """Returns the list of all `Tag`s in the event files of `folder` and below.
 
     Where a run was killed and resumed, the steps that it repeated are there once.
@@ -52,35 +53,85 @@ def read(folder):
     return [tag for run, events in _runs(folder) for tag in _tags(run, events)]
 
 
-def scalars(folder):
-    """Returns a dict from tag to a pair (steps, values), for the run in `folder` itself."""
+# What version 0.1.0 called the tags that are the same in all tutorials now.
+_EARLIER_NAMES = {
+    "precision/train": "accuracy/train",
+    "precision/validation": "accuracy/validation",
+    "precision/test": "accuracy/test",
+    "test_accuracy": "accuracy/test",
+    "accuracy/training": "accuracy/train",
+    "accuracy/testing": "accuracy/test",
+    "cross_entropy/training": "loss/train",
+    "cross_entropy/validation": "loss/validation",
+    "loss/training": "loss/train",
+}
+
+
+def scalars(folder: str | os.PathLike) -> dict[str, tuple[list[int], list[float]]]:
+    """Returns the steps and values of each scalar of the run in `folder` itself, by tag.
+
+    What an earlier version of this package wrote comes under today's tag.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for tag in read(folder):
+        if tag.values is not None and tag.run == ".":
+            points = zip(tag.steps, tag.values, strict=True)
+            found.setdefault(_EARLIER_NAMES.get(tag.name, tag.name), {}).update(points)
+    in_order = {name: sorted(points.items()) for name, points in found.items()}
     return {
-        tag.name: (tag.steps, tag.values)
-        for tag in read(folder)
-        if tag.kind == "scalars" and tag.run == "."
+        name: ([step for step, _ in points], [value for _, value in points])
+        for name, points in in_order.items()
     }
 
 
-def file_suffix(folder):
-    """Returns a `filename_suffix` for tf.summary.FileWriter that no event file in `folder` has.
+DETAILS = "details"  # the collection of summaries that are written now and then, or on demand
 
-    Event files are named by the second in which they are begun. Without a suffix, a run that is
-    killed and started again within a second would write over what it had written before.
+
+def add_details(**tensors: tf.Tensor) -> None:
+    """Adds summaries of tensors inside a net to the collection DETAILS, by their names.
+
+    `images` becomes a picture; each other one a histogram, and the share of its zeros. The
+    summaries of variables come from `merged_details`.
     """
-    return f".{len(list(pathlib.Path(folder).glob('*tfevents*')))}"
+    for name, tensor in tensors.items():
+        if name == "images":
+            tf.summary.image(name, tensor, max_outputs=6, collections=[DETAILS])
+        else:
+            tf.summary.histogram(f"activations/{name}", tensor, collections=[DETAILS])
+            sparsity = tf.nn.zero_fraction(tensor)
+            tf.summary.scalar(f"sparsity/{name}", sparsity, collections=[DETAILS])
 
 
-def write_scalar(writer, tag, value, step):
-    """Writes a number that Python holds: a summary need not come out of the graph.
+def merged_details() -> tf.Tensor:
+    """Returns the summaries in DETAILS and a histogram of each trainable variable, merged."""
+    for variable in tf.trainable_variables():
+        tf.summary.histogram(f"variables/{variable.op.name}", variable, collections=[DETAILS])
+    return tf.summary.merge_all(DETAILS)
 
-    Args:
-        writer: tf.summary.FileWriter.
-        tag: string.
-        value: number.
-        step: int.
-    """
+
+def write_scalar(writer: tf.summary.FileWriter, tag: str, value: float, step: int) -> None:
+    """Writes a number that Python holds: a summary need not come out of the graph."""
     summary = tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)])
     writer.add_summary(summary, step)
+
+
+def write_trace(
+    writer: tf.summary.FileWriter, metadata: tf.RunMetadata, step: int, folder: pathlib.Path
+) -> None:
+    """Keeps a recorded step for TensorBoard's graph page and for a browser's trace viewer.
+
+    Args:
+        writer: of an event file that holds the graph.
+        metadata: filled by `Session.run`.
+        step: the step's number.
+        folder: where `trace-step-<step>.json` goes, which chrome://tracing and
+            https://ui.perfetto.dev open.
+    """
+    from tensorflow.python.client import timeline  # its only home; part of no public module
+
+    writer.add_run_metadata(metadata, f"step{step}", step)
+    trace = timeline.Timeline(metadata.step_stats).generate_chrome_trace_format()
+    files.write_text(folder / f"trace-step-{step}.json", trace)
 
 
 def _runs(folder):
@@ -171,7 +222,7 @@ def _regular_expression(text):
 
 
 @program
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Lists the tags below a folder, or prints, plots or writes out its scalars."""
     parser = ArgumentParser(__doc__)
     parser.add_argument("logdir", help="a folder with event files in it or below it")

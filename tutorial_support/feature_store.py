@@ -22,7 +22,7 @@ import zlib
 
 import numpy as np
 
-from tutorial_support import datasets, files
+from tutorial_support import files
 from tutorial_support.programs import LOG, TrainingError, UsageError
 
 try:
@@ -71,7 +71,7 @@ def store_folder(root, image_folder, digest):
     resolved = pathlib.Path(image_folder).resolve()
     place = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
     readable = re.sub(r"\W+", "_", resolved.name)[:40]
-    root = datasets.cache_folder("bottlenecks") if root is None else pathlib.Path(root)
+    root = files.cache_folder("bottlenecks") if root is None else pathlib.Path(root)
     return root / f"{readable}-{place}-{digest}"
 
 

@@ -1,36 +1,269 @@
-"""Writing files so that a reader finds the whole new file or the old one, never a part."""
+"""Files: where data is found or downloaded, how a user's file is read, how a file is written.
+
+Downloads go to `$GRAPH_TUTORIALS_DATA/<name>`, by default `~/.cache/graph-tutorials/<name>`.
+"""
 
 import contextlib
+import dataclasses
+import hashlib
+import http.client
+import itertools
 import os
 import pathlib
-import tempfile
+import re
+import shutil
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Iterator
+
+from six.moves import urllib
+from tqdm import tqdm
+
+from tutorial_support.programs import LOG, UsageError, reason
+
+CACHE_VARIABLE = "GRAPH_TUTORIALS_DATA"
+CONNECT_TIMEOUT = 6.0  # seconds without any answer
+SLOWEST = 2_000  # bytes per second, averaged over PATIENCE; below it, the next mirror is tried
+PATIENCE = 20.0  # seconds
+_CHUNK = 1 << 16  # bytes
 
 
 @contextlib.contextmanager
-def replacing(path):
-    """Yields a temporary path beside `path` that takes its place when the block succeeds.
+def reading(path: str | os.PathLike, remedy: str) -> Iterator[None]:
+    """Turns whatever goes wrong with a user's file into a UsageError that names it.
 
-    Where the block raises, the temporary file goes and `path` stays as it was.
+    Args:
+        path: the file that the block reads.
+        remedy: what the user can do, for example "save the picture again".
+    """
+    try:
+        yield
+    except (UsageError, KeyboardInterrupt, SystemExit):
+        raise
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file '{path}'; {remedy}") from error
+    except Exception as error:
+        raise UsageError(f"{path}: cannot be read ({reason(error)}); {remedy}") from error
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a temporary file beside `path` that takes its place when the block succeeds.
+
+    A reader finds the whole new file or the old one, also after a power cut. Where the block
+    raises, the temporary file goes and `path` stays as it was.
     """
     path = pathlib.Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = pathlib.Path(name)
+    temporary = _partial(path)
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        to_disk(temporary)
         temporary.replace(path)
+        to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path, text):
+@contextlib.contextmanager
+def temporary_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields an empty folder beside `path`, where what becomes `path` can be prepared."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
+    temporary = _partial(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _partial(path: pathlib.Path) -> pathlib.Path:
+    """Returns the path of a temporary file or folder that tells which process it belongs to."""
+    serial = next(_serials)
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{serial}.partial")
+
+
+_HOST = re.sub(r"[^\w]", "_", socket.gethostname())
+_serials = itertools.count()
+
+
+def sweep(folder: pathlib.Path) -> None:
+    """Removes the temporary files and folders of programs on this machine that were killed."""
+    for path in folder.glob(f".*.{_HOST}-*.partial"):
+        process = int(path.name.rpartition(f".{_HOST}-")[2].partition("-")[0])
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+        except OSError:
+            continue  # it belongs to a running program of another user
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes `text` as UTF-8 to `path`, replacing the file in one step."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def to_disk(path: str | os.PathLike) -> None:
+    """Returns once what was written to a file, or the entries of a folder, are on the disk."""
+    if sys.platform == "win32" and pathlib.Path(path).is_dir():
+        return  # a folder cannot be opened there
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cache_folder(name: str) -> pathlib.Path:
+    """Returns the folder of the data set `name` in the cache, whether it exists or not."""
+    root = os.environ.get(CACHE_VARIABLE) or os.path.join("~", ".cache", "graph-tutorials")  # noqa: PTH118
+    return pathlib.Path(os.path.expanduser(root)) / name  # noqa: PTH111
+
+
+def sample_folder(name: str) -> pathlib.Path:
+    """Returns the folder of the shipped sample `name`, in an installed wheel or in a clone."""
+    here = pathlib.Path(__file__).parent
+    installed = here / "sample_data" / name
+    return installed if installed.is_dir() else here.parent / "data" / name
+
+
+class DownloadError(Exception):
+    """No mirror delivered the file. The message gives each mirror's reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoteFile:
+    """A published file.
+
+    Attributes:
+        name: the file's name.
+        size: in bytes; None where it is not known.
+        sha256: in hexadecimal; None where none is published: then the size is checked, if need be
+            the one that the server tells, and what reads the file checks its content.
+        urls: the addresses that serve it, in the order in which they are tried.
+    """
+
+    name: str
+    size: int | None
+    sha256: str | None
+    urls: tuple[str, ...]
+
+    def is_whole(self, path: pathlib.Path) -> bool:
+        """Returns whether the file at `path` has the published size and checksum."""
+        if self.size is not None and path.stat().st_size != self.size:
+            return False
+        return self.sha256 is None or sha256(path) == self.sha256
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with pathlib.Path(path).open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fetch(remote: RemoteFile, folder: pathlib.Path) -> pathlib.Path:
+    """Returns the path of `remote` in `folder`, downloading it unless it is there and whole.
+
+    Raises:
+        DownloadError: no mirror delivered the right bytes, or the folder cannot take them; it is
+            as it was before.
+    """
+    path = folder / remote.name
+    if path.is_file() and remote.is_whole(path):
+        return path
+    reasons = []
+    for url in remote.urls:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                _download(url, remote, temporary)
+            return path
+        except _MIRROR_FAILURES as error:
+            reasons.append(f"{url}: {getattr(error, 'reason', None) or reason(error)}")
+        except OSError as error:
+            raise DownloadError(
+                f"'{folder}' cannot take the download ({reason(error)}; set {CACHE_VARIABLE} to a "
+                "folder with room that can be written)"
+            ) from error
+    raise DownloadError(f"{remote.name} could not be downloaded ({'; '.join(reasons)})")
+
+
+_MIRROR_FAILURES = (
+    DownloadError,
+    urllib.error.URLError,
+    http.client.HTTPException,
+    ConnectionError,
+    TimeoutError,
+    ssl.SSLError,
+)
+
+
+def _download(url: str, remote: RemoteFile, target: pathlib.Path) -> None:
+    request = urllib.request.Request(url, headers={"User-Agent": "graph-tutorials"})
+    with (
+        urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT) as response,
+        target.open("wb") as stream,
+    ):
+        expected = response.length if remote.size is None else remote.size
+        with progress_bar(expected, remote.name, "B", unit_scale=True) as bar:
+            for chunk in _chunks_in_time(response):
+                stream.write(chunk)
+                bar.update(len(chunk))
+                if expected is not None and stream.tell() > expected:
+                    break
+    size = target.stat().st_size
+    if expected is not None and size != expected:
+        less_or_more = "fewer" if size < expected else "more"
+        raise DownloadError(f"sent {less_or_more} than the expected {expected} bytes")
+    if not remote.is_whole(target):
+        raise DownloadError("sent other bytes than the published file (sha256 differs)")
+
+
+def _chunks_in_time(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yields the body of `response`; raises DownloadError where it trickles."""
+    window_start, window_bytes = time.monotonic(), 0
+    while chunk := response.read1(_CHUNK):
+        yield chunk
+        window_bytes += len(chunk)
+        elapsed = time.monotonic() - window_start
+        if elapsed > PATIENCE:
+            if window_bytes < SLOWEST * elapsed:
+                raise DownloadError(f"slower than {SLOWEST} bytes per second")
+            window_start, window_bytes = time.monotonic(), 0
+
+
+def progress_bar(total: int | None, name: str, unit: str = "step", **options) -> tqdm:
+    """Returns a tqdm bar on standard error, which is silent where that is no terminal."""
+    return tqdm(
+        total=total,
+        desc=name,
+        unit=unit,
+        dynamic_ncols=True,
+        leave=False,
+        disable=None,  # tqdm then asks whether the stream is a terminal
+        file=sys.stderr,
+        **options,
+    )
+
+
+def warn_of_sample(what: str, error: DownloadError) -> None:
+    """Says that the sample takes the place of the full data set, and why.
+
+    Args:
+        what: for example "MNIST: 5,000 of its 70,000 images".
+        error: why the full set is not there.
+    """
+    LOG.warning(
+        "using the shipped SAMPLE (%s), because %s; for the full set, go online and start again "
+        "with --fresh, or name a folder that holds it",
+        what,
+        error,
+    )

@@ -13,9 +13,9 @@ import zlib
 
 import numpy as np
 
+from tutorial_support import SPLITS, TRAIN
 from tutorial_support.programs import UsageError
 
-TRAINING, VALIDATION, TESTING = SPLITS = ("training", "validation", "testing")
 ENDINGS = (".jpg", ".jpeg", ".png")
 GROUP_MARK = "_nohash_"  # images that are alike up to it stay together
 
@@ -57,7 +57,7 @@ class ImageList:
     def check_training(self, bad):
         """Raises UsageError where a class has lost its training images; `bad` as of `without`."""
         for label, name in enumerate(self.class_names):
-            if label not in self.labels[self.of_split(TRAINING)]:
+            if label not in self.labels[self.of_split(TRAIN)]:
                 raise UsageError(
                     f"no training image of class '{name}' can be read: {next(iter(bad.values()))}"
                 )

@@ -2,16 +2,21 @@
 
 import contextlib
 import io
+import math
+import os
 import pathlib
 import warnings
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from tutorial_support.programs import UsageError
 
+ENDINGS = (".jpg", ".jpeg", ".png")
 
-def read(path, largest=1024):
+
+def read(path: str | os.PathLike, largest: int = 1024) -> Image.Image:
     """Returns a PNG or JPEG as a PIL image in RGB, upright, on white where it is transparent.
 
     Args:
@@ -25,29 +30,41 @@ def read(path, largest=1024):
         return _in_rgb(image, largest)
 
 
-def prepared(paths, prepare):
-    """Yields (path, prepare(path)) of each good picture, and names the bad ones at the end.
-
-    Args:
-        paths: files.
-        prepare: function from a path; raises UsageError where the picture is bad.
+def find(names: Sequence[str]) -> list[pathlib.Path]:
+    """Returns the named files, and of the named folders every picture in them and below.
 
     Raises:
-        UsageError: at the end, names all bad pictures.
+        UsageError: there is none.
     """
-    refused = []
-    for path in paths:
-        try:
-            picture = prepare(path)
-        except UsageError as error:
-            refused.append(str(error))
-            continue
-        yield path, picture
-    if refused:
-        raise UsageError("\nerror: ".join(refused))
+    paths: list[pathlib.Path] = []
+    for path in map(pathlib.Path, names):
+        if path.is_dir():
+            found = (p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+            paths += sorted(p for p in found if not p.name.startswith("."))
+        else:
+            paths.append(path)
+    if not paths:
+        raise UsageError(f"no PNG or JPEG file in {', '.join(names)}; name another folder")
+    return paths
 
 
-def middle_square(image, size):
+def as_characters(image: np.ndarray) -> str:
+    """Returns an image as lines of characters, the darker ones for smaller numbers.
+
+    Args:
+        image: float [height, width, 3], [height, width], or a square one as [height * width].
+    """
+    if image.ndim == 1:
+        image = image.reshape(math.isqrt(len(image)), -1)
+    grey = image.mean(axis=-1) if image.ndim == 3 else image
+    grey = grey[:: max(1, len(grey) // 32), :: max(1, len(grey) // 32)]
+    shares = (grey - grey.min()) / max(float(np.ptp(grey)), 1e-12)
+    shades = np.array(list(" .:-=+*#%@"))
+    rows = shades[np.int32(np.rint(shares * (len(shades) - 1)))]
+    return "\n".join("  " + "".join(row) for row in rows)
+
+
+def middle_square(image: Image.Image, size: int) -> Image.Image:
     """Returns the middle square of a PIL image, resized to `size` pixels both ways."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -55,7 +72,7 @@ def middle_square(image, size):
     return square.resize((size, size), Image.Resampling.BILINEAR)
 
 
-def jpeg_or_pixels(path):
+def jpeg_or_pixels(path: str | os.PathLike) -> bytes | np.ndarray:
     """Reads a picture for a graph that decodes JPEGs itself.
 
     Returns:
@@ -71,7 +88,7 @@ def jpeg_or_pixels(path):
         return np.asarray(_in_rgb(image, 1024))
 
 
-def encoded(path):
+def encoded(path: str | os.PathLike) -> bytes:
     """Reads a picture for `tf.io.decode_image`.
 
     Returns:
@@ -89,7 +106,7 @@ def encoded(path):
         return png.getvalue()
 
 
-def _is_plain(image):
+def _is_plain(image: Image.Image) -> bool:
     """Whether it is upright, of 8 bits, in RGB or grey, and not transparent."""
     upright = image.getexif().get(_ORIENTATION, 1) == 1
     return upright and image.mode in ("RGB", "L") and "transparency" not in image.info
@@ -99,7 +116,7 @@ _ORIENTATION = 0x0112  # Exif's tag
 
 
 @contextlib.contextmanager
-def _opened(path):
+def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     """Yields a PIL image of which the header has been read; what goes wrong is a UsageError."""
     try:
         with warnings.catch_warnings():
@@ -117,7 +134,7 @@ def _opened(path):
         ) from error
 
 
-def _in_rgb(image, largest):
+def _in_rgb(image: Image.Image, largest: int) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
         image = Image.fromarray(np.uint8(np.asarray(image) // 256))
     image = ImageOps.exif_transpose(image).convert("RGBA")

@@ -18,7 +18,8 @@ import time
 
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import checkpoints, clusters, feature_store, runs, sessions
+from tutorial_support import checkpoints, feature_store, runs
+from tutorial_support.cluster import clusters
 from tutorial_support.programs import LOG, TrainingError, UsageError, number
 
 
@@ -85,7 +86,7 @@ def evaluate_each(flags, folder, last_step, evaluate):
     Returns:
         the exit code.
     """
-    with sessions.StopSignals() as stop:
+    with runs.StopSignals() as stop:
         for prefix in checkpoints.each_new(
             folder, 1.0, last_step, stop, flags.checkpoint_wait_secs
         ):
@@ -234,12 +235,12 @@ class Training(tf.train.SessionRunHook):
     So it tells them, in the variable `stop_after`, after which step all of them end.
 
     Attributes:
-        stop: sessions.StopSignals.
+        stop: runs.StopSignals.
     """
 
     def __init__(self, last_step, is_sync, begin_input):
         """Adds the variable; arguments as of `Replica` and `Replica.training`."""
-        self.stop = sessions.StopSignals()
+        self.stop = runs.StopSignals()
         self._is_sync, self._begin_input = is_sync, begin_input
         self._sess = self._step = self._last_step = None
         self._global_step = tf.train.get_global_step()

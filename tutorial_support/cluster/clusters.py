@@ -17,7 +17,7 @@ import time
 
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import feature_store, sessions
+from tutorial_support import feature_store, runs
 from tutorial_support.programs import UsageError
 
 VARIABLE = "TF_CONFIG"
@@ -80,7 +80,7 @@ class Cluster:
         It sees the ps tasks and itself alone, so that no other worker's death touches it; an
         operation that waits longer than `wait_secs` seconds for others fails.
         """
-        config = sessions.config()
+        config = runs.session_config()
         config.device_filters.extend([f"/job:{PS}", self.device])
         config.operation_timeout_in_ms = int(1000 * wait_secs)
         return config
@@ -94,7 +94,7 @@ class Cluster:
         # Else a call to a task that is gone waits for it without an end, whatever the timeout.
         os.environ.setdefault("GRPC_FAIL_FAST", "true")
         try:
-            return tf.train.Server(self.addresses, self.job, self.index, config=sessions.config())
+            return tf.train.Server(self.addresses, self.job, self.index, config=runs.session_config())
         except tf.errors.OpError as error:
             address = self.addresses[self.job][self.index]
             raise UsageError(
@@ -207,7 +207,7 @@ def serve_variables(cluster):
     """
     server = cluster.start_server()
     print(f"Serving variables at {server.target}.")
-    with sessions.StopSignals() as stop:
+    with runs.StopSignals() as stop:
         while not stop.requested:
             time.sleep(0.1)
         due = time.monotonic() + LINGER

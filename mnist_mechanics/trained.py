@@ -1,0 +1,69 @@
+"""The trained MNIST net: how to rebuild it, what it takes, what it was trained on."""
+
+import argparse
+import pathlib
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from mnist_mechanics import fully_connected_feed, input_data, mnist, pictures
+from tutorial_support import checkpoints, trained
+
+_BATCH = 1000  # images
+_UNITS = {"hidden1": 128, "hidden2": 32}  # of the original, for a checkpoint that does not say
+
+
+class TrainedNet(trained.TrainedNet):
+    """See trained.TrainedNet; images are float32 [n, IMAGE_PIXELS] in [0, 1], ink is 1."""
+
+    tutorial = "mnist_mechanics"
+    default_checkpoint = fully_connected_feed.LOG_DIR
+    image_shape = (mnist.IMAGE_PIXELS,)
+    class_names = input_data.CLASS_NAMES
+
+    def inference(self, images: tf.Tensor) -> tuple[tf.Tensor, None]:
+        """Adds the net, its layers as wide as the run's flags or else the checkpoint say."""
+        shapes = checkpoints.shapes(self.prefix)
+
+        def units(layer: str) -> int:
+            shape = shapes.get(f"{layer}/weights", [])
+            return self.flags.get(layer) or (shape[1] if len(shape) == 2 else _UNITS[layer])
+
+        return mnist.inference(images, units("hidden1"), units("hidden2")), None
+
+    def prepare(
+        self, sess: tf.Session, tensors: trained.Tensors, path: pathlib.Path
+    ) -> np.ndarray:
+        """Returns a picture of a digit as the net takes it."""
+        return pictures.prepare(path)
+
+    @staticmethod
+    def add_data_flags(parser: argparse.ArgumentParser) -> None:
+        """Adds the flags that name data."""
+        input_data.add_flags(parser)
+
+    def examples(self, flags: argparse.Namespace, split: str) -> trained.Examples:
+        """Returns the examples of a split."""
+        data_sets, facts = input_data.load(flags, self.flags)
+        data_set = getattr(data_sets, split)
+
+        def batches():
+            return (images for images, _ in data_set.batches(_BATCH))
+
+        return trained.Examples(
+            data_set.labels, batches, data_set.pictures, facts.get("sample", False)
+        )
+
+    def accuracy_line(self, split: str, correct: int, count: int) -> str:
+        """Returns the original's two lines."""
+        return (
+            f"{input_data.TITLES[split]} Data Eval:\nNum examples: {count}  "
+            f"Num correct: {correct}  Precision @ 1: {correct / count:0.04f}"
+        )
+
+    def prediction_lines(self, path: str, probabilities: np.ndarray, top: int) -> list[str]:
+        """Returns the likeliest digit of a picture, and the probability of each digit."""
+        best = int(np.argmax(probabilities))
+        pairs = zip(self.class_names, probabilities, strict=True)
+        every = "  ".join(f"{name}: {probability:.4f}" for name, probability in pairs)
+        return [f"{path}: {best} ({probabilities[best]:.1%})", f"  {every}"]

@@ -1,0 +1,315 @@
+"""The programs that use a trained net: evaluate, predict and export, the same for all tutorials.
+
+Each tutorial's `evaluate.py`, `predict.py` and `export.py` call these with their own
+`trained.TrainedNet`.
+"""
+
+import argparse
+import concurrent.futures
+import functools
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+
+from tutorial_support import SPLITS, TEST, TRAIN, checkpoints, events, files, pictures, plots, runs, trained
+from tutorial_support.programs import ArgumentParser, TrainingError, UsageError, number, one_line
+
+_AT_ONCE = 16  # pictures that are prepared in parallel and go through the net together
+_OTHER_SPLIT_NAMES = {"training": TRAIN, "testing": TEST}  # of earlier versions
+
+
+def _parser(kind: type[trained.TrainedNet], description: str | None) -> ArgumentParser:
+    parser = ArgumentParser(description)
+    parser.add_argument(
+        "--checkpoint",
+        default=kind.default_checkpoint,
+        help="A run folder, for its newest checkpoint, or one checkpoint.",
+    )
+    return parser
+
+
+# Evaluation
+
+
+def evaluate(
+    kind: type[trained.TrainedNet], description: str | None, argv: list[str] | None
+) -> int:
+    """Is the `main` of an evaluation program."""
+    parser = _parser(kind, description)
+    parser.add_argument(
+        "--split",
+        choices=[*SPLITS, *_OTHER_SPLIT_NAMES],
+        default=TEST,
+        help="The part of the data to evaluate on.",
+    )
+    parser.add_argument(
+        "--output_dir",
+        "--eval_dir",
+        help="Folder for the event file and pictures; by default evaluation beside the checkpoint.",
+    )
+    parser.add_argument(
+        "--eval_interval_secs",
+        type=number(float, 0.01),
+        help="Look for a new checkpoint this often and evaluate each; by default evaluate once.",
+    )
+    parser.add_argument(
+        "--checkpoint_wait_secs",
+        type=number(float, 0.1),
+        help="Longest wait for a new checkpoint with --eval_interval_secs.",
+    )
+    kind.add_data_flags(parser)
+    flags = parser.parse_args(argv)
+    flags.split = _OTHER_SPLIT_NAMES.get(flags.split, flags.split)
+    if flags.eval_interval_secs is None or not pathlib.Path(flags.checkpoint).is_dir():
+        evaluate_once(kind.find(flags.checkpoint), flags)
+        return 0
+    with runs.StopSignals() as stop:
+        for prefix in new_checkpoints(flags.checkpoint, flags, stop):
+            evaluate_once(kind.find(prefix), flags)
+    return stop.exit_code
+
+
+def evaluate_once(net: trained.TrainedNet, flags: argparse.Namespace) -> None:
+    """Evaluates one checkpoint: prints, draws, and writes the accuracy to an event file."""
+    examples = net.examples(flags, flags.split)
+    if not len(examples.labels):
+        raise UsageError(f"there are no {flags.split} images; name another --split")
+    sample = ", on the shipped sample" if examples.is_sample else ""
+    print(f"Evaluating '{net.prefix}', step {net.step}{sample}.")
+    logits = net.logits_of(examples)
+    matrix = plots.confusion_matrix(examples.labels, logits)
+    correct, count = int(np.trace(matrix)), len(examples.labels)
+    print(net.accuracy_line(flags.split, correct, count))
+    print_confusion(matrix, net.class_names)
+
+    folder = pathlib.Path(flags.output_dir or pathlib.Path(net.prefix).parent / "evaluation")
+    folder.mkdir(parents=True, exist_ok=True)
+    suffix = f".{len(list(folder.glob('*tfevents*')))}"
+    with (
+        tf.Graph().as_default(),
+        tf.summary.FileWriter(str(folder), filename_suffix=suffix) as writer,
+    ):
+        events.write_scalar(writer, f"accuracy/{flags.split}", correct / count, net.step or 0)
+    title = f"{flags.split} images, {pathlib.Path(net.prefix).parent.name} at step {net.step}"
+    drawn = plots.draw_predictions(
+        folder,
+        examples.labels,
+        logits,
+        net.class_names,
+        examples.pictures,
+        title,
+        ending=f"-{flags.split}",
+    )
+    print(f"Pictures: {folder}/{', '.join(drawn)}")
+
+
+def print_confusion(matrix: np.ndarray, class_names: list[str]) -> None:
+    """Prints a confusion matrix, int [classes, classes]."""
+    names = [one_line(name) for name in class_names]
+    width = max(6, *(len(name) + 2 for name in names))
+    print("Confusion matrix (one row for each label, one column for each prediction):")
+    print(" " * width + "".join(f"{name:>{width}}" for name in names))
+    for name, row in zip(names, matrix, strict=True):
+        print(f"{name:>{width}}" + "".join(f"{count:{width}d}" for count in row))
+
+
+def new_checkpoints(
+    folder: str | os.PathLike, flags: argparse.Namespace, stop: runs.StopSignals
+) -> Iterator[str]:
+    """Yields the newest checkpoint of a run folder whenever there is another one.
+
+    It ends after the checkpoint of the run's last step, where its flags tell that, or on a signal.
+
+    Args:
+        folder: where a training saves.
+        flags: with `eval_interval_secs`, and `checkpoint_wait_secs` or None for no limit.
+        stop: entered.
+
+    Raises:
+        TrainingError: there was no other checkpoint for that long.
+    """
+    seen, last_time = None, time.monotonic()
+    wait_secs = flags.checkpoint_wait_secs or math.inf
+    while not stop.requested:
+        prefix = checkpoints.newest(folder)
+        if prefix not in (None, seen):
+            yield prefix
+            seen, last_time = prefix, time.monotonic()
+            if checkpoints.stored_step(prefix) == runs.read_flags(folder).get("last_step"):
+                return
+        if time.monotonic() - last_time > wait_secs:
+            raise TrainingError(
+                f"'{folder}' has had no new checkpoint for {wait_secs:g} s; look at the training's "
+                "output, or wait longer with --checkpoint_wait_secs"
+            )
+        due = time.monotonic() + flags.eval_interval_secs
+        while time.monotonic() < due and not stop.requested:
+            time.sleep(min(0.2, flags.eval_interval_secs))
+
+
+# Prediction
+
+
+def predict(
+    kind: type[trained.TrainedNet], description: str | None, argv: list[str] | None, top: int = 3
+) -> int:
+    """Is the `main` of a program that classifies pictures; bad ones do not stop the others."""
+    parser = _parser(kind, description)
+    parser.add_argument(
+        "pictures", nargs="+", metavar="PICTURE", help="A picture file, or a folder of them."
+    )
+    parser.add_argument("--top", type=number(int, 1), default=top, help="Classes to print.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON array.")
+    parser.add_argument("--show", action="store_true", help="Print the pictures as prepared, too.")
+    flags = parser.parse_args(argv)
+    net = kind.find(flags.checkpoint)
+    paths = pictures.find(flags.pictures)
+    results, refused = [], []
+    for path, image, probabilities in _classified(net, paths):
+        if isinstance(image, UsageError):
+            refused.append(str(image))
+            continue
+        places = trained.likeliest(probabilities, flags.top)
+        labels = [{"label": net.class_names[i], "score": float(probabilities[i])} for i in places]
+        results.append({"image": str(path), "labels": labels})
+        if not flags.json:
+            print("\n".join(net.prediction_lines(one_line(str(path)), probabilities, flags.top)))
+            if flags.show:
+                print(pictures.as_characters(image))
+    if flags.json:
+        print(json.dumps(results, indent=2))
+    if refused:
+        raise UsageError("\nerror: ".join(refused))
+    return 0
+
+
+def _classified(
+    net: trained.TrainedNet, paths: list[pathlib.Path]
+) -> Iterator[tuple[pathlib.Path, np.ndarray | UsageError, np.ndarray]]:
+    """Yields each path with its prepared picture, or what is wrong with it, and probabilities."""
+    nothing = np.zeros(0)
+    with net.opened() as (sess, tensors), concurrent.futures.ThreadPoolExecutor() as threads:
+        prepare = functools.partial(_prepared, net, sess, tensors)
+        for start in range(0, len(paths), _AT_ONCE):
+            some = paths[start : start + _AT_ONCE]
+            images = list(threads.map(prepare, some))
+            good = [image for image in images if not isinstance(image, UsageError)]
+            logits = sess.run(tensors.logits, {tensors.images: np.stack(good)}) if good else nothing
+            found = iter(trained.probabilities_of(logits) if good else nothing)
+            for path, image in zip(some, images, strict=True):
+                yield path, image, nothing if isinstance(image, UsageError) else next(found)
+
+
+def _prepared(
+    net: trained.TrainedNet, sess: tf.Session, tensors: trained.Tensors, path: pathlib.Path
+) -> np.ndarray | UsageError:
+    try:
+        return net.prepare(sess, tensors, path)
+    except UsageError as error:
+        return error
+
+
+# Export
+
+
+def export(kind: type[trained.TrainedNet], description: str | None, argv: list[str] | None) -> int:
+    """Is the `main` of a program that writes a trained net for others.
+
+    The folder then holds `saved_model/`, `frozen_graph.pb`, `labels.txt` with a class in each line,
+    and `origin.json`, which says what is known of the training.
+    """
+    parser = _parser(kind, description)
+    parser.add_argument(
+        "--output_dir",
+        "--export_dir",
+        help="Where the files go; by default export beside the checkpoint.",
+    )
+    flags = parser.parse_args(argv)
+    net = kind.find(flags.checkpoint)
+    folder = pathlib.Path(flags.output_dir or pathlib.Path(net.prefix).parent / "export")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with net.opened() as (sess, tensors):
+            probabilities = tf.nn.softmax(tensors.logits, name=net.output)
+            classes = tf.argmax(tensors.logits, axis=1, name="classes")
+            exits = [probabilities, classes]
+            if tensors.bottleneck is not None:
+                exits.append(tf.identity(tensors.bottleneck, "bottleneck"))
+            _write_frozen_graph(sess, folder / "frozen_graph.pb", exits)
+            _write_saved_model(sess, folder / "saved_model", tensors, classes, probabilities)
+        labels = "".join(f"{one_line(name)}\n" for name in net.class_names)
+        files.write_text(folder / "labels.txt", labels)
+        files.write_text(folder / "origin.json", json.dumps(_origin(net), indent=2) + "\n")
+    except OSError as error:
+        raise UsageError(
+            f"'{folder}' cannot be written: {error.strerror}; name another --output_dir"
+        ) from error
+    print(f"Exported '{net.prefix}', step {net.step}, to '{folder}'.")
+    return 0
+
+
+def _write_frozen_graph(sess: tf.Session, path: pathlib.Path, outputs: list[tf.Tensor]) -> None:
+    """Writes what the outputs need of the graph, its variables turned into constants."""
+    names = [tensor.op.name for tensor in outputs]
+    graph = tf.graph_util.convert_variables_to_constants(sess, sess.graph_def, names)
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _write_saved_model(
+    sess: tf.Session,
+    folder: pathlib.Path,
+    tensors: trained.Tensors,
+    classes: tf.Tensor,
+    probabilities: tf.Tensor,
+) -> None:
+    """Writes a SavedModel that takes the place of an older one; other files in it are kept.
+
+    Its signature `serving_default` takes a batch of images; `jpeg`, where there is such an
+    entrance, the bytes of one JPEG. Both give `classes` and `probabilities`.
+    """
+    outputs = {"classes": classes, "probabilities": probabilities}
+    sign = tf.saved_model.predict_signature_def
+    signatures = {"serving_default": sign({"images": tensors.images}, outputs)}
+    if tensors.jpeg is not None:
+        signatures["jpeg"] = sign({"jpeg": tensors.jpeg}, outputs)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"'{folder}' is no folder; name another --output_dir")
+    with files.temporary_folder(folder) as temporary:
+        builder = tf.saved_model.Builder(str(temporary / "new"))
+        builder.add_meta_graph_and_variables(sess, [tf2.saved_model.SERVING], signatures)
+        builder.save()
+        for path in (temporary / "new").rglob("*"):
+            target = folder / path.relative_to(temporary / "new")
+            if path.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                files.to_disk(path)
+                path.replace(target)
+    files.to_disk(folder)
+
+
+def _origin(net: trained.TrainedNet) -> dict:
+    """Returns what is known of a checkpoint: step, flags, last test accuracy."""
+    folder = pathlib.Path(net.prefix).parent
+    accuracy = None
+    if any(folder.glob("*tfevents*")):
+        steps, values = events.scalars(folder).get("accuracy/test", ([], []))
+        accuracy = dict(zip(steps, values, strict=True)).get(net.step)
+    places = ("_dir", "base_graph", "weights")
+    return {
+        "checkpoint": pathlib.Path(net.prefix).name,
+        "global_step": net.step,
+        "test_accuracy": None if accuracy is None else round(accuracy, 6),
+        "tensorflow": tf.__version__,
+        "flags": {k: v for k, v in net.flags.items() if not k.endswith(places)},
+        "class_names": net.class_names,
+    }
