@@ -18,7 +18,18 @@ import numpy as np
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import SPLITS, TEST, TRAIN, checkpoints, events, files, pictures, plots, runs, trained
+from tutorial_support import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    checkpoints,
+    events,
+    files,
+    pictures,
+    plots,
+    runs,
+    trained,
+)
 from tutorial_support.programs import ArgumentParser, TrainingError, UsageError, number, one_line
 
 _AT_ONCE = 16  # pictures that are prepared in parallel and go through the net together
