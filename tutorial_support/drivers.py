@@ -18,7 +18,18 @@ import numpy as np
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import SPLITS, TEST, TRAIN, checkpoints, events, files, pictures, plots, runs, trained
+from tutorial_support import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    checkpoints,
+    events,
+    files,
+    pictures,
+    plots,
+    runs,
+    trained,
+)
 from tutorial_support.programs import ArgumentParser, TrainingError, UsageError, number, one_line
 
 _AT_ONCE = 16  # pictures that are prepared in parallel and go through the net together
@@ -67,7 +78,8 @@ def evaluate(
     kind.add_data_flags(parser)
     flags = parser.parse_args(argv)
     flags.split = _OTHER_SPLIT_NAMES.get(flags.split, flags.split)
-    if flags.eval_interval_secs is None or not pathlib.Path(flags.checkpoint).is_dir():
+    is_checkpoint = pathlib.Path(f"{flags.checkpoint}.index").exists()
+    if flags.eval_interval_secs is None or is_checkpoint:
         evaluate_once(kind.find(flags.checkpoint), flags)
         return 0
     with runs.StopSignals() as stop:
