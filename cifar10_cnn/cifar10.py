@@ -96,14 +96,20 @@ def _dense(
         return activation(tf.matmul(inputs, weights) + biases), weights
 
 
-# tf.get_variable makes a variable, named in the open variable scope. Where that scope was opened
-# with reuse=True, it returns the one that was made under this name before.
 def _weights(name: str, shape: list[int]) -> tf.Variable:
-    return tf.get_variable(name, shape, initializer=tf.truncated_normal_initializer(stddev=_STDDEV))
+    return _variable(name, shape, tf.truncated_normal_initializer(stddev=_STDDEV))
 
 
 def _biases(name: str, units: int) -> tf.Variable:
-    return tf.get_variable(name, [units], initializer=tf.zeros_initializer())
+    return _variable(name, [units], tf.zeros_initializer())
+
+
+def _variable(name: str, shape: list[int], initializer: Callable[..., tf.Tensor]) -> tf.Variable:
+    # tf.get_variable makes a variable, named in the open variable scope. Where that scope was
+    # opened with reuse=True, it returns the one that was made under this name before.
+    # use_resource asks for today's kind of variable, which is the default unless a program has
+    # disabled it. Of the older kind, no moving average could be initialized.
+    return tf.get_variable(name, shape, initializer=initializer, use_resource=True)
 
 
 def lrn(

@@ -25,10 +25,22 @@ class TrainedNet(trained.TrainedNet):
     image_shape = (cifar10_input.IMAGE_SIZE, cifar10_input.IMAGE_SIZE, 3)
 
     def __init__(self, prefix: str, flags: dict[str, Any]) -> None:
-        """Takes the class names from the run; a checkpoint without a run gets numbers."""
+        """Takes the class names from the run; a checkpoint without a run gets numbers.
+
+        Raises:
+            UsageError: there is no run, and the checkpoint is not of this net.
+        """
         super().__init__(prefix, flags)
-        count = checkpoints.shapes(prefix).get(_LAST_BIASES, [cifar10.NUM_CLASSES])[0]
-        self.class_names = list(map(str, flags.get("class_names", range(count))))
+        names = flags.get("class_names")
+        if names is None:
+            shape = checkpoints.shapes(prefix).get(_LAST_BIASES, [])
+            if len(shape) != 1:
+                raise UsageError(
+                    f"the checkpoint '{prefix}' has no variable {_LAST_BIASES} with one value for "
+                    "each class; name a checkpoint of the CIFAR-10 net"
+                )
+            names = range(shape[0])
+        self.class_names = list(map(str, names))
         self._validation_size = int(flags.get("validation_size", 0))
 
     def inference(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

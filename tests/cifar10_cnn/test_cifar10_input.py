@@ -1,5 +1,6 @@
 """Records against hand-made bytes, the order of the batches, the distortions against numpy."""
 
+import argparse
 import hashlib
 
 import numpy as np
@@ -321,3 +322,102 @@ def test_random_functions_depend_on_the_seed_alone(graph):
     np.testing.assert_array_equal(results[0], results[3])
     assert (results[0] != results[1]).any()
     assert (results[0] != results[2]).any()
+
+
+def write_cifar100(folder):
+    """Writes CIFAR-100's files: records of a coarse label, a fine label and an image."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 256, (50, 3074), dtype=np.uint8)
+    rows[:, 0], rows[:, 1] = np.arange(50) % 2, np.arange(50) % 5
+    (folder / "train.bin").write_bytes(rows.tobytes())
+    (folder / "test.bin").write_bytes(rows[:20].tobytes())
+    (folder / "coarse_label_names.txt").write_text("fish\nlarge carnivores\n")
+    (folder / "fine_label_names.txt").write_text("a\nb\nc\nd\nsweet pepper\n")
+    return rows
+
+
+@pytest.mark.parametrize(("labels", "count", "column"), [("coarse", 2, 0), ("fine", 5, 1)])
+def test_cifar100_is_read_with_either_label(tmp_path, labels, count, column):
+    rows = write_cifar100(tmp_path / "cifar-100-binary")
+    flags = argparse.Namespace(
+        data_dir=str(tmp_path), sample=False, labels=labels, validation_size=0
+    )
+    training, testing, facts = cifar10_input.load(flags, {})
+    assert len(facts["class_names"]) == count
+    assert (training.num_examples, testing.num_examples) == (50, 20)
+    expected = rows[:, 2:].reshape(50, 3, 32, 32).transpose(0, 2, 3, 1)
+    for pipeline in (
+        lambda: cifar10_input.evaluation_batches(training, 50, as_floats),
+        lambda: cifar10_input.training_batches(
+            training, 50, 0, tf.constant(0, tf.int64), lambda raw, seed: as_floats(raw)
+        ),
+    ):
+        ((images, found),) = elements(pipeline, 1)
+        order = [int((expected == image).all((1, 2, 3)).argmax()) for image in images]
+        assert sorted(order) == list(range(50))
+        np.testing.assert_array_equal(images, expected[order])
+        np.testing.assert_array_equal(found, rows[order, column])
+    np.testing.assert_array_equal(training.labels, rows[:, column])
+    np.testing.assert_array_equal(training.images([3, 49]), expected[[3, 49]])
+
+
+def test_labels_of_cifar100_are_fine_by_default_and_not_of_cifar10(tmp_path):
+    write_cifar100(tmp_path / "hundred")
+    folder = made.write(tmp_path / "ten")
+    flags = argparse.Namespace(data_dir=str(tmp_path / "hundred"), sample=False, labels=None)
+    assert cifar10_input.find(flags, {})[1] is False and flags.labels == "fine"
+    kept = {"data_dir": str(tmp_path / "hundred"), "labels": "coarse", "sample": False}
+    flags = argparse.Namespace(data_dir=None, sample=False, labels=None)
+    cifar10_input.find(flags, kept)
+    assert flags.labels == "coarse" and flags.data_dir == kept["data_dir"]
+    flags = argparse.Namespace(data_dir=str(folder), sample=False, labels="fine")
+    with pytest.raises(UsageError, match="--labels fine: .* have one label"):
+        cifar10_input.find(flags, {})
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"fire truck\nhot dog\nice cream\n\n",
+        b"\xef\xbb\xbffire truck  \r\nhot dog\t\r\nice cream",
+    ],
+    ids=["spaces", "byte order mark and trailing spaces"],
+)
+def test_names_are_lines(tmp_path, written):
+    folder = made.write(tmp_path / "set", class_names=("a", "b", "c"))
+    (folder / "batches.meta.txt").write_bytes(written)
+    names = cifar10_input.training_records(folder).class_names
+    assert names == ("fire truck", "hot dog", "ice cream")
+
+
+def test_names_in_other_encodings_are_kept(tmp_path):
+    folder = made.write(tmp_path / "set", class_names=("a", "b", "c"))
+    (folder / "batches.meta.txt").write_bytes(b"caf\xe9\nb\nc\n")
+    assert cifar10_input.training_records(folder).class_names[0] == "caf\udce9"
+
+
+def test_images_and_labels_are_those_of_the_pipeline(tmp_path):
+    folder = made.write(tmp_path / "set")
+    kept, held_out = cifar10_input.training_records(folder).hold_out(50)
+    for records in (kept, held_out):
+        found = elements(
+            lambda records=records: cifar10_input.evaluation_batches(records, 100, as_floats)
+        )
+        np.testing.assert_array_equal(records.images(range(records.num_examples)), found[0][0])
+        np.testing.assert_array_equal(records.labels, found[0][1])
+    assert held_out.pictures(np.array([2]))[0].max() <= 1
+    nothing = held_out.hold_out(0)[1]
+    assert len(nothing.labels) == 0
+
+
+def test_the_checksum_sees_every_byte(tmp_path):
+    folder = made.write(tmp_path / "set")
+    found = {cifar10_input.training_records(folder).checksum()}
+    for place in (0, 5 * cifar10_input.RECORD_BYTES, 39 * cifar10_input.RECORD_BYTES, 3072):
+        batch = folder / "data_batch_1.bin"
+        values = bytearray(batch.read_bytes())
+        values[place] ^= 1
+        batch.write_bytes(values)
+        found.add(cifar10_input.training_records(folder).checksum())
+    assert len(found) == 5

@@ -56,7 +56,8 @@ def numpy_steps(start, gradients, rates):
     return values
 
 
-def test_steps_against_numpy():
+@pytest.mark.parametrize("use_resource", [True, False])
+def test_steps_against_numpy(use_resource):
     random = np.random.default_rng(1)
     shapes = [*SHAPES, (7,)]
     start = [random.normal(size=shape).astype(np.float32) for shape in shapes]
@@ -65,7 +66,7 @@ def test_steps_against_numpy():
     with tf.Graph().as_default(), tf.Session() as sess:
         rate = tf.placeholder(tf.float32, ())
         variables = [
-            tf.get_variable(f"v{i}", initializer=tf.constant(value))
+            tf.get_variable(f"v{i}", initializer=tf.constant(value), use_resource=use_resource)
             for i, value in enumerate(start)
         ]
         step = tf.train.get_or_create_global_step()
