@@ -64,6 +64,7 @@ _EARLIER_NAMES = {
     "cross_entropy/training": "loss/train",
     "cross_entropy/validation": "loss/validation",
     "loss/training": "loss/train",
+    "batch_loss": "loss",
 }
 
 

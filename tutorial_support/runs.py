@@ -325,16 +325,18 @@ class Run:
         pictures: Callable[[np.ndarray], Sequence[np.ndarray]],
         mark: tuple[float, str] | None = None,
         more: Sequence[str] = (),
+        x_axis: tuple[str, int] = ("step", 1),
     ) -> None:
         """Draws the curves of the run and its predictions for the test images; says which files.
 
         Args:
             labels, logits, class_names, pictures: as of `plots.draw_predictions`.
-            mark: as of `plots.draw_curves`.
+            mark, x_axis: as of `plots.draw_curves`.
             more: names of pictures that are there already.
         """
         title = f"test images, {self.path.name} at step {self._last_step}"
-        drawn = plots.draw_curves(self.path, events.scalars(self.path), self.path.name, mark)
+        scalars = events.scalars(self.path)
+        drawn = plots.draw_curves(self.path, scalars, self.path.name, mark, x_axis)
         if len(labels):
             drawn += plots.draw_predictions(self.path, labels, logits, class_names, pictures, title)
         say(f"Pictures: {self.path}/{', '.join([*drawn, *more])}")
