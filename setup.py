@@ -24,6 +24,7 @@ setup(
         "flowers_transfer",
         "mnist_mechanics",
         "tutorial_support",
+        "tutorial_support.cluster",
         "tutorial_support.sample_data",
     ],
     package_dir={"tutorial_support.sample_data": "data"},
@@ -44,6 +45,7 @@ setup(
     },
     install_requires=[
         "tensorflow>=2.16",
+        "filelock",
         "h5py",
         "numpy",
         "six",
@@ -55,6 +57,6 @@ setup(
     ],
     extras_require={
         "bench": ["jax", "torch"],
-        "test": ["build", "pytest", "pytest-xdist", "pyyaml", "ruff", "wheel"],
+        "test": ["build", "mypy", "pytest", "pytest-xdist", "pyyaml", "ruff", "wheel"],
     },
 )

@@ -5,9 +5,15 @@ the same bottleneck. So the validation images, and without augmentation the trai
 go through the base once.
 """
 
-import numpy as np
+import argparse
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from tutorial_support import feature_store, progress
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from catsdogs_finetune import mobilenet_v2
+from tutorial_support import feature_store, files, image_lists
 from tutorial_support.programs import UsageError
 
 _AT_ONCE = 1000
@@ -17,19 +23,26 @@ class KeptBottlenecks:
     """The bottlenecks of some images of a list, read from their store as they are asked for."""
 
     def __init__(
-        self, images, chosen, store_folder, size, compute, feed=None, share=feature_store.ALL
-    ):
+        self,
+        images: image_lists.ImageList,
+        chosen: np.ndarray,
+        flags: argparse.Namespace,
+        digest: str,
+        compute: Callable[[np.ndarray], Iterable[np.ndarray]],
+        feed: Callable[[np.ndarray, np.ndarray], dict[tf.Tensor, Any]] | None = None,
+        share: feature_store.Share = feature_store.ALL,
+    ) -> None:
         """Opens the store and computes what it lacks.
 
         Args:
-            images: image_lists.ImageList.
+            images: the list.
             chosen: int array, the indices of the images whose bottlenecks are wanted.
-            store_folder: from `feature_store.store_folder`.
-            size: int, numbers in a bottleneck.
+            flags: with those of `pretrained.add_flags`, settled.
+            digest: from `pretrained.digest`; a store is for one base and one size of pictures.
             compute: function from an int array of indices; yields float32 [n, size], the
                 bottlenecks of the first n of them, then of the next, and so on.
             feed: function from bottlenecks and labels to a feed dictionary, where one is wanted.
-            share: feature_store.Share, which of them this task computes; it waits for the others'.
+            share: which of them this task computes; it waits for the others'.
 
         Raises:
             UsageError: a picture or the store cannot be read.
@@ -40,12 +53,15 @@ class KeptBottlenecks:
         if bad:
             raise UsageError("\nerror: ".join(bad.values()))
         keys = {i: images.paths[i] for i in chosen}
-        self._store = feature_store.FeatureStore(store_folder, size, share)
+        base = f"{digest}-{flags.image_size}"
+        folder = feature_store.store_folder(flags.bottleneck_dir, images.folder, base)
+        size = mobilenet_v2.bottleneck_size(flags.alpha)
+        self._store = feature_store.FeatureStore(folder, size, share)
         missing = [
             i for i in share.of(chosen) if self._store.find(keys[i], stamps[keys[i]]) is None
         ]
         first = 0
-        with progress.bar(len(missing), "bottlenecks", unit="image") as bar:
+        with files.progress_bar(len(missing), "bottlenecks", unit="image") as bar:
             for vectors in compute(np.array(missing)) if missing else ():
                 batch = [keys[i] for i in missing[first : first + len(vectors)]]
                 self._store.append(batch, [stamps[key] for key in batch], vectors)
@@ -56,11 +72,11 @@ class KeptBottlenecks:
         self._rows = np.full(len(images.paths), -1)
         self._rows[chosen] = [self._store.find(keys[i], stamps[keys[i]]) for i in chosen]
 
-    def feed(self, chosen):
+    def feed(self, chosen: np.ndarray) -> dict[tf.Tensor, Any]:
         """Returns the feed dictionary of the images with the indices `chosen`."""
         return self._feed(self._store.read(self._rows[chosen]), self._labels[chosen])
 
-    def one_pass(self, sess, chosen, fetches):
+    def one_pass(self, sess: tf.Session, chosen: np.ndarray, fetches: Any) -> Iterator[Any]:
         """Yields the values of fetches for batches of the images with the indices `chosen`."""
         for part in np.array_split(chosen, -(-len(chosen) // _AT_ONCE)):
             yield sess.run(fetches, self.feed(part))

@@ -4,63 +4,111 @@ What the net sees in step k, and how it is distorted, is a pure function of (see
 decoded and resized as Keras' `image_dataset_from_directory` does, to the last bit.
 """
 
+import argparse
 import concurrent.futures
+import contextlib
 import math
 import os
 import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import datasets, image_lists, pictures, progress, sessions
-from tutorial_support.programs import LOG, UsageError
+from tutorial_support import SPLITS, archives, files, image_lists, pictures, plots, runs
+from tutorial_support.programs import LOG, UsageError, reason
 
 # AutoGraph would translate each function of a pipeline first, which takes longer than to trace it.
 _as_it_is = tf.autograph.experimental.do_not_convert
 
-FOLDER = "cats_and_dogs_filtered"
-ARCHIVE = datasets.RemoteFile(
+FOLDER, SAMPLE = "cats_and_dogs_filtered", "drawn_cats_and_dogs"
+ARCHIVE = files.RemoteFile(
     f"{FOLDER}.zip",
     68_606_236,
     None,  # none is published; a zip holds a CRC-32 of each file
     (f"https://storage.googleapis.com/mledu-datasets/{FOLDER}.zip",),
 )
 TRAIN, HELD_OUT = "train", "validation"  # folders of class folders
+TITLES = {"train": "training", "validation": "validation", "test": "testing"}  # of the splits
 # Percent of the images held out, as in the original: what training validates on is never tested on.
 TESTING_OF_HELD_OUT = 20
 # Percent of all images, where nothing is held out in a folder of its own.
 TESTING, VALIDATION = 10, 20
+IMAGE_SIZE, SAMPLE_IMAGE_SIZE = 160, 96  # pixels: the original's, and what is enough for drawings
 _THREADS = os.cpu_count() or 1
+_EVALUATION_BATCH = 32  # images
+
+# A function that distorts pictures, float32 [batch, size, size, 3], in the way that a seed,
+# int64 [2], chooses.
+Distort = Callable[[tf.Tensor, Any], tf.Tensor]
 
 
-def find_folder(data_dir=None, sample=False):
-    """Returns the folder of images: a named one, the published photos, or the sample.
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say where the images come from, of which at most one can be given."""
+    group = parser.add_argument_group("data").add_mutually_exclusive_group()
+    group.add_argument(
+        "--data_dir",
+        help="A folder with the folders train and validation, each with a folder for each class; "
+        "or a folder with a folder for each class; by default the published photos are downloaded "
+        "once.",
+    )
+    group.add_argument("--sample", action="store_true", help="Use the shipped drawings.")
 
-    Args:
-        data_dir: a folder, or None.
-        sample: take the shipped drawings outright.
+
+def find(flags: argparse.Namespace, kept: dict[str, Any]) -> image_lists.ImageList:
+    """Lists the images that the flags name, or else those of the run whose flags were kept.
+
+    Settles `flags.data_dir`, which is None unless it was named, and `flags.sample`.
+    """
+    if not (flags.data_dir or flags.sample):
+        flags.sample = kept.get("sample", False)
+        flags.data_dir = None if flags.sample else kept.get("data_dir")
+    what = "drawings of cats and dogs, not photos"
+    folder, flags.sample = archives.find_images(
+        flags.data_dir, flags.sample, ARCHIVE, FOLDER, SAMPLE, what
+    )
+    if flags.data_dir:
+        flags.data_dir = str(folder.resolve())
+    return find_images(folder)
+
+
+def load(
+    flags: argparse.Namespace, kept: dict[str, Any]
+) -> tuple[image_lists.ImageList, dict[str, Any]]:
+    """Finds the images as `find` does and leaves out the bad ones; says how many there are.
+
+    Settles `flags.image_size`, too.
 
     Returns:
-        (pathlib.Path, whether it is the sample).
+        the images, and the facts about them that a run keeps.
+
+    Raises:
+        UsageError: the images cannot be used.
     """
-    return datasets.find_images(
-        data_dir,
-        sample,
-        ARCHIVE,
-        FOLDER,
-        "drawn_cats_and_dogs",
-        "drawings of cats and dogs, not photos",
-    )
+    images = find(flags, kept)
+    if flags.image_size is None:
+        flags.image_size = SAMPLE_IMAGE_SIZE if flags.sample else IMAGE_SIZE
+    images, bad = readable(images)
+    images.check_training(bad)
+    counts = {split: len(images.of_split(split)) for split in SPLITS}
+    for split, count in counts.items():
+        if not count:
+            why = next(iter(bad.values()))
+            raise UsageError(f"no {TITLES[split]} image of '{images.folder}' can be read: {why}")
+    described = ", ".join(f"{count} {TITLES[split]}" for split, count in counts.items())
+    runs.say(f"{described} images in '{images.folder}'.")
+    return images, {"images": images.fingerprint(), "class_names": list(images.class_names)}
 
 
-def find_images(folder):
+def find_images(folder: str | os.PathLike) -> image_lists.ImageList:
     """Lists the images of a folder and divides them into training, validation and test images.
 
     Args:
-        folder: with the folders `train` and `validation`, of which each has a folder a class; the
-            test images are then a fifth of the held-out ones. Or with a folder a class: then the
-            images are divided. A hash of its path says where an image belongs.
+        folder: with the folders `train` and `validation`, each with a folder for each class; the
+            test images are then a fifth of the held-out ones. Or with a folder for each class: then
+            the images are divided. A hash of its path says where an image belongs.
 
     Returns:
         image_lists.ImageList.
@@ -92,7 +140,7 @@ def find_images(folder):
     )
 
 
-def decode(contents, size):
+def decode(contents: tf.Tensor, size: int) -> tf.Tensor:
     """Adds the decoding and resizing of one picture.
 
     Args:
@@ -110,16 +158,18 @@ def decode(contents, size):
     return resized[0]
 
 
-def scale(images):
+def scale(images: Any) -> Any:
     """Brings pixels from [0, 255] to [-1, 1], as the net takes them."""
     return images / 127.5 - 1
 
 
-def run_on_picture(sess, fetches, contents, path):
+def run_on_picture(
+    sess: tf.Session, fetches: Any, contents: tf.Tensor, path: str | os.PathLike
+) -> Any:
     """Returns the values of what depends on a picture.
 
     Args:
-        sess: tf.Session.
+        sess: the session.
         fetches: as of `Session.run`.
         contents: the placeholder that `decode` was given.
         path: a PNG or JPEG file.
@@ -131,20 +181,13 @@ def run_on_picture(sess, fetches, contents, path):
         return sess.run(fetches, {contents: pictures.encoded(path)})
     except tf.errors.InvalidArgumentError as error:
         raise UsageError(
-            f"{path}: cannot be decoded ({error.message.splitlines()[0]}); save the picture again"
+            f"{path}: cannot be decoded ({reason(error)}); save the picture again"
         ) from error
 
 
-def unreadable(images):
-    """Decodes every picture once.
-
-    Args:
-        images: image_lists.ImageList.
-
-    Returns:
-        dict from the path of a bad picture to a sentence on what is wrong with it.
-    """
-    with tf.Graph().as_default(), tf.Session(config=sessions.config()) as sess:
+def unreadable(images: image_lists.ImageList) -> dict[str, str]:
+    """Decodes every picture once; returns what is wrong with each bad one, by its path."""
+    with tf.Graph().as_default(), tf.Session(config=runs.session_config()) as sess:
         contents = tf.placeholder(tf.string, ())
         decoded = decode(contents, 1).op
 
@@ -157,7 +200,7 @@ def unreadable(images):
 
         with (
             concurrent.futures.ThreadPoolExecutor(_THREADS) as threads,
-            progress.bar(len(images.paths), "checking", unit="image") as bar,
+            files.progress_bar(len(images.paths), "checking", unit="image") as bar,
         ):
             bad = {}
             for path, sentence in zip(
@@ -169,26 +212,28 @@ def unreadable(images):
             return bad
 
 
-def readable(images):
-    """Returns (the image_lists.ImageList without the bad pictures, which it logs; `unreadable`)."""
+def readable(images: image_lists.ImageList) -> tuple[image_lists.ImageList, dict[str, str]]:
+    """Returns the list without the bad pictures, which it logs, and `unreadable` of it."""
     bad = unreadable(images)
     for sentence in bad.values():
         LOG.warning("left out: %s", sentence)
     return images.without(bad), bad
 
 
-def steps_per_epoch(count, batch_size):
+def steps_per_epoch(count: int, batch_size: int) -> int:
     """Returns how many batches `count` images make; the last one may be smaller."""
     return -(-count // batch_size)
 
 
-def index_batches(chosen, batch_size, seed, first_step):
+def index_batches(
+    chosen: np.ndarray, batch_size: int, seed: int, first_step: tf.Tensor
+) -> tf.data.Dataset:
     """Builds the order of training as a tf.data pipeline that never ends.
 
     Args:
         chosen: int array [n], the indices of the training images.
-        batch_size: int.
-        seed: int. Every epoch has an order of its own.
+        batch_size: images in a batch.
+        seed: of the order; every epoch has one of its own.
         first_step: int64 scalar tensor, the number of batches to start after.
 
     Returns:
@@ -207,15 +252,22 @@ def index_batches(chosen, batch_size, seed, first_step):
     return epochs.flat_map(of_epoch).skip(first_step % steps)
 
 
-def training_batches(images, chosen, size, batch_size, seed, first_step, distort):
+def training_batches(
+    images: image_lists.ImageList,
+    chosen: np.ndarray,
+    size: int,
+    batch_size: int,
+    seed: int,
+    first_step: tf.Tensor,
+    distort: Distort,
+) -> tf.data.Dataset:
     """Builds the training batches as a tf.data pipeline that never ends.
 
     Args:
-        images: image_lists.ImageList of good pictures.
+        images: good pictures.
         size: pixels, height and width.
         chosen, batch_size, seed, first_step: as of `index_batches`.
-        distort: function from float32 [batch, size, size, 3] and a seed, int64 [2], which differs
-            from step to step, to the same shape.
+        distort: is given a seed that differs from step to step.
 
     Returns:
         a tf.data.Dataset of (float32 [batch, size, size, 3] in [-1, 1], int32 [batch]).
@@ -231,7 +283,9 @@ def training_batches(images, chosen, size, batch_size, seed, first_step, distort
     return batches.map(prepare, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
 
 
-def evaluation_batches(images, chosen, size, batch_size):
+def evaluation_batches(
+    images: image_lists.ImageList, chosen: Any, size: int, batch_size: int
+) -> tf.data.Dataset:
     """Builds one pass over images in their order, the last partial batch included.
 
     Args:
@@ -265,38 +319,148 @@ class PhotoInput:
         training_feed: the feed dictionary that makes training batches come; after `begin`.
     """
 
-    def __init__(self, images, chosen, size, batch_size, seed, distort):
+    def __init__(
+        self,
+        images: image_lists.ImageList,
+        chosen: np.ndarray,
+        size: int,
+        batch_size: int,
+        seed: int,
+        distort: Distort,
+    ) -> None:
         """Adds the iterators; arguments as of `training_batches`."""
-        self._first_step = tf.placeholder(tf.int64, (), "first_step")
-        self._to_evaluate = tf.placeholder(tf.int64, [None], "to_evaluate")
-        self._dataset = tf.placeholder(tf.string, (), "dataset")
-        training = training_batches(
-            images, chosen, size, batch_size, seed, self._first_step, distort
-        )
-        evaluation = evaluation_batches(images, self._to_evaluate, size, batch_size)
-        order = index_batches(chosen, batch_size, seed, self._first_step)
-        self._training = tf.data.make_initializable_iterator(training)
-        self._evaluation = tf.data.make_initializable_iterator(evaluation)
-        self._order = tf.data.make_initializable_iterator(order)
-        self.next_indices = self._order.get_next()
-        self.images, self.labels = tf.data.Iterator.from_string_handle(
-            self._dataset, tf.data.get_output_types(training), tf.data.get_output_shapes(training)
-        ).get_next()
+        with tf.name_scope("input"):
+            self._first_step = tf.placeholder(tf.int64, (), "first_step")
+            self._to_evaluate = tf.placeholder(tf.int64, [None], "to_evaluate")
+            self._dataset = tf.placeholder(tf.string, (), "dataset")
+            training = training_batches(
+                images, chosen, size, batch_size, seed, self._first_step, distort
+            )
+            evaluation = evaluation_batches(images, self._to_evaluate, size, batch_size)
+            order = index_batches(chosen, batch_size, seed, self._first_step)
+            # An iterator is a resource of the session, as a variable is: it keeps its place from
+            # run to run, and it needs an initializer to begin.
+            self._training = tf.data.make_initializable_iterator(training)
+            self._evaluation = tf.data.make_initializable_iterator(evaluation)
+            self._order = tf.data.make_initializable_iterator(order)
+            self.next_indices = self._order.get_next()
+            # This one has no data of its own. The string that is fed names the one to read from.
+            self.images, self.labels = tf.data.Iterator.from_string_handle(
+                self._dataset,
+                tf.data.get_output_types(training),
+                tf.data.get_output_shapes(training),
+            ).get_next()
 
-    def begin(self, sess, first_step, first_photo_step):
+    def begin(self, sess: tf.Session, first_step: int, first_photo_step: int) -> None:
         """Sets the training batches and their order to begin after so many steps each."""
         sess.run(self._order.initializer, {self._first_step: first_step})
         sess.run(self._training.initializer, {self._first_step: first_photo_step})
         self.training_feed = {self._dataset: sess.run(self._training.string_handle())}
 
-    def one_pass(self, sess, chosen, fetches):
+    def evaluation_feed(self, sess: tf.Session, chosen: np.ndarray) -> dict[tf.Tensor, Any]:
+        """Returns the feed dictionary that makes the images with the indices `chosen` come."""
+        sess.run(self._evaluation.initializer, {self._to_evaluate: chosen})
+        return {self._dataset: sess.run(self._evaluation.string_handle())}
+
+    def one_pass(self, sess: tf.Session, chosen: np.ndarray, fetches: Any) -> Iterator[Any]:
         """Yields the values of fetches for batches of the images with the indices `chosen`."""
-        handle = sess.run(self._evaluation.string_handle())
-        feed_dict = {self._dataset: handle, self._to_evaluate: chosen}
-        return sessions.one_pass(sess, self._evaluation, fetches, feed_dict)
+        return until_end(sess, fetches, self.evaluation_feed(sess, chosen))
 
 
-def _loader(images, size):
+def until_end(sess: tf.Session, fetches: Any, feed_dict: dict | None = None) -> Iterator[Any]:
+    """Yields the values of fetches until the iterator that they are read from is at its end."""
+    while True:
+        try:
+            yield sess.run(fetches, feed_dict)
+        except tf.errors.OutOfRangeError:
+            return
+
+
+def photos(images: image_lists.ImageList, chosen: Iterable[int], size: int) -> Iterator[np.ndarray]:
+    """Yields batches of photos as the net sees them, float32 [batch, size, size, 3] in [0, 255].
+
+    Args:
+        images: good pictures.
+        chosen: the indices of those that are wanted.
+        size: pixels, height and width.
+    """
+    with tf.Graph().as_default() as graph:
+        batches = tf.data.Dataset.from_tensor_slices(np.int64(chosen)).batch(_EVALUATION_BATCH)
+        load = _as_it_is(_loader(images, size))
+        loaded = batches.map(load, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
+        iterator = tf.data.make_initializable_iterator(loaded)
+        batch, _ = iterator.get_next()
+    # Not in the block: what takes the batches has a default graph of its own.
+    with contextlib.closing(tf.Session(graph=graph, config=runs.session_config())) as sess:
+        sess.run(iterator.initializer)
+        yield from until_end(sess, batch)
+
+
+def to_draw(images: image_lists.ImageList, chosen: np.ndarray, size: int) -> np.ndarray:
+    """Returns photos as of `photos`, but as one array and in [0, 1]."""
+    nothing = np.zeros([0, size, size, 3], np.float32)
+    return np.concatenate([nothing, *photos(images, chosen, size)]) / 255
+
+
+def draw_examples(
+    folder: pathlib.Path,
+    images: image_lists.ImageList,
+    chosen: np.ndarray,
+    size: int,
+    seed: int,
+    distort: Distort,
+) -> list[str]:
+    """Draws nine images, and what augmentation makes of one of them; returns the files' names.
+
+    Args:
+        folder: where they go.
+        images, size: as of `photos`.
+        chosen: the indices of the images to choose from.
+        seed: chooses the nine.
+        distort: as of `training_batches`.
+    """
+    nine = np.random.default_rng(seed).permutation(chosen)[:9]
+    examples = to_draw(images, nine, size)
+    with tf.Graph().as_default(), tf.Session(config=runs.session_config()) as sess:
+        copies = tf.constant(np.repeat(examples[:1], 9, axis=0) * 255)
+        distorted = sess.run(distort(copies, tf.constant([seed, 0], tf.int64))) / 255
+    names = [images.class_names[label] for label in images.labels[nine]]
+    title = f"What the net may see of one of them ({names[0]})"
+    sheets = {
+        "examples.png": (examples, names, "Training images"),
+        "augmentations.png": (np.clip(distorted, 0, 1), [""] * 9, title),
+    }
+    for name, sheet in sheets.items():
+        plots.picture_sheet(folder / name, *sheet, columns=3)
+    return list(sheets)
+
+
+def draw_predictions(
+    folder: pathlib.Path, images: image_lists.ImageList, logits: np.ndarray, size: int
+) -> str:
+    """Draws some images with the classes that a net predicts; returns the file's name.
+
+    Args:
+        folder: where it goes.
+        images, size: as of `photos`.
+        logits: float32 [n, classes], one row for each image.
+    """
+    names, predictions = images.class_names, logits.argmax(axis=1)
+    some = np.random.default_rng(0).permutation(len(logits))[:32]
+    mistakes = {i: f" (is: {names[images.labels[i]]})" for i in some}
+    captions = [
+        names[predictions[i]] + mistakes[i] * bool(images.labels[i] != predictions[i]) for i in some
+    ]
+    title = f"Predictions for {len(some)} testing images"
+    plots.picture_sheet(
+        folder / "predictions.png", to_draw(images, some, size), captions, title, columns=8
+    )
+    return "predictions.png"
+
+
+def _loader(
+    images: image_lists.ImageList, size: int
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Returns a function from int64 [batch] to (float32 [batch, size, size, 3], int32 [batch])."""
     labels = tf.constant(images.labels, tf.int32)
 
@@ -314,12 +478,12 @@ def _loader(images, size):
     return load
 
 
-def no_distortion(images, seed):
+def no_distortion(images: tf.Tensor, seed: Any) -> tf.Tensor:
     """Returns the images as they are."""
     return images
 
 
-def rotate_and_flip(rotation, images, seed):
+def rotate_and_flip(rotation: float, images: tf.Tensor, seed: Any) -> tf.Tensor:
     """Turns each picture about its middle by a random angle, and mirrors it or not.
 
     Where a picture's corners do not reach, its mirror image goes on, as in Keras' RandomRotation.
@@ -338,7 +502,7 @@ def rotate_and_flip(rotation, images, seed):
     return turned(images, turn, side)
 
 
-def turned(images, turn, side):
+def turned(images: tf.Tensor, turn: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
     """Turns pictures about their middle, clockwise.
 
     Args:
@@ -346,7 +510,7 @@ def turned(images, turn, side):
         turn: float32 [batch], radians.
         side: float32 [batch], 1, or -1 for a picture that is mirrored, left to right, before.
     """
-    size = images.shape[1]
+    size = images.shape.as_list()[1]
     middle = (size - 1) / 2
     cosine, sine, zero = tf.cos(turn), tf.sin(turn), tf.zeros_like(turn)
     # Where each pixel of the result comes from: x' = a x + b y + c, y' = d x + e y + f.

@@ -1,26 +1,20 @@
-"""Finds Keras' h5 files of weights and puts them into a graph's variables.
+"""Finds a file of MobileNetV2's weights and puts them into a graph's variables."""
 
-Three layouts are read: that of Keras 2 and of Keras' published files (`Conv1/Conv1/kernel:0`); that
-of whole models (`model_weights/Conv1/...`); and that of Keras 3's `.weights.h5`, where
-`layers/conv2d_7/vars/0` keeps no layer's name but its place. Some published files have the layers'
-first names (`mobl1_conv_1_expand` for `block_1_expand`). What belongs to a net's top is left out.
-"""
-
+import argparse
 import collections
-import contextlib
-import hashlib
+import os
 import pathlib
-import re
+from collections.abc import Mapping
+from typing import Any
 
-import h5py
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from catsdogs_finetune import mobilenet_v2
-from tutorial_support import checkpoints, datasets
-from tutorial_support.programs import LOG, UsageError
+from catsdogs_finetune import mobilenet_v2, photo_input
+from tutorial_support import files, h5_weights, runs
+from tutorial_support.programs import LOG, UsageError, number
 
-IMAGENET, CIFAR10 = ("imagenet", "cifar10")
+IMAGENET, CIFAR10 = "imagenet", "cifar10"
 SHIPPED_ALPHA = 0.35
 SIZES = (96, 128, 160, 192, 224)  # pixels, for which weights from ImageNet are published
 _URLS = (
@@ -29,36 +23,88 @@ _URLS = (
 )
 # What is known of the published files: their bytes, by alpha.
 _BYTES = {0.35: 2_019_640, 1.0: 9_406_464}
-
-# Keras 3 numbers layers by their kind, and a layer's variables in the order in which it makes them.
-_KINDS = {
-    "conv2d": ("(^Conv1|^Conv_1|_expand|_project)$", ["kernel"]),
-    "depthwise_conv2d": ("_depthwise$", ["depthwise_kernel"]),
-    "batch_normalization": (
-        "(^bn_Conv1|_BN|_bn)$",
-        ["gamma", "beta", "moving_mean", "moving_variance"],
-    ),
-}
+_REMEDY = "name a file of MobileNetV2's weights of the same --alpha with --weights"
 
 
-def published(alpha, size):
-    """Returns the datasets.RemoteFile of the weights from ImageNet; `size` one of SIZES."""
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say which net is the base, and where its bottlenecks go."""
+    group = parser.add_argument_group("base")
+    group.add_argument(
+        "--weights",
+        help="An h5 or .keras file; or imagenet, downloaded once, which is taken where it can be "
+        "had; or cifar10, shipped.",
+    )
+    group.add_argument(
+        "--alpha",
+        type=float,
+        choices=mobilenet_v2.ALPHAS,
+        help="The net's width; by default that of the weights, 1.0 for imagenet.",
+    )
+    group.add_argument(
+        "--bottleneck_dir", help="Where bottlenecks are kept; by default in the cache."
+    )
+    group.add_argument(
+        "--image_size",
+        type=number(int, 32),
+        help=f"Pixels, height and width; {photo_input.IMAGE_SIZE} by default, "
+        f"{photo_input.SAMPLE_IMAGE_SIZE} for the sample.",
+    )
+
+
+def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[pathlib.Path, dict[str, Any]]:
+    """Finds the weights that the flags name, or else those of the run whose flags were kept.
+
+    Settles `flags.weights` and `flags.alpha`, and says what it found.
+
+    Args:
+        flags: with those of `add_flags`; its `sample` and `image_size` are settled.
+        kept: flags and facts of a run.
+
+    Returns:
+        the file of weights, and the fact about it that a run keeps.
+
+    Raises:
+        UsageError: there are no such weights.
+    """
+    name = flags.weights or _kept_name(kept) or (CIFAR10 if flags.sample else None)
+    path = find(name, flags.alpha, flags.image_size)
+    is_shipped = path == shipped()
+    # What ships or is in the cache is kept by its name: it is found again after a move.
+    flags.weights = CIFAR10 if is_shipped else name or IMAGENET
+    if flags.weights not in (CIFAR10, IMAGENET):
+        flags.weights = str(path.resolve())
+    if flags.alpha is None:
+        flags.alpha = alpha_of(path)
+    what = "a net that has seen CIFAR-10" if is_shipped else f"'{path}'"
+    runs.say(f"The base: MobileNetV2, alpha {flags.alpha}, with the weights of {what}.")
+    return path, {"weights_digest": digest(path)}
+
+
+def _kept_name(kept: dict[str, Any]) -> str | None:
+    name = kept.get("weights")
+    if name and pathlib.Path(name).name == shipped().name and not pathlib.Path(name).exists():
+        return CIFAR10  # an earlier version kept the place of what ships, and it has moved
+    return name
+
+
+def published(alpha: float, size: int) -> files.RemoteFile:
+    """Returns the file of the weights from ImageNet; `size` is one of SIZES."""
     name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{size}_no_top.h5"
-    return datasets.RemoteFile(name, _BYTES.get(alpha), None, tuple(url + name for url in _URLS))
+    return files.RemoteFile(name, _BYTES.get(alpha), None, tuple(url + name for url in _URLS))
 
 
-def shipped():
+def shipped() -> pathlib.Path:
     """Returns the path of the weights that ship with the package: alpha 0.35, from CIFAR-10."""
-    return datasets.sample_folder("mobilenet_v2") / f"cifar10_{SHIPPED_ALPHA}.weights.h5"
+    return files.sample_folder("mobilenet_v2") / f"cifar10_{SHIPPED_ALPHA}.weights.h5"
 
 
-def find(name, alpha, size):
+def find(name: str | None, alpha: float | None, size: int) -> pathlib.Path:
     """Returns the path of a file of weights.
 
     Args:
         name: IMAGENET, which is downloaded once; CIFAR10, which is shipped; a file; or None for
             the first of them that can be had.
-        alpha: float or None, the width that is wanted, of ALPHAS; of IMAGENET, None is 1.
+        alpha: the width that is wanted, of ALPHAS; of IMAGENET, None is 1.
         size: pixels, the height and width of the pictures.
 
     Raises:
@@ -71,8 +117,8 @@ def find(name, alpha, size):
     nearest = size if size in SIZES else max(SIZES)
     try:
         remote = published(1.0 if alpha is None else alpha, nearest)
-        return datasets.fetch(remote, datasets.cache_folder("mobilenet_v2"))
-    except datasets.DownloadError as error:
+        return files.fetch(remote, files.cache_folder("mobilenet_v2"))
+    except files.DownloadError as error:
         if name == IMAGENET or alpha not in (None, SHIPPED_ALPHA):
             raise UsageError(
                 f"the weights from ImageNet cannot be had: {error}; go online, or name a file with "
@@ -86,18 +132,20 @@ def find(name, alpha, size):
     return shipped()
 
 
-def alpha_of(path):
+def alpha_of(path: str | os.PathLike) -> float:
     """Returns the width of the net whose weights a file holds, one of mobilenet_v2.ALPHAS.
 
     Raises:
         UsageError: the file cannot be read, or no width goes with it.
     """
-    with _opened(path) as file:
-        shapes = {name: item.shape for name, item in _datasets(file, path).items()}
+    found = collections.Counter(h5_weights.shapes(path, _REMEDY))
     for alpha in mobilenet_v2.ALPHAS:
-        blocks = mobilenet_v2.blocks(alpha)
-        kernels = [shapes.get(f"{block.prefix}project/kernel", (0,)) for block in blocks]
-        if [kernel[-1] for kernel in kernels] == [block.channels for block in blocks]:
+        # How wide the blocks are between their ends, as the last convolution of each tells.
+        projections = collections.Counter(
+            (1, 1, block.expansion * block.inputs, block.channels)
+            for block in mobilenet_v2.blocks(alpha)
+        )
+        if projections <= found:
             return alpha
     raise UsageError(
         f"--weights: '{path}' holds no MobileNetV2 of a width in {mobilenet_v2.ALPHAS}; name "
@@ -105,139 +153,36 @@ def alpha_of(path):
     )
 
 
-def digest(path):
-    """Returns a string that differs between files of weights.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    with _opened(path):
-        return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:12]
+def digest(path: str | os.PathLike) -> str:
+    """Returns a string that differs between files of weights; raises UsageError."""
+    with files.reading(path, _REMEDY):
+        return files.sha256(path)[:12]
 
 
-def read(path, wanted):
-    """Returns the weights in an h5 file that a graph wants: dict from name to float32 array.
+def read(path: str | os.PathLike, variables: Mapping[str, tf.Variable]) -> dict[str, np.ndarray]:
+    """Returns the weights in a file that a graph wants, float32 arrays by name.
 
     Args:
         path: the file.
-        wanted: dict from name to shape, in the order of the net's layers; for example
-            {v.op.name: v.shape.as_list() for v in tf.global_variables()}.
+        variables: from `mobilenet_v2.weights`.
 
     Raises:
-        UsageError: the file is none of the three layouts; or weights are missing, misshapen or
-            not finite: then the message lists them.
+        UsageError: as of `h5_weights.read`.
     """
-    with _opened(path) as file:
-        found = _datasets(file, path)
-        _check_shapes(path, {name: list(d.shape) for name, d in found.items()}, wanted)
-        values = {name: np.asarray(found[name], np.float32) for name in wanted}
-    infinite = [name for name, value in values.items() if not np.isfinite(value).all()]
-    if infinite:
-        raise UsageError(
-            f"--weights: '{path}' holds numbers that are not finite in {', '.join(infinite)}; name "
-            "another file"
-        )
-    return values
+    wanted = {name: variable.shape.as_list() for name, variable in variables.items()}
+    return h5_weights.read(path, wanted, _REMEDY)
 
 
-def fill_feed_dict(path, variables):
-    """Returns what to feed when variables are initialized, so that they take the values in a file.
+def initial_values(
+    variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray]
+) -> dict[tf.Tensor, np.ndarray]:
+    """Returns what to feed when variables are initialized, so that they begin with given values.
+
+    An initializer is an op that assigns its input to the variable. A feed may replace any tensor,
+    this input too: so no weight is a constant in the graph, and no event file grows by them.
 
     Args:
-        path: the file.
-        variables: of the default graph.
-
-    Raises:
-        UsageError: as of `read`.
+        variables: by name.
+        values: for each of them, or for more.
     """
-    return initial_values(read(path, {v.op.name: v.shape.as_list() for v in variables}))
-
-
-def initial_values(values):
-    """Returns the same for values that are there: so no weight is a constant in the graph.
-
-    Args:
-        values: dict from the name of a variable in the default graph to its value.
-    """
-    variables = {variable.op.name: variable for variable in tf.global_variables()}
-    return {variables[name].initializer.inputs[1]: value for name, value in values.items()}
-
-
-@contextlib.contextmanager
-def _opened(path):
-    """Yields an h5py.File; what cannot be read of it is a UsageError."""
-    try:
-        with h5py.File(path) as file:
-            yield file
-    except OSError as error:
-        raise UsageError(
-            f"--weights: '{path}' cannot be read as an h5 file ({str(error).splitlines()[0]}); "
-            "name a file of MobileNetV2's weights"
-        ) from error
-
-
-def _datasets(file, path):
-    """Returns dict from a variable's name to its dataset; the net's top included."""
-    found = {}
-
-    def visit(key, item):
-        if isinstance(item, h5py.Dataset) and not key.startswith("optimizer"):
-            if item.external or item.is_virtual:
-                raise UsageError(f"--weights: '{path}' refers to other files; name a plain one")
-            found[key] = item
-
-    file.visititems(visit)
-    if "layers" in file:
-        numbered = _numbered_names()
-        return {numbered.get(key, key): dataset for key, dataset in found.items()}
-    return {_name(key): dataset for key, dataset in found.items()}
-
-
-def _name(key):
-    """Returns `Conv1/kernel` for `Conv1/Conv1/kernel:0`, whatever groups lie before."""
-    layer, _, variable = key.removesuffix(":0").rpartition("/")
-    layer = _renamed(layer.rpartition("/")[2])
-    if layer.endswith("depthwise") and variable == "kernel":
-        variable = "depthwise_kernel"  # Keras 3 calls both kinds just kernel
-    return f"{layer}/{variable}"
-
-
-def _renamed(layer):
-    """Returns a layer's present name for its first one; any other name stays.
-
-    `mobl0_conv_0_depthwise` is `expanded_conv_depthwise`, `bn3_conv_3_bn_project` is
-    `block_3_project_BN`.
-    """
-    first = re.fullmatch(r"(mobl|bn)(\d+)_conv_\2_(?:bn_)?(expand|depthwise|project)", layer)
-    if not first:
-        return layer
-    kind, number, part = first.groups()
-    prefix = "expanded_conv" if number == "0" else f"block_{number}"
-    return f"{prefix}_{part}" + "_BN" * (kind == "bn")
-
-
-def _numbered_names():
-    """Returns dict from Keras 3's keys, such as `layers/conv2d_7/vars/0`, to names."""
-    names, count = {}, collections.Counter()
-    for layer in mobilenet_v2.layer_names(1.0):  # of every width, the layers are the same
-        for kind, (pattern, variables) in _KINDS.items():
-            if re.search(pattern, layer):
-                folder = f"{kind}_{count[kind]}" if count[kind] else kind
-                count[kind] += 1
-                for place, variable in enumerate(variables):
-                    names[f"layers/{folder}/vars/{place}"] = f"{layer}/{variable}"
-    return names
-
-
-def _check_shapes(path, found, wanted):
-    lines = checkpoints.compare(found, wanted)
-    differences = [line.replace("the checkpoint", "the file") for line in lines]
-    surplus = [line for line in differences if line.startswith("surplus")]
-    if len(surplus) < len(differences):
-        raise UsageError(
-            f"--weights: '{path}' does not fit the net:\n  "
-            + "\n  ".join(differences)
-            + "\nName weights of the same --alpha."
-        )
-    if surplus:
-        LOG.info("'%s' also holds, unused: %s", path, "; ".join(surplus))
+    return {variable.initializer.inputs[1]: values[name] for name, variable in variables.items()}

@@ -1,3 +1,1 @@
 """A small convolutional net on CIFAR-10, fed by an input pipeline and evaluated beside it."""
-
-import tutorial_support  # noqa: F401  (sets the environment for TensorFlow)

@@ -1,17 +1,17 @@
 """Trains the fully connected MNIST net from feed dictionaries.
 
-    python -m mnist_mechanics.fully_connected_feed
-    python -m mnist_mechanics.fully_connected_feed --max_steps 5000        (goes on from 2,000)
-    python -m mnist_mechanics.fully_connected_feed --fresh --summaries full --trace 10
-    tensorboard --logdir logs
+python -m mnist_mechanics.fully_connected_feed
+python -m mnist_mechanics.fully_connected_feed --max_steps 5000        (goes on from 2,000)
+python -m mnist_mechanics.fully_connected_feed --fresh --summaries full --trace 10
+tensorboard --logdir logs
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
-from six.moves import xrange
 
 from tutorial_support import programs
 
@@ -77,7 +77,11 @@ def do_eval(
     for images, labels in data_set.batches(fixed_size or _EVALUATION_BATCH, bool(fixed_size)):
         feed_dict = {images_placeholder: images, labels_placeholder: labels}
         num_correct += sess.run(eval_correct, feed_dict=feed_dict)
-    num_examples = data_set.num_examples
+    return say_precision(data_set.num_examples, num_correct, quiet)
+
+
+def say_precision(num_examples: int, num_correct: int, quiet: bool = False) -> float:
+    """Prints the original's line about an evaluation unless `quiet`; returns the precision."""
     precision = num_correct / max(num_examples, 1)
     if not quiet:
         runs.say(
@@ -120,9 +124,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 saver.restore(sess, checkpoint)
             first_step = int(sess.run(tf.train.get_global_step()))
             data_sets.train.seek(first_step * flags.batch_size)
-            writer = tf.summary.FileWriter(
-                run.folder, sess.graph, filename_suffix=run.event_suffix
-            )
+            writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
             run.begin(writer, first_step, flags.max_steps)
             evaluated = sess, eval_correct, images_placeholder, labels_placeholder
 
@@ -174,7 +176,7 @@ def run_training(flags: argparse.Namespace) -> int:
     return run.exit_code
 
 
-def add_flags(parser: argparse.ArgumentParser, log_dir: str = LOG_DIR) -> None:
+def add_flags(parser: argparse.ArgumentParser, log_dir: str) -> None:
     """Adds the flags that all programs that train this net share."""
     add = parser.add_argument_group("training").add_argument
     add("--learning_rate", type=number(float, 0), default=0.01, help="Rate of gradient descent.")
@@ -187,30 +189,37 @@ def add_flags(parser: argparse.ArgumentParser, log_dir: str = LOG_DIR) -> None:
     input_data.add_flags(parser)
 
 
-def add_watching_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say what to record of a training."""
-    add = parser.add_argument_group("recording").add_argument
-    add(
+def parse(
+    description: str | None,
+    argv: list[str] | None,
+    log_dir: str,
+    add_more: Callable = lambda parser: None,
+) -> argparse.Namespace:
+    """Returns the flags of a program that trains in one process; `add_more` adds its own."""
+    parser = programs.ArgumentParser(description)
+    add_flags(parser, log_dir)
+    add_more(parser)
+    parser.add_argument(
         "--summaries",
         choices=["scalar", "full"],
         default="scalar",
         help="full adds validation accuracy, histograms and images to the event file.",
     )
-    add("--trace", type=number(int, 0), metavar="N", help="Record which ops step N runs.")
-
-
-@programs.program
-def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and trains."""
-    parser = programs.ArgumentParser(__doc__)
-    add_flags(parser)
-    add_watching_flags(parser)
+    parser.add_argument(
+        "--trace", type=number(int, 0), metavar="N", help="Record which ops step N runs."
+    )
     flags = parser.parse_args(argv)
     if flags.trace is not None and flags.trace >= flags.max_steps:
         raise programs.UsageError(
             f"--trace {flags.trace} is not reached: steps run from 0 to {flags.max_steps - 1}"
         )
-    return run_training(flags)
+    return flags
+
+
+@programs.program
+def main(argv: list[str] | None = None) -> int:
+    """Parses the flags and trains."""
+    return run_training(parse(__doc__, argv, LOG_DIR))
 
 
 if __name__ == "__main__":

@@ -9,60 +9,46 @@ step is the mean of all workers' gradients: it follows a single process with the
 of which each of n workers takes one n-th.
 """
 
+import argparse
 import sys
 
 import numpy as np
+
+from tutorial_support import programs
+
+if __name__ == "__main__":
+    programs.before_tensorflow(small_net=True)
+
 import tensorflow.compat.v1 as tf
 
-from mnist_mechanics import evaluate, fully_connected_feed, mnist
-from mnist_mechanics import flags as training_flags
-from tutorial_support import checkpoints, clusters, replicas
-from tutorial_support.programs import program
+from mnist_mechanics import fully_connected_feed, input_data, mnist
+from mnist_mechanics.trained import TrainedNet
+from tutorial_support import checkpoints
+from tutorial_support.cluster import clusters, replicas
 
 LOG_DIR = "logs/mnist_replicated"
-SAVE_EVERY = 1000  # steps
 
 
-def worker_batch(data_set, step, batch_size, cluster):
-    """Returns a worker's part of the batch of a step: a function of seed, step, worker, workers.
-
-    Args:
-        data_set: input_data.DataSet.
-        step: int.
-        batch_size: int, of all workers together.
-        cluster: clusters.Cluster.
-    """
-    data_set.seek(step * batch_size)
-    images, labels = data_set.next_batch(batch_size)
-    return images[cluster.share], labels[cluster.share]
-
-
-def run_worker(flags, cluster):
-    """Takes part in the training until it has reached `flags.max_steps`, or a signal comes.
-
-    Args:
-        flags: from `flags.parse`.
-        cluster: clusters.Cluster.
-
-    Returns:
-        the exit code.
-    """
-    data_sets, kept = training_flags.read_data(flags)
-    replica = replicas.Replica(cluster, flags, flags.log_dir, kept, training_flags.MAY_CHANGE)
+def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
+    """Trains until all have reached `flags.max_steps`, or a signal comes; returns the exit code."""
+    replica = replicas.Replica(cluster, flags, flags.log_dir, "mnist_mechanics")
+    data_sets, facts = input_data.load(flags, replica.kept)
     with tf.Graph().as_default():
         tf.set_random_seed(flags.seed)
-
         # The graph of the single process; but each variable, and what changes it, is on a ps.
         with tf.device(cluster.variables_on_ps()):
-            images_placeholder, labels_placeholder = fully_connected_feed.placeholder_inputs()
-            logits = mnist.inference(images_placeholder, flags.hidden1, flags.hidden2)
-            loss = mnist.loss(logits, labels_placeholder)
-            train_op = mnist.training(loss, flags.learning_rate, replica.wrap)
+            images, labels = fully_connected_feed.placeholder_inputs()
+            loss = mnist.loss(mnist.inference(images, flags.hidden1, flags.hidden2), labels)
+            optimizer = replica.optimizer(tf.train.GradientDescentOptimizer(flags.learning_rate))
+            train_op = mnist.training(loss, flags.learning_rate, optimizer)
 
-        with replica.training(flags.max_steps, SAVE_EVERY) as training:
+        may_change = fully_connected_feed.MAY_CHANGE
+        with replica.training(facts, may_change, flags.max_steps, save_every=1000) as training:
             for step in training.steps():
-                images, labels = worker_batch(data_sets.train, step, flags.batch_size, cluster)
-                feed_dict = {images_placeholder: images, labels_placeholder: labels}
+                # This worker's part of the batch of this step, whoever takes the others.
+                data_sets.train.seek(step * flags.batch_size)
+                batch = data_sets.train.next_batch(flags.batch_size)
+                feed_dict = {images: batch[0][cluster.share], labels: batch[1][cluster.share]}
                 _, loss_value = training.run([train_op, loss], feed_dict)
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
                 if step % 100 == 0:
@@ -70,18 +56,17 @@ def run_worker(flags, cluster):
     return training.exit_code
 
 
-@program
-def main(argv=None):
+@programs.program
+def main(argv: list[str] | None = None) -> int:
     """Parses the flags and does what TF_CONFIG says that this process is for."""
-    flags = training_flags.parse(__doc__, argv, LOG_DIR, replicas.add_flags)
+    parser = programs.ArgumentParser(__doc__)
+    fully_connected_feed.add_flags(parser, LOG_DIR)
+    replicas.add_flags(parser)
+    flags = parser.parse_args(argv)
     cluster = clusters.from_environment()
     replicas.check_batch_size(flags.batch_size, cluster)
-    return replicas.do_task(
-        cluster,
-        flags,
-        lambda: run_worker(flags, cluster),
-        lambda: replicas.evaluate_each(flags, flags.log_dir, flags.max_steps, evaluate.main),
-    )
+    compute = lambda: run_worker(flags, cluster)  # noqa: E731
+    return replicas.do_task(cluster, flags, flags.log_dir, TrainedNet, compute)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,7 @@ class TrainedNet(trained.TrainedNet):
 
         return mnist.inference(images, units("hidden1"), units("hidden2")), None
 
-    def prepare(
-        self, sess: tf.Session, tensors: trained.Tensors, path: pathlib.Path
-    ) -> np.ndarray:
+    def prepare(self, sess: tf.Session, tensors: trained.Tensors, path: pathlib.Path) -> np.ndarray:
         """Returns a picture of a digit as the net takes it."""
         return pictures.prepare(path)
 

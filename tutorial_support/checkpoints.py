@@ -236,7 +236,9 @@ class Saver(tf.train.Saver):
 
 def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:
     """Returns the name that a variable has in a checkpoint."""
-    is_cookbooks = name == _STEP_NAMES[0] and name not in shapes and shapes.get(_STEP_NAMES[1]) == []
+    is_cookbooks = (
+        name == _STEP_NAMES[0] and name not in shapes and shapes.get(_STEP_NAMES[1]) == []
+    )
     return _STEP_NAMES[1] if is_cookbooks else name
 
 

@@ -18,9 +18,21 @@ import numpy as np
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import SPLITS, TEST, TRAIN, checkpoints, events, files, pictures, plots, runs, trained
+from tutorial_support import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    checkpoints,
+    events,
+    files,
+    pictures,
+    plots,
+    runs,
+    trained,
+)
 from tutorial_support.programs import ArgumentParser, TrainingError, UsageError, number, one_line
 
+print_confusion = plots.print_confusion
 _AT_ONCE = 16  # pictures that are prepared in parallel and go through the net together
 _OTHER_SPLIT_NAMES = {"training": TRAIN, "testing": TEST}  # of earlier versions
 
@@ -68,7 +80,8 @@ def evaluate(
     kind.add_data_flags(parser)
     flags = parser.parse_args(argv)
     flags.split = _OTHER_SPLIT_NAMES.get(flags.split, flags.split)
-    if flags.eval_interval_secs is None or not pathlib.Path(flags.checkpoint).is_dir():
+    is_checkpoint = pathlib.Path(f"{flags.checkpoint}.index").exists()
+    if flags.eval_interval_secs is None or is_checkpoint:
         evaluate_once(kind.find(flags.checkpoint, flags), flags)
         return 0
     with runs.StopSignals() as stop:
@@ -88,7 +101,7 @@ def evaluate_once(net: trained.TrainedNet, flags: argparse.Namespace) -> None:
     matrix = plots.confusion_matrix(examples.labels, logits)
     correct, count = int(np.trace(matrix)), len(examples.labels)
     print(net.accuracy_line(flags.split, correct, count))
-    print_confusion(matrix, net.class_names)
+    plots.print_confusion(matrix, net.class_names)
 
     folder = pathlib.Path(flags.output_dir or pathlib.Path(net.prefix).parent / "evaluation")
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,16 +122,6 @@ def evaluate_once(net: trained.TrainedNet, flags: argparse.Namespace) -> None:
         ending=f"-{flags.split}",
     )
     print(f"Pictures: {folder}/{', '.join(drawn)}")
-
-
-def print_confusion(matrix: np.ndarray, class_names: list[str]) -> None:
-    """Prints a confusion matrix, int [classes, classes]."""
-    names = [one_line(name) for name in class_names]
-    width = max(6, *(len(name) + 2 for name in names))
-    print("Confusion matrix (one row for each label, one column for each prediction):")
-    print(" " * width + "".join(f"{name:>{width}}" for name in names))
-    for name, row in zip(names, matrix, strict=True):
-        print(f"{name:>{width}}" + "".join(f"{count:{width}d}" for count in row))
 
 
 def new_checkpoints(

@@ -64,6 +64,7 @@ _EARLIER_NAMES = {
     "cross_entropy/training": "loss/train",
     "cross_entropy/validation": "loss/validation",
     "loss/training": "loss/train",
+    "batch_loss": "loss",
 }
 
 
@@ -98,7 +99,7 @@ def add_details(**tensors: tf.Tensor) -> None:
             tf.summary.image(name, tensor, max_outputs=6, collections=[DETAILS])
         else:
             tf.summary.histogram(f"activations/{name}", tensor, collections=[DETAILS])
-            sparsity = tf.nn.zero_fraction(tensor)
+            sparsity = tf.nn.zero_fraction(tensor, name=f"zero_fraction/{name}")
             tf.summary.scalar(f"sparsity/{name}", sparsity, collections=[DETAILS])
 
 

@@ -36,26 +36,43 @@ def confusion_matrix(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return matrix
 
 
+def print_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> None:
+    """Prints a confusion matrix, int [classes, classes]."""
+    names = [one_line(name) for name in class_names]
+    width = max(6, *(len(name) + 2 for name in names))
+    print("Confusion matrix (one row for each label, one column for each prediction):")
+    print(" " * width + "".join(f"{name:>{width}}" for name in names))
+    for name, row in zip(names, matrix, strict=True):
+        print(f"{name:>{width}}" + "".join(f"{count:{width}d}" for count in row))
+
+
 def draw_curves(
-    folder: pathlib.Path, scalars: Mapping[str, tuple], title: str, mark: tuple | None = None
+    folder: pathlib.Path,
+    scalars: Mapping[str, tuple],
+    title: str,
+    mark: tuple[float, str] | None = None,
+    x_axis: tuple[str, int] = ("step", 1),
 ) -> list[str]:
-    """Draws loss.png and accuracy.png over the steps of a run; returns the files' names.
+    """Draws loss.png and accuracy.png over the course of a run; returns the files' names.
 
     Args:
         folder: where they go.
-        scalars: from `events.scalars`; the tags `loss/...` and `accuracy/...` are drawn.
+        scalars: from `events.scalars`; the tags `loss/...` and `accuracy/...` are drawn. `loss`
+            stands for `loss/train`, where that is not there.
         title: says which run it is.
         mark: (x, name) of a line across the plots; or None.
+        x_axis: the unit of x, and how many steps it takes.
     """
+    x_label, steps = x_axis
     drawn = []
     for quantity, y_label in (("loss", "cross entropy, nats"), ("accuracy", "share correct")):
         lines = {
-            tag.partition("/")[2] or "train": line
-            for tag, line in scalars.items()
+            tag.partition("/")[2] or "train": (np.divide(at, steps), values)
+            for tag, (at, values) in sorted(scalars.items())
             if tag.partition("/")[0] == quantity
         }
         name = f"{quantity}.png"
-        curves(folder / name, lines, f"{quantity.capitalize()}: {title}", "step", y_label, mark)
+        curves(folder / name, lines, f"{quantity.capitalize()}: {title}", x_label, y_label, mark)
         drawn.append(name)
     return drawn
 

@@ -29,8 +29,9 @@ ENVIRONMENT = {
     # Where TensorFlow leaves oneDNN off, it makes convolutions 1.5 to 1.8 times faster.
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
-# The ops of a small net take microseconds, less than handing a part of them to another thread.
-_SMALL_NET = {"TF_NUM_INTRAOP_THREADS": "1"}
+# How many threads an op may use; 0 leaves that to TensorFlow. The first session of a process decides
+# it for all later ones, so it is changed only in a process that is a program's own.
+op_threads = 0
 
 
 class UsageError(Exception):
@@ -100,12 +101,15 @@ def before_tensorflow(small_net: bool = False) -> None:
     lets Ctrl-C end the process quietly while that goes on.
 
     Args:
-        small_net: also use one thread for each op, which is faster for nets with tiny ops.
+        small_net: give each op one thread. The ops of a small net take microseconds, less than
+            it takes to hand a part of them to another thread.
     """
+    global op_threads
+    op_threads = 1 if small_net else 0
     _open_standard_streams()
     signal.signal(signal.SIGINT, _interrupted_early)
     is_quiet = LOG_LEVEL not in os.environ
-    for name, value in (ENVIRONMENT | (_SMALL_NET if small_net else {})).items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with _without_chatter() if is_quiet else contextlib.nullcontext():
         import tensorflow  # noqa: F401
@@ -127,7 +131,9 @@ def _interrupted_early(number: int, frame: object) -> None:
 
 # What TensorFlow writes while it is loaded, whatever the log level. A process of its own filters
 # it, so that the last words of a process that dies meanwhile are not lost.
-_CHATTER = r"WARNING: All log messages before absl::InitializeLog|I0000 |E0000 .*cuda|E0000 .*cuInit"
+_CHATTER = (
+    r"WARNING: All log messages before absl::InitializeLog|I0000 |E0000 .*cuda|E0000 .*cuInit"
+)
 _FILTER = f"""
 import re, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -216,7 +222,9 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
 
 
 # A UsageError raised in a function of an input pipeline, as TensorFlow's error quotes it.
-_RAISED_IN_PIPELINE = re.compile(rf"^{UsageError.__module__}\.{UsageError.__qualname__}: (.*)$", re.M)
+_RAISED_IN_PIPELINE = re.compile(
+    rf"^{UsageError.__module__}\.{UsageError.__qualname__}: (.*)$", re.M
+)
 
 _WRITE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -251,7 +259,7 @@ def reason(error: BaseException) -> str:
 def one_line(text: str) -> str:
     """Returns a name that a user chose so that it can be printed, drawn and written in one line.
 
-    Control characters and bytes that are no text become escapes such as `\\n` and `\\xe9`.
+    Control characters, and bytes that are no text, become escapes as in Python's strings.
     """
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 

@@ -31,7 +31,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
-from tutorial_support import checkpoints, events, files, plots
+from tutorial_support import checkpoints, events, files, plots, programs
 from tutorial_support.programs import LOG, UsageError, number, one_line, reason
 
 FLAGS_FILE = "flags.json"
@@ -79,6 +79,7 @@ def session_config(small_net: bool = False) -> tf.ConfigProto:
     config.gpu_options.allow_growth = True
     if small_net:
         config.inter_op_parallelism_threads = -1
+        config.intra_op_parallelism_threads = programs.op_threads
     else:
         # Otherwise TensorFlow optimizes a large graph twice: half a second later, and no faster.
         rewriting = config.graph_options.rewrite_options
@@ -280,15 +281,27 @@ class Run:
     def _event_files(self) -> list[pathlib.Path]:
         return list(self.path.glob("*tfevents*"))
 
-    def steps(self, first: int, end: int, name: str = "training", unit: str = "step") -> Iterator:
+    def steps(
+        self, first: int, end: int, name: str = "training", unit: str = "step"
+    ) -> Iterator[int]:
         """Yields first .. end - 1 under a progress bar; ends early once a stop has been saved."""
+        return (step for step, _ in self.spans(first, end, 1, name, unit))
+
+    def spans(
+        self, first: int, end: int, length: int, name: str = "training", unit: str = "step"
+    ) -> Iterator[tuple[int, int]]:
+        """Yields the same in spans: (first step, step behind the last), up to `length` steps each.
+
+        A span ends at a multiple of `length`, or at `end`.
+        """
         with files.progress_bar(end, name, unit, initial=first) as bar:
-            for step in range(first, end):
-                yield step
-                bar.update()
-                if self._is_stopping:
-                    say(f"Stopped by a signal; {unit} {step + 1} is saved.")
-                    return
+            while first < end and not self._is_stopping:
+                span_end = min(first - first % length + length, end)
+                yield first, span_end
+                bar.update(span_end - first)
+                first = span_end
+        if self._is_stopping:
+            say(f"Stopped by a signal; {unit} {first} is saved.")
 
     def is_save_step(self, steps_done: int, every: int) -> bool:
         """Returns whether to save now: every so many steps, at the end, and to stop on a signal."""
@@ -313,16 +326,18 @@ class Run:
         pictures: Callable[[np.ndarray], Sequence[np.ndarray]],
         mark: tuple[float, str] | None = None,
         more: Sequence[str] = (),
+        x_axis: tuple[str, int] = ("step", 1),
     ) -> None:
         """Draws the curves of the run and its predictions for the test images; says which files.
 
         Args:
             labels, logits, class_names, pictures: as of `plots.draw_predictions`.
-            mark: as of `plots.draw_curves`.
+            mark, x_axis: as of `plots.draw_curves`.
             more: names of pictures that are there already.
         """
         title = f"test images, {self.path.name} at step {self._last_step}"
-        drawn = plots.draw_curves(self.path, events.scalars(self.path), self.path.name, mark)
+        scalars = events.scalars(self.path)
+        drawn = plots.draw_curves(self.path, scalars, self.path.name, mark, x_axis)
         if len(labels):
             drawn += plots.draw_predictions(self.path, labels, logits, class_names, pictures, title)
         say(f"Pictures: {self.path}/{', '.join([*drawn, *more])}")
@@ -387,4 +402,6 @@ def _locked(path: pathlib.Path) -> filelock.FileLock:
 
 
 def _unusable(folder: str | os.PathLike, error: OSError) -> UsageError:
-    return UsageError(f"the run folder '{folder}' cannot be used: {reason(error)}; name another one")
+    return UsageError(
+        f"the run folder '{folder}' cannot be used: {reason(error)}; name another one"
+    )

@@ -18,6 +18,7 @@ import tensorflow.compat.v1 as tf
 from tutorial_support import checkpoints, plots, runs
 from tutorial_support.programs import UsageError, one_line
 
+
 @dataclasses.dataclass(frozen=True)
 class Examples:
     """The examples of one split.
@@ -104,7 +105,9 @@ class TrainedNet:
         folder = pathlib.Path(prefix).parent
         flags = runs.read_flags(folder)
         if (tutorial := flags.get("program", cls.tutorial)) != cls.tutorial:
-            raise UsageError(f"'{prefix}' is a net of {one_line(str(tutorial))}, not {cls.tutorial}")
+            raise UsageError(
+                f"'{prefix}' is a net of {one_line(str(tutorial))}, not {cls.tutorial}"
+            )
         try:
             net = cls(prefix, flags)
         except (KeyError, TypeError, ValueError) as error:

@@ -1,5 +1,6 @@
 """The builders, against Keras, numpy and TensorFlow's own LRN gradient."""
 
+import argparse
 import dataclasses
 
 import keras
@@ -8,8 +9,8 @@ import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from cifar10_cnn import cifar10
-from cifar10_cnn.lrn import lrn
+from cifar10_cnn import cifar10, recipes
+from cifar10_cnn.cifar10 import lrn
 from cifar10_cnn.recipes import RECIPES
 
 VARIABLES = {
@@ -54,7 +55,7 @@ def test_graph_has_the_originals_variables_and_ops(graph, batch):
     ops = {op.name: op.type for op in graph.get_operations()}
     for name, kind in (("pool_layer1", "MaxPool"), ("pool_layer2", "MaxPool")):
         assert ops[f"model_definition/{name}"] == kind
-    for name, side in (("norm1", 6), ("norm2", 3)):  # by other ops than LRN: see lrn.py
+    for name, side in (("norm1", 6), ("norm2", 3)):  # by other ops than LRN: see cifar10.lrn
         normalized = graph.get_tensor_by_name(f"model_definition/{name}:0")
         assert normalized.shape.as_list()[1:] == [2 * side, 2 * side, 64]
 
@@ -133,9 +134,9 @@ def test_one_step_equals_keras(batch):
     images, labels = batch
     with tf.Graph().as_default(), tf.Session() as sess:
         tf.set_random_seed(4)
-        logits = build(tf.constant(images))
+        logits = build(tf.constant(images)).logits
         loss = cifar10.loss(logits, tf.constant(labels))
-        train_op = cifar10.training(loss, tf.train.GradientDescentOptimizer(0.1))
+        train_op = cifar10.training(loss, 0.1)
         trainable = tf.trainable_variables()
         sess.run(tf.global_variables_initializer())
         before = sess.run(trainable)
@@ -153,9 +154,9 @@ def test_one_step_equals_keras(batch):
 
 def test_test_net_shares_the_variables_and_takes_any_batch(graph, batch):
     images = tf.placeholder(tf.float32, (None, 24, 24, 3))
-    first = build(tf.constant(batch[0]))
+    first = build(tf.constant(batch[0])).logits
     with tf.variable_scope(cifar10.SCOPE, reuse=True):
-        second = cifar10.inference(images)
+        second = cifar10.inference(images).logits
     assert len(tf.trainable_variables()) == len(VARIABLES)
     with tf.Session() as sess:
         sess.run(tf.global_variables_initializer())
@@ -168,8 +169,8 @@ def test_test_net_shares_the_variables_and_takes_any_batch(graph, batch):
 
 def test_averages_are_what_the_test_net_reads(graph, batch):
     average = tf.train.ExponentialMovingAverage(0.5)
-    loss = cifar10.loss(build(tf.constant(batch[0])), tf.constant(batch[1]))
-    train_op = cifar10.training(loss, tf.train.GradientDescentOptimizer(0.1), average)
+    loss = cifar10.loss(build(tf.constant(batch[0])).logits, tf.constant(batch[1]))
+    train_op = cifar10.training(loss, 0.1, average=average)
     with tf.variable_scope(cifar10.SCOPE, reuse=True, custom_getter=cifar10.averaged(average)):
         biases = tf.get_variable("full3/full_bias3")
     (variable,) = [v for v in tf.trainable_variables() if v.op.name.endswith("full_bias3")]
@@ -183,27 +184,59 @@ def test_averages_are_what_the_test_net_reads(graph, batch):
         assert np.abs(expected).max() > 1e-3
 
 
-def test_losses_and_weight_decay(graph, batch):
-    logits = build(tf.constant(batch[0]))
-    targets = tf.constant(batch[1])
-    fetches = [logits, cifar10.loss(logits, targets), cifar10.smoothed_loss(logits, targets, 0.2)]
-    fetches += [cifar10.weight_decay(0.3), {v.op.name: v for v in tf.trainable_variables()}]
+def test_the_net_hands_back_what_others_need(graph, batch):
+    net = build(tf.constant(batch[0]))
+    assert net.filters.op.name == "model_definition/conv1/conv_kernel1"
+    assert net.last_weights.op.name == "model_definition/full3/full_mult3"
+    (biases,) = [v for v in tf.trainable_variables() if v.op.name.endswith("full_bias3")]
     with tf.Session() as sess:
         sess.run(tf.global_variables_initializer())
-        z, loss, smoothed, penalty, values = sess.run(fetches)
+        sess.run(biases.assign(np.arange(10, dtype=np.float32)))
+        logits, bottleneck, weights = sess.run([net.logits, net.bottleneck, net.last_weights])
+    assert bottleneck.shape == (8, 192) and bottleneck.min() == 0 < bottleneck.max()
+    np.testing.assert_allclose(bottleneck @ weights + np.arange(10), logits, atol=1e-5)
+
+
+def test_losses_and_penalty(graph, batch):
+    net = build(tf.constant(batch[0]))
+    recipe = recipes.Recipe(0.1, "staircase", penalty=0.3, label_smoothing=0.2)
+    fetches = [net.logits, *recipe.loss(net, tf.constant(batch[1])), net.last_weights]
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        z, loss, objective, last = sess.run(fetches)
     log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
     right = log_p[np.arange(8), batch[1]]
     assert loss == pytest.approx(-right.mean(), rel=1e-5)
-    assert smoothed == pytest.approx(-(0.8 * right + 0.2 * log_p.mean(axis=1)).mean(), rel=1e-5)
-    last = values["model_definition/full3/full_mult3"]
-    assert penalty == pytest.approx(0.3 * np.square(last).sum() / 2, rel=1e-5)
+    smoothed = -(0.8 * right + 0.2 * log_p.mean(axis=1)).mean()
+    assert objective == pytest.approx(smoothed + 0.3 * np.square(last).sum() / 2, rel=1e-5)
 
 
-def test_hidden_matrices(graph, batch):
-    build(tf.constant(batch[0]))
-    found = [v.op.name for v in tf.trainable_variables() if cifar10.is_hidden_matrix(v)]
+def test_hidden_matrices_take_orthogonal_steps(graph, batch):
+    net = build(tf.constant(batch[0]))
+    cifar10.training(
+        cifar10.loss(net.logits, tf.constant(batch[1])),
+        0.1,
+        RECIPES["best"].optimizer(tf.constant(0.1), net.last_weights),
+    )
+    slots = [v.op.name for v in tf.global_variables() if v.op.name.endswith("/Muon")]
     names = ("conv1/conv_kernel1", "conv2/conv_kernel2", "full1/full_mult1", "full2/full_mult2")
-    assert found == [f"model_definition/{name}" for name in names]
+    assert slots == [f"model_definition/{name}/Muon" for name in names]
+
+
+def test_the_moving_average_begins_with_a_smaller_decay(graph):
+    step = tf.placeholder(tf.int64, ())
+    value = tf.get_variable("value", initializer=0.0)
+    average = RECIPES["best"].average(step)
+    update = average.apply([value])
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run(value.assign(1.0))
+        expected = 0.0
+        for number in (0, 1, 5, 100_000):
+            sess.run(update, {step: number})
+            decay = min(0.999, (1 + number) / (10 + number))
+            expected = decay * expected + (1 - decay)
+            assert sess.run(average.average(value)) == pytest.approx(expected, rel=1e-5)
 
 
 def dropped(step, features, seed=3):
@@ -228,16 +261,38 @@ def test_dropout_grows_evenly_and_depends_on_seed_and_step_alone():
     assert ((first[:, :150] == 0) != (narrow == 0)).mean() > 0.3
 
 
+def masks(widths):
+    with tf.Graph().as_default(), tf.Session() as sess:
+        drop = RECIPES["best"].drop(tf.constant(900, tf.int64), 1000, 0)
+        return [value == 0 for value in sess.run([drop(tf.ones([200, n])) for n in widths])]
+
+
+def test_layers_of_equal_width_drop_other_features():
+    first, second, third = masks([384, 384, 384])
+    for one, other in ((first, second), (second, third), (first, third)):
+        assert 0.3 < (one != other).mean() < 0.5
+    # The net's own two layers, 2304 and 384 wide, drop what they have always dropped.
+    np.testing.assert_array_equal(masks([2304, 384])[1], first)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        key = tf.constant([384, 900], tf.int64)
+        rate = RECIPES["best"].dropout * 0.9
+        value = tf2.nn.experimental.stateless_dropout(tf.ones([200, 384]), rate, seed=key)
+        np.testing.assert_array_equal(sess.run(value) == 0, first)
+
+
 def test_evaluation_counts(graph):
     logits = tf.constant(np.eye(10, dtype=np.float32)[[3, 1, 4]])
     with tf.Session() as sess:
         assert sess.run(cifar10.evaluation(logits, tf.constant([3, 2, 4]))) == 2
 
 
-def rates(recipe, steps, **options):
+def rates(recipe, steps, learning_rate=None):
+    flags = argparse.Namespace(
+        generations=20000, lr_decay=0.9, num_gens_to_wait=250, learning_rate=learning_rate
+    )
     with tf.Graph().as_default(), tf.Session() as sess:
         step = tf.placeholder(tf.int64, ())
-        rate = recipe.rate(step, 20000, 0.9, 250, **options)
+        rate = recipe.rate(step, flags)
         return [sess.run(rate, {step: value}) for value in steps]
 
 

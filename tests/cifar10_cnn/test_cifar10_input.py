@@ -1,5 +1,6 @@
 """Records against hand-made bytes, the order of the batches, the distortions against numpy."""
 
+import argparse
 import hashlib
 
 import numpy as np
@@ -11,7 +12,7 @@ from cifar10_cnn.recipes import RECIPES
 from tests import loopback
 from tests.cifar10_cnn import records as made
 from tests.pipelines import elements
-from tutorial_support import datasets
+from tutorial_support import files
 from tutorial_support.programs import UsageError
 
 
@@ -178,7 +179,10 @@ def damage(folder, case):
         ("label", r"data_batch_2\.bin: record 5 has label 4, but batches.meta.txt names 4 classes"),
         ("missing batch", r"lacks data_batch_1\.bin"),
         ("no batches", r"has no data_batch_1\.bin"),
-        ("missing names", r"batches\.meta\.txt: cannot be read"),
+        (
+            "missing names",
+            r"there is no file '.*batches\.meta\.txt'; it holds one class name per line",
+        ),
         ("one name", r"batches\.meta\.txt: names 1 classes"),
     ],
 )
@@ -192,17 +196,17 @@ def test_bad_files_are_named(tmp_path, case, message):
 def test_missing_test_batch_is_named(tmp_path):
     folder = made.write(tmp_path / "set")
     (folder / "test_batch.bin").unlink()
-    with pytest.raises(UsageError, match=r"test_batch\.bin: cannot be read"):
+    with pytest.raises(UsageError, match=r"there is no file '.*test_batch\.bin'; unpack"):
         cifar10_input.test_records(folder)
 
 
 def test_folders_that_can_be_named(tmp_path):
     folder = made.write(tmp_path / "data" / "cifar-10-batches-bin")
-    assert cifar10_input.find_folder(folder) == folder
-    assert cifar10_input.find_folder(tmp_path / "data") == folder
+    assert cifar10_input.find_folder(folder) == (folder, False)
+    assert cifar10_input.find_folder(tmp_path / "data") == (folder, False)
     (tmp_path / "packed").mkdir()
     made.archive(folder, tmp_path / "packed" / "cifar-10-binary.tar.gz")
-    unpacked = cifar10_input.find_folder(tmp_path / "packed")
+    unpacked, _ = cifar10_input.find_folder(tmp_path / "packed")
     assert cifar10_input.training_records(unpacked).num_examples == 80
     with pytest.raises(UsageError, match="--data_dir: .* holds neither"):
         cifar10_input.find_folder(tmp_path)
@@ -211,7 +215,7 @@ def test_folders_that_can_be_named(tmp_path):
 def test_cut_archive_is_named(tmp_path):
     whole = made.archive(made.write(tmp_path / "set"), tmp_path / "cifar-10-binary.tar.gz")
     whole.write_bytes(whole.read_bytes()[:-5000])
-    with pytest.raises(UsageError, match=r"cifar-10-binary\.tar\.gz: cut off"):
+    with pytest.raises(UsageError, match=r"cifar-10-binary\.tar\.gz: cannot be read \(Compressed"):
         cifar10_input.find_folder(tmp_path)
     assert not (tmp_path / "cifar-10-batches-bin").exists()
 
@@ -219,21 +223,22 @@ def test_cut_archive_is_named(tmp_path):
 def test_download_is_unpacked_once(tmp_path, monkeypatch):
     body = made.archive(made.write(tmp_path / "set"), tmp_path / "a.tar.gz").read_bytes()
     with loopback.serve({"/a": loopback.sends(body)}) as address:
-        remote = datasets.RemoteFile(
+        remote = files.RemoteFile(
             "cifar-10-binary.tar.gz", len(body), hashlib.sha256(body).hexdigest(), (address + "/a",)
         )
         monkeypatch.setattr(cifar10_input, "ARCHIVE", remote)
-        folder = cifar10_input.find_folder()
-    assert folder == datasets.cache_folder("cifar10") / "cifar-10-batches-bin"
-    assert cifar10_input.find_folder() == folder  # the server being gone
+        folder, is_sample = cifar10_input.find_folder()
+    assert not is_sample
+    assert folder == files.cache_folder("cifar10") / "cifar-10-batches-bin"
+    assert cifar10_input.find_folder() == (folder, False)  # the server being gone
     assert cifar10_input.test_records(folder).num_examples == 30
 
 
 def test_without_a_network_the_sample_stands_in_with_a_warning(monkeypatch, caplog):
-    remote = datasets.RemoteFile("cifar-10-binary.tar.gz", 1, "0", ("http://127.0.0.1:9/a",))
+    remote = files.RemoteFile("cifar-10-binary.tar.gz", 1, "0", ("http://127.0.0.1:9/a",))
     monkeypatch.setattr(cifar10_input, "ARCHIVE", remote)
-    folder = cifar10_input.find_folder()
-    assert folder == cifar10_input.sample_folder()
+    folder, is_sample = cifar10_input.find_folder()
+    assert is_sample
     assert "not CIFAR-10" in caplog.text
     records = cifar10_input.training_records(folder)
     assert records.num_examples == 1000
@@ -317,3 +322,102 @@ def test_random_functions_depend_on_the_seed_alone(graph):
     np.testing.assert_array_equal(results[0], results[3])
     assert (results[0] != results[1]).any()
     assert (results[0] != results[2]).any()
+
+
+def write_cifar100(folder):
+    """Writes CIFAR-100's files: records of a coarse label, a fine label and an image."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 256, (50, 3074), dtype=np.uint8)
+    rows[:, 0], rows[:, 1] = np.arange(50) % 2, np.arange(50) % 5
+    (folder / "train.bin").write_bytes(rows.tobytes())
+    (folder / "test.bin").write_bytes(rows[:20].tobytes())
+    (folder / "coarse_label_names.txt").write_text("fish\nlarge carnivores\n")
+    (folder / "fine_label_names.txt").write_text("a\nb\nc\nd\nsweet pepper\n")
+    return rows
+
+
+@pytest.mark.parametrize(("labels", "count", "column"), [("coarse", 2, 0), ("fine", 5, 1)])
+def test_cifar100_is_read_with_either_label(tmp_path, labels, count, column):
+    rows = write_cifar100(tmp_path / "cifar-100-binary")
+    flags = argparse.Namespace(
+        data_dir=str(tmp_path), sample=False, labels=labels, validation_size=0
+    )
+    training, testing, facts = cifar10_input.load(flags, {})
+    assert len(facts["class_names"]) == count
+    assert (training.num_examples, testing.num_examples) == (50, 20)
+    expected = rows[:, 2:].reshape(50, 3, 32, 32).transpose(0, 2, 3, 1)
+    for pipeline in (
+        lambda: cifar10_input.evaluation_batches(training, 50, as_floats),
+        lambda: cifar10_input.training_batches(
+            training, 50, 0, tf.constant(0, tf.int64), lambda raw, seed: as_floats(raw)
+        ),
+    ):
+        ((images, found),) = elements(pipeline, 1)
+        order = [int((expected == image).all((1, 2, 3)).argmax()) for image in images]
+        assert sorted(order) == list(range(50))
+        np.testing.assert_array_equal(images, expected[order])
+        np.testing.assert_array_equal(found, rows[order, column])
+    np.testing.assert_array_equal(training.labels, rows[:, column])
+    np.testing.assert_array_equal(training.images([3, 49]), expected[[3, 49]])
+
+
+def test_labels_of_cifar100_are_fine_by_default_and_not_of_cifar10(tmp_path):
+    write_cifar100(tmp_path / "hundred")
+    folder = made.write(tmp_path / "ten")
+    flags = argparse.Namespace(data_dir=str(tmp_path / "hundred"), sample=False, labels=None)
+    assert cifar10_input.find(flags, {})[1] is False and flags.labels == "fine"
+    kept = {"data_dir": str(tmp_path / "hundred"), "labels": "coarse", "sample": False}
+    flags = argparse.Namespace(data_dir=None, sample=False, labels=None)
+    cifar10_input.find(flags, kept)
+    assert flags.labels == "coarse" and flags.data_dir == kept["data_dir"]
+    flags = argparse.Namespace(data_dir=str(folder), sample=False, labels="fine")
+    with pytest.raises(UsageError, match="--labels fine: .* have one label"):
+        cifar10_input.find(flags, {})
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"fire truck\nhot dog\nice cream\n\n",
+        b"\xef\xbb\xbffire truck  \r\nhot dog\t\r\nice cream",
+    ],
+    ids=["spaces", "byte order mark and trailing spaces"],
+)
+def test_names_are_lines(tmp_path, written):
+    folder = made.write(tmp_path / "set", class_names=("a", "b", "c"))
+    (folder / "batches.meta.txt").write_bytes(written)
+    names = cifar10_input.training_records(folder).class_names
+    assert names == ("fire truck", "hot dog", "ice cream")
+
+
+def test_names_in_other_encodings_are_kept(tmp_path):
+    folder = made.write(tmp_path / "set", class_names=("a", "b", "c"))
+    (folder / "batches.meta.txt").write_bytes(b"caf\xe9\nb\nc\n")
+    assert cifar10_input.training_records(folder).class_names[0] == "caf\udce9"
+
+
+def test_images_and_labels_are_those_of_the_pipeline(tmp_path):
+    folder = made.write(tmp_path / "set")
+    kept, held_out = cifar10_input.training_records(folder).hold_out(50)
+    for records in (kept, held_out):
+        found = elements(
+            lambda records=records: cifar10_input.evaluation_batches(records, 100, as_floats)
+        )
+        np.testing.assert_array_equal(records.images(range(records.num_examples)), found[0][0])
+        np.testing.assert_array_equal(records.labels, found[0][1])
+    assert held_out.pictures(np.array([2]))[0].max() <= 1
+    nothing = held_out.hold_out(0)[1]
+    assert len(nothing.labels) == 0
+
+
+def test_the_checksum_sees_every_byte(tmp_path):
+    folder = made.write(tmp_path / "set")
+    found = {cifar10_input.training_records(folder).checksum()}
+    for place in (0, 5 * cifar10_input.RECORD_BYTES, 39 * cifar10_input.RECORD_BYTES, 3072):
+        batch = folder / "data_batch_1.bin"
+        values = bytearray(batch.read_bytes())
+        values[place] ^= 1
+        batch.write_bytes(values)
+        found.add(cifar10_input.training_records(folder).checksum())
+    assert len(found) == 5

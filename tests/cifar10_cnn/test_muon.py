@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from cifar10_cnn import muon
+from cifar10_cnn import recipes
 
 SHAPES = [(5, 5, 3, 16), (40, 24), (24, 40), (12, 12)]
 
@@ -20,7 +20,7 @@ def reference(matrix):
 
 def evaluated(matrix):
     with tf.Graph().as_default(), tf.Session() as sess:
-        return sess.run(muon.orthogonalized(tf.constant(matrix.astype(np.float32))))
+        return sess.run(recipes.orthogonalized(tf.constant(matrix.astype(np.float32))))
 
 
 @pytest.mark.parametrize("shape", SHAPES[1:])
@@ -56,7 +56,8 @@ def numpy_steps(start, gradients, rates):
     return values
 
 
-def test_steps_against_numpy():
+@pytest.mark.parametrize("use_resource", [True, False])
+def test_steps_against_numpy(use_resource):
     random = np.random.default_rng(1)
     shapes = [*SHAPES, (7,)]
     start = [random.normal(size=shape).astype(np.float32) for shape in shapes]
@@ -65,11 +66,11 @@ def test_steps_against_numpy():
     with tf.Graph().as_default(), tf.Session() as sess:
         rate = tf.placeholder(tf.float32, ())
         variables = [
-            tf.get_variable(f"v{i}", initializer=tf.constant(value))
+            tf.get_variable(f"v{i}", initializer=tf.constant(value), use_resource=use_resource)
             for i, value in enumerate(start)
         ]
         step = tf.train.get_or_create_global_step()
-        optimizer = muon.MuonOptimizer(0.1 * rate, rate, lambda v: v.shape.rank > 1, decay=0.3)
+        optimizer = recipes.MuonOptimizer(0.1 * rate, rate, lambda v: v.shape.rank > 1, decay=0.3)
         loss = tf.add_n([tf.reduce_sum(v * g) for v, g in zip(variables, gradients, strict=True)])
         train_op = optimizer.minimize(loss, step)
         sess.run(tf.global_variables_initializer())

@@ -1,9 +1,13 @@
 """The CIFAR-10 programs from their command lines, on tiny sets."""
 
+import argparse
+import dataclasses
 import json
 import pathlib
 import re
+import shutil
 import signal
+import tempfile
 
 import numpy as np
 import pytest
@@ -11,7 +15,8 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from cifar10_cnn import cifar10_input, evaluate, export, predict, train
+from cifar10_cnn import cifar10, cifar10_input, evaluate, export, predict, train
+from cifar10_cnn.trained import TrainedNet
 from tests import processes
 from tests.cifar10_cnn import records as made
 from tests.saved import variables
@@ -39,15 +44,15 @@ def test_training_prints_saves_and_draws(data, capsys):
     assert train.main(flags) == 0
     printed = capsys.readouterr().out
     assert "Training on 80 images" in printed
-    assert "for 9 generations, recipe best" in printed
+    assert "for 9 generations, recipe cookbook" in printed
     assert re.findall(r"^Generation (\d+): Loss = \d+\.\d{5}$", printed, re.M) == list("2468")
     assert len(re.findall(r"^ --- Test Accuracy= \d+\.\d\d%\.$", printed, re.M)) == 2
-    for picture in ("loss", "accuracy", "confusion", "mistakes", "filters"):
+    for picture in ("loss", "accuracy", "confusion", "misclassified", "filters"):
         assert Image.open(f"run/{picture}.png").size[0] > 300
     assert variables("run")["global_step"] == 9
     tags = {(tag.kind, tag.name): tag.steps for tag in events.read("run")}
     assert tags["scalars", "loss"] == tags["scalars", "learning_rate"] == [2, 4, 6, 8]
-    assert tags["scalars", "test_accuracy"] == [4, 8]
+    assert tags["scalars", "accuracy/test"] == [4, 8]
     for layer in ("conv1", "conv2", "full1", "full2"):
         assert tags["histograms", f"activations/{layer}"] == [4, 8]
         assert tags["scalars", f"sparsity/{layer}"] == [4, 8]
@@ -62,7 +67,7 @@ def test_learns_to_tell_colours(data, capsys):
 
 
 def test_killed_and_resumed_ends_bit_identical(data, tmp_path, program_environment, capsys):
-    flags = ["--data_dir", str(data), "--generations", "26", *FEW]
+    flags = ["--data_dir", str(data), "--recipe", "best", "--generations", "26", *FEW]
     assert train.main([*flags, "--train_dir", "whole"]) == 0
     kills = [("Generation 10:", signal.SIGTERM), ("Generation 18:", signal.SIGKILL)]
     for line, number in kills:
@@ -91,7 +96,18 @@ def test_killed_and_resumed_ends_bit_identical(data, tmp_path, program_environme
 def test_validation_in_place_of_the_test_images(data, capsys):
     flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "4", *FEW]
     assert train.main([*flags, "--validation_size", "30"]) == 0
-    assert "Training on 50 images" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Training on 50 images" in printed
+    assert " --- Validation Accuracy= " in printed and "Test Accuracy" not in printed
+    assert "accuracy/test" not in events.scalars("run")
+    found = {}
+    for split in ("train", "validation", "test"):
+        assert evaluate.main(["--checkpoint", "run", "--split", split]) == 0
+        (line,) = re.findall(r"(\d+) of (\d+) images right", capsys.readouterr().out)
+        found[split] = [int(number) for number in line]
+    assert [count for _, count in found.values()] == [50, 30, 30]
+    (_, (accuracy,)) = events.scalars("run")["accuracy/validation"]
+    assert accuracy == pytest.approx(found["validation"][0] / 30)
 
 
 def test_what_a_resumed_run_may_change(data, capsys):
@@ -101,7 +117,7 @@ def test_what_a_resumed_run_may_change(data, capsys):
     assert train.main([*flags, "--recipe", "best", "--generations", "6"]) == 2
     assert "recipe was cookbook, is best" in capsys.readouterr().err
     flags[3] = "other"
-    assert train.main([*flags, "--generations", "4"]) == 0
+    assert train.main([*flags, "--recipe", "best", "--generations", "4"]) == 0
     assert train.main([*flags, "--generations", "6"]) == 2  # its cosine depends on the end
     assert "generations was 4, is 6" in capsys.readouterr().err
 
@@ -114,16 +130,16 @@ def test_nan_loss_stops(data, capsys):
 
 def test_evaluation_agrees_with_training(run, data, capsys):
     assert evaluate.main(["--checkpoint", str(run)]) == 0
-    printed = capsys.readouterr().out
+    printed, errors = capsys.readouterr()
     has_averages = "best" in str(run)
-    assert ("Restoring the moving averages" in printed) == has_averages
-    assert ("holds no moving averages; restoring the variables" in printed) != has_averages
+    assert ("Restoring the moving averages" in errors) == has_averages
+    assert ("holds no moving averages; restoring the variables" in errors) != has_averages
     (accuracy,) = re.findall(r" --- Test Accuracy= (\S+)%\.", printed)
-    at_8 = dict(zip(*events.scalars(run)["test_accuracy"], strict=True))[8]
+    at_8 = dict(zip(*events.scalars(run)["accuracy/test"], strict=True))[8]
     assert float(accuracy) == pytest.approx(100 * at_8, abs=0.01)
     assert "of 30 images right" in printed
-    assert events.scalars(run / "eval")["test_accuracy"][0][-1] == 8
-    assert (run / "eval" / "confusion.png").exists()
+    assert events.scalars(run / "evaluation")["accuracy/test"][0][-1] == 8
+    assert (run / "evaluation" / "confusion-test.png").exists()
 
 
 def test_evaluation_beside_a_running_training(data, tmp_path, program_environment, capsys):
@@ -138,7 +154,7 @@ def test_evaluation_beside_a_running_training(data, tmp_path, program_environmen
     assert evaluate.main(beside) == 0  # ends by itself, with the last generation
     assert "Traceback" not in training.communicate(timeout=60)[1]
     assert training.returncode == 0
-    steps, _ = events.scalars("run/eval")["test_accuracy"]
+    steps, _ = events.scalars("run/evaluation")["accuracy/test"]
     assert steps[-1] == 24
     assert len(steps) > 1
     for name, value in variables("alone").items():  # undisturbed
@@ -162,7 +178,8 @@ def test_prediction_prepares_as_evaluation_does(run, data, tmp_path, capsys):
     images = values.reshape(4, 3, 32, 32).transpose(0, 2, 3, 1)
     for number, image in enumerate(images):
         Image.fromarray(image).save(f"{number}.png")
-        np.testing.assert_array_equal(predict.prepare(f"{number}.png"), image)
+        prepared = TrainedNet.find(run).prepare(None, None, f"{number}.png")
+        np.testing.assert_array_equal(prepared, image)
     assert predict.main(["--checkpoint", str(run), "--top", "4", "0.png"]) == 0
     printed = capsys.readouterr().out
     found = dict(re.findall(r"^ +(\S+)%  (\w+)$", printed, re.M))
@@ -204,14 +221,97 @@ def test_export_gives_the_same_probabilities_everywhere(run, data, capsys):
     origin = json.loads(pathlib.Path("out/origin.json").read_text())
     assert origin["global_step"] == 8
     assert origin["class_names"] == list(made.CLASS_NAMES)
-    at_8 = dict(zip(*events.scalars(run)["test_accuracy"], strict=True))[8]
+    at_8 = dict(zip(*events.scalars(run)["accuracy/test"], strict=True))[8]
     assert origin["test_accuracy"] == pytest.approx(at_8, abs=1e-6)
     assert origin["flags"]["batch_size"] == 16
 
 
-def test_shipped_sample_trains_and_says_what_it_is(capsys, monkeypatch):
+def test_json_is_alone_on_standard_output(run, capsys):
+    Image.new("RGB", (40, 40), "red").save("red.png")
+    assert predict.main(["--checkpoint", str(run), "--json", "red.png"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["image"] == "red.png" and len(answer["labels"]) == 3
+
+
+def test_shipped_sample_trains_and_says_what_it_is(capsys):
     assert train.main(["--sample", "--train_dir", "run", "--generations", "2", *FEW]) == 0
-    assert "Training on 1000 images of" in capsys.readouterr().out
+    assert "Training on 1000 images of the shipped sample for 2" in capsys.readouterr().out
     assert evaluate.main(["--checkpoint", "run"]) == 0  # finds the sample by itself
-    assert "of 200 images right" in capsys.readouterr().out
-    assert pathlib.Path("run/eval").exists()
+    printed = capsys.readouterr().out
+    assert "of 200 images right" in printed and "on the shipped sample" in printed
+    assert pathlib.Path("run/evaluation").exists()
+
+
+def test_an_earlier_default_run_resumes_with_its_recipe(data, capsys):
+    flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "4", *FEW]
+    assert train.main([*flags, "--recipe", "best"]) == 0
+    assert train.main(flags) == 0
+    assert "is already at step 4" in capsys.readouterr().out
+
+
+def test_other_labels_are_other_data(data, tmp_path, capsys):
+    flags = ["--train_dir", "run", *FEW, "--data_dir", str(data)]
+    assert train.main([*flags, "--generations", "2"]) == 0
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    batch = other / "data_batch_1.bin"
+    values = bytearray(batch.read_bytes())
+    values[7 * cifar10_input.RECORD_BYTES] ^= 1  # of one record
+    batch.write_bytes(values)
+    assert train.main([*flags[:-1], str(other), "--generations", "4"]) == 2
+    assert "the records was" in capsys.readouterr().err
+    # A run of an earlier version does not have this checksum, but resumes on its own data.
+    kept = json.loads(pathlib.Path("run/flags.json").read_text())
+    for name in ("records", "program", "last_step", "labels"):
+        del kept[name]
+    pathlib.Path("run/flags.json").write_text(json.dumps(kept))
+    assert train.main([*flags[:-2], "--generations", "4"]) == 0
+    assert "Resuming at step 2" in capsys.readouterr().out
+
+
+def test_the_cookbooks_checkpoint_resumes_and_evaluates(data, capsys):
+    with tf.Graph().as_default(), tf.Session() as sess:
+        with tf.variable_scope("model_definition"):
+            cifar10.inference(tf.zeros([1, 24, 24, 3]), 4)
+        generation_num = tf.Variable(0, trainable=False)  # which TensorFlow names Variable
+        assert generation_num.op.name == "Variable" and generation_num.dtype.base_dtype == tf.int32
+        sess.run(tf.global_variables_initializer())
+        sess.run(generation_num.assign(6))
+        pathlib.Path("run").mkdir()
+        tf.train.Saver().save(sess, "run/model.ckpt", global_step=6)
+        kernel = sess.run(tf.trainable_variables()[0])
+    on = ["--data_dir", str(data)]
+    assert evaluate.main(["--checkpoint", "run", *on]) == 0
+    assert re.search(r"Generation 6: \d+ of 30 images right", capsys.readouterr().out)
+    flags = [*on, "--train_dir", "run", "--generations", "7", "--learning_rate", "0", *FEW]
+    assert train.main(flags) == 0
+    assert "Resuming at step 6 from 'run/model.ckpt-6'" in capsys.readouterr().out
+    saved = variables("run")
+    assert saved["global_step"] == 7 and saved["global_step"].dtype == np.int64
+    assert saved["model_definition/conv1/conv_kernel1"].tobytes() == kernel.tobytes()
+
+
+def test_the_training_graph_has_few_boxes(run):
+    meta_graph = tf.MetaGraphDef()
+    meta_graph.ParseFromString((run / "model.ckpt-8.meta").read_bytes())
+    boxes = {node.name.split("/")[0] for node in meta_graph.graph_def.node}
+    assert len(boxes) <= 25, sorted(boxes)
+    assert {"training_input", "test_input", "model_definition", "test_net", "training"} <= boxes
+    placeholders = [n.name for n in meta_graph.graph_def.node if n.op == "Placeholder"]
+    assert "training_input/first_step" in placeholders
+
+
+def test_named_data_unpacks_no_sample_and_the_sample_needs_no_cache(data, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRAPH_TUTORIALS_DATA", "/dev/null/cache")  # can never be written
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    flags = argparse.Namespace(data_dir=str(data), sample=False, labels=None)
+    assert cifar10_input.find(flags, {}) == (data, False)
+    assert not (tmp_path / "temporary").exists()
+    for named in (["--sample"], []):  # also where the download is what fails
+        remote = cifar10_input.ARCHIVE
+        local = dataclasses.replace(remote, urls=("http://127.0.0.1:9/a",))
+        monkeypatch.setattr(cifar10_input, "ARCHIVE", local)
+        flags = [*named, "--train_dir", f"run{len(named)}", "--generations", "1", *FEW]
+        assert train.main(flags) == 0
+    assert list((tmp_path / "temporary").glob(".cifar10-sample*"))

@@ -8,9 +8,9 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from cifar10_cnn import cifar10_input
-from tutorial_support import datasets
+from tutorial_support import files
 
-FOLDER = datasets.sample_folder("cifar10_cnn")
+FOLDER = files.sample_folder("cifar10_cnn")
 ORIGIN = json.loads((FOLDER / "origin.json").read_text())
 
 
@@ -51,7 +51,7 @@ def test_origin_tells_the_run():
 
 
 def test_real_test_images_are_classified_as_origin_says(real_data):
-    (segment,) = cifar10_input.test_records(cifar10_input.find_folder(real_data)).segments
+    (segment,) = cifar10_input.test_records(cifar10_input.find_folder(real_data)[0]).segments
     values = np.fromfile(segment.path, np.uint8).reshape(-1, cifar10_input.RECORD_BYTES)
     images = values[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).astype(np.float32)
     answers = run(

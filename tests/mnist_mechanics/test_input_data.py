@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from mnist_mechanics import input_data
+from mnist_mechanics import input_data, input_pipeline
 from tests import loopback
 from tests.pipelines import elements
-from tutorial_support import datasets
+from tutorial_support import files
 from tutorial_support.programs import UsageError
 
-NAMES = [remote.name for remote in input_data.REMOTE_FILES]
+NAMES = list(input_data._PUBLISHED)
 
 
 def images_bytes(images):
@@ -97,8 +97,8 @@ def bad_files():
         "cut header": (0, body[:9], "truncated in its header"),
         "cut body": (0, body[:-1], "expected 23520 bytes after the header.*only 23519"),
         "too long": (0, body + b"\0", "there are more"),
-        "cut gzip": (0, gzip.compress(body)[:-300], "truncated or damaged gzip"),
-        "damaged gzip": (0, gzip.compress(body)[:-8] + bytes(8), "truncated or damaged gzip"),
+        "cut gzip": (0, gzip.compress(body)[:-300], "cannot be read.*expected an idx file of images"),
+        "damaged gzip": (0, gzip.compress(body)[:-8] + bytes(8), "cannot be read.*expected an idx file of images"),
         "count differs": (1, labels_bytes(labels[:-1]), "30 images, but .* 29 labels"),
         "no images": (0, images_bytes(images[:0]), "holds no images"),
         "label above 9": (1, labels_bytes(out_of_range), "label number 17 is 10"),
@@ -142,25 +142,17 @@ def test_download_into_the_cache(tmp_path, monkeypatch):
     bodies = {name: (folder / name).read_bytes() for name in NAMES}
     answers = {f"/{name}": loopback.sends(body) for name, body in bodies.items()}
     with loopback.serve(answers) as address:
-        remotes = [
-            datasets.RemoteFile(
-                name, len(body), hashlib.sha256(body).hexdigest(), (f"{address}/{name}",)
-            )
-            for name, body in bodies.items()
-        ]
-        monkeypatch.setattr(input_data, "REMOTE_FILES", remotes)
+        published = {n: (len(b), hashlib.sha256(b).hexdigest()) for n, b in bodies.items()}
+        monkeypatch.setattr(input_data, "_PUBLISHED", published)
+        monkeypatch.setattr(input_data, "_MIRRORS", (f"{address}/",))
         found = input_data.find_folder()
-    assert found == datasets.cache_folder("mnist")
+    assert found == files.cache_folder("mnist")
     assert input_data.find_folder() == found  # from the cache, the server being gone
     assert input_data.read_data_sets(found).test.num_examples == 10
 
 
 def test_without_a_network_the_sample_stands_in_with_a_warning(monkeypatch, caplog):
-    monkeypatch.setattr(
-        input_data,
-        "REMOTE_FILES",
-        [datasets.RemoteFile(NAMES[0], 1, "0", ("http://127.0.0.1:9/nothing",))],
-    )
+    monkeypatch.setattr(input_data, "_MIRRORS", ("http://127.0.0.1:9/nothing/",))
     assert input_data.find_folder() == input_data.SAMPLE
     assert "SAMPLE" in caplog.text
     assert "5,000 of its 70,000" in caplog.text
@@ -221,7 +213,7 @@ def training_labels(first_step, steps, seed=1):
     data_set = numbered(25)
 
     def make():
-        return input_data.training_dataset(
+        return input_pipeline.training_dataset(
             tf.constant(data_set.pixels), tf.constant(data_set.labels), 10, seed, first_step
         )
 
@@ -243,7 +235,7 @@ def test_training_dataset_keeps_the_promises_of_next_batch():
 
 def test_evaluation_dataset_passes_over_everything_once():
     data_set = numbered(25)
-    batches = elements(lambda: input_data.evaluation_dataset(data_set.pixels, data_set.labels, 10))
+    batches = elements(lambda: input_pipeline.evaluation_dataset(data_set.pixels, data_set.labels, 10))
     assert [len(labels) for _, labels in batches] == [10, 10, 5]
     np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), np.arange(25))
     np.testing.assert_allclose(batches[2][0][:, 0], np.arange(20, 25) / 255, rtol=1e-6)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from mnist_mechanics import evaluate, mnist
+from mnist_mechanics import evaluate, input_data, mnist
+from mnist_mechanics.trained import TrainedNet
 from tutorial_support import checkpoints
 
 HIDDEN = (128, 32)
@@ -143,7 +144,6 @@ def test_golden_checkpoint_of_the_original_restores_and_evaluates(tmp_path, batc
             sess.run(tf.global_variables_initializer())
             prefix = saver.save(sess, str(tmp_path / "model.ckpt"), global_step=6)
 
-    from mnist_mechanics import input_data, restored
 
     sample = input_data.read_data_sets(input_data.SAMPLE).test
     with tf.Graph().as_default():
@@ -151,10 +151,9 @@ def test_golden_checkpoint_of_the_original_restores_and_evaluates(tmp_path, batc
         with tf.Session() as sess:
             tf.train.Saver().restore(sess, prefix)
             expected = sess.run(logits, {images: sample.images})
-    with restored.net(prefix) as net:
-        np.testing.assert_allclose(
-            net.sess.run(net.logits, {net.images: sample.images}), expected, atol=1e-5
-        )
+    with TrainedNet.find(prefix).opened() as (sess, tensors):
+        found = sess.run(tensors.logits, {tensors.images: sample.images})
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
     assert evaluate.main(["--checkpoint", str(tmp_path), "--sample"]) == 0
     printed = capsys.readouterr().out

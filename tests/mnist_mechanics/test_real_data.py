@@ -29,7 +29,7 @@ def test_precision_after_2000_steps(real_data, program, seed, capsys):
 def test_published_files_have_the_expected_checksums(real_data, monkeypatch):
     """The cache accepts the byte-exact files without a download."""
     monkeypatch.setenv("GRAPH_TUTORIALS_DATA", str(real_data))
-    monkeypatch.setattr("tutorial_support.datasets._download", None)
+    monkeypatch.setattr("tutorial_support.files._download", None)
     assert input_data.find_folder() == real_data / "mnist"
 
 

@@ -1,5 +1,6 @@
 """Evaluation, prediction and export of a trained net, from their command lines."""
 
+import json
 import shutil
 
 import numpy as np
@@ -15,8 +16,8 @@ from mnist_mechanics import (
     input_data,
     pictures,
     predict,
-    restored,
 )
+from mnist_mechanics.trained import TrainedNet
 from tutorial_support.programs import UsageError
 
 
@@ -47,7 +48,7 @@ def test_evaluates_what_training_printed(run, capsys):
     assert matrix.shape == (10, 10)
     assert (matrix.sum(axis=1) == 100).all()
     assert f"Num correct: {np.trace(matrix)}" in printed
-    assert (run / "confusion-test.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "evaluation" / "confusion-test.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("ending", ["", ".index", ".meta", ".data-00000-of-00001"])
@@ -63,8 +64,13 @@ def test_copied_or_moved_run_folder_stands_for_itself(run, tmp_path, capsys):
     """The record of the newest checkpoint names the folder where the run was made."""
     shutil.copytree(run, tmp_path / "copy")
     record = (tmp_path / "copy" / "checkpoint").read_text()
-    assert str(run) in record
-    for text in (record, record.replace(str(run), "/gone")):
+    assert str(run) not in record
+    for text in (
+        record,
+        record.replace('"model', f'"{run}/model'),
+        record.replace('"model', '"/gone/model'),
+        record.replace('"model', r'"C:\\gone\\model'),
+    ):
         (tmp_path / "copy" / "checkpoint").write_text(text)
         assert evaluate.main(["--checkpoint", "copy"]) == 0
         assert "'copy/model.ckpt-1000'" in capsys.readouterr().out
@@ -114,8 +120,8 @@ def test_predictions_of_pictures_agree_with_those_of_the_pixels(run, sample, tmp
     for number, ending in enumerate(["png", "jpg", "JPEG", "png"] * 5):
         image = sample.test.pixels[number].reshape(28, 28)
         paths.append(enlarged(image, tmp_path, f"{number}.{ending}", inverted=number % 2 == 0))
-    with restored.net(run) as net:
-        logits = net.sess.run(net.logits, {net.images: sample.test.images[:20]})
+    with TrainedNet.find(run).opened() as (sess, tensors):
+        logits = sess.run(tensors.logits, {tensors.images: sample.test.images[:20]})
     assert predict.main(["--checkpoint", str(run), *paths]) == 0
     printed = capsys.readouterr().out.splitlines()
     guesses = [int(line.split(": ")[1][0]) for line in printed[::2]]
@@ -184,28 +190,80 @@ def test_picture_bomb_is_refused(tmp_path, monkeypatch):
         pictures.prepare(tmp_path / "x.png")
 
 
-def test_export_gives_the_same_predictions_in_plain_tensorflow_2(run, sample, tmp_path, capsys):
-    flags = ["--checkpoint", str(run), "--export_dir", "model"]
-    assert export.main(flags) == 0
-    assert "step 1000" in capsys.readouterr().out
-    with restored.net(run) as net:
-        probabilities = tf.nn.softmax(net.logits)
-        expected = net.sess.run(probabilities, {net.images: sample.test.images[:50]})
-    model = tf2.saved_model.load("model")
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    assert export.main(["--checkpoint", str(run), "--export_dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(run, sample):
+    """The probabilities of 50 test images."""
+    with TrainedNet.find(run).opened() as (sess, tensors):
+        return sess.run(
+            tf.nn.softmax(tensors.logits), {tensors.images: sample.test.images[:50]}
+        )
+
+
+def test_saved_model_gives_the_same_predictions_in_plain_tensorflow_2(exported, sample, expected):
+    model = tf2.saved_model.load(str(exported / "saved_model"))
     answer = model.signatures["serving_default"](images=tf2.constant(sample.test.images[:50]))
     np.testing.assert_allclose(answer["probabilities"].numpy(), expected, atol=1e-6)
     np.testing.assert_array_equal(answer["classes"].numpy(), expected.argmax(axis=1))
 
 
-def test_export_replaces_an_export_and_nothing_else(run, tmp_path, capsys):
-    flags = ["--checkpoint", str(run), "--export_dir", "model"]
+def test_frozen_graph_and_labels_stand_alone(exported, sample, expected):
+    graph_def = tf.GraphDef.FromString((exported / "frozen_graph.pb").read_bytes())
+    with tf.Graph().as_default():
+        outputs = tf.import_graph_def(graph_def, return_elements=["probabilities:0"], name="")
+        with tf.Session() as sess:
+            found = sess.run(outputs[0], {"images:0": sample.test.images[:50]})
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert (exported / "labels.txt").read_text().split() == [str(digit) for digit in range(10)]
+    origin = json.loads((exported / "origin.json").read_text())
+    assert origin["global_step"] == 1000 and origin["flags"]["hidden1"] == 128
+    assert 0.5 < origin["test_accuracy"] < 1
+
+
+def test_export_converts_to_tflite(exported, sample, expected):
+    converter = tf2.lite.TFLiteConverter.from_saved_model(str(exported / "saved_model"))
+    interpreter = tf2.lite.Interpreter(model_content=converter.convert())
+    run = interpreter.get_signature_runner("serving_default")
+    found = np.concatenate(
+        [run(images=image[np.newaxis])["probabilities"] for image in sample.test.images[:5]]
+    )
+    np.testing.assert_allclose(found, expected[:5], atol=1e-5)
+
+
+def test_a_second_export_replaces_the_first_and_keeps_the_users_files(run, tmp_path, capsys):
+    flags = ["--checkpoint", str(run), "--output_dir", "model"]
     assert export.main(flags) == 0
-    first = (tmp_path / "model" / "saved_model.pb").stat().st_mtime_ns
+    saved_model = tmp_path / "model" / "saved_model"
+    first = (saved_model / "saved_model.pb").stat().st_ino
+    (saved_model / "notes.txt").write_text("mine")
+    (saved_model / "assets.extra").mkdir()
+    (saved_model / "assets.extra" / "map.txt").write_text("mine, too")
     assert export.main(flags) == 0
-    assert (tmp_path / "model" / "saved_model.pb").stat().st_mtime_ns > first
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("x")
-    assert export.main([*flags[:-1], "mine"]) == 2
-    assert "'mine' holds other files than an export" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    assert (saved_model / "saved_model.pb").stat().st_ino != first
+    assert (saved_model / "notes.txt").read_text() == "mine"
+    assert (saved_model / "assets.extra" / "map.txt").read_text() == "mine, too"
+    assert not list(tmp_path.rglob("*.partial"))
+    (tmp_path / "file").write_text("x")
+    assert export.main([*flags[:-1], "file/model"]) == 2
+    assert "'file/model' cannot be written" in capsys.readouterr().err
+
+
+def test_predictions_as_json_and_of_folders(run, sample, tmp_path, capsys):
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    for name, number in (("b.png", 0), ("more/a.png", 1)):
+        enlarged(sample.test.pixels[number].reshape(28, 28), tmp_path / "photos", name)
+    assert predict.main(["--checkpoint", str(run), "--json", "--top", "2", "photos"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [result["image"] for result in found] == ["photos/b.png", "photos/more/a.png"]
+    for result in found:
+        scores = [label["score"] for label in result["labels"]]
+        assert len(scores) == 2 and scores == sorted(scores, reverse=True)
+    (tmp_path / "empty").mkdir()
+    assert predict.main(["--checkpoint", str(run), "empty"]) == 2
+    assert "no PNG or JPEG file in empty" in capsys.readouterr().err

@@ -1,2 +1,3 @@
 """Training on several processes. No lesson imports this package; only the programs ..._replicated
-and extract do."""
+and extract do.
+"""

@@ -94,7 +94,9 @@ class Cluster:
         # Else a call to a task that is gone waits for it without an end, whatever the timeout.
         os.environ.setdefault("GRPC_FAIL_FAST", "true")
         try:
-            return tf.train.Server(self.addresses, self.job, self.index, config=runs.session_config())
+            return tf.train.Server(
+                self.addresses, self.job, self.index, config=runs.session_config()
+            )
         except tf.errors.OpError as error:
             address = self.addresses[self.job][self.index]
             raise UsageError(

@@ -155,7 +155,3 @@ def main(argv=None):
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="the program and its flags")
     flags = parser.parse_args(argv)
     return run(flags.command, plan(flags.ps, flags.workers, flags.evaluator))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,51 +1,57 @@
-"""A task that computes on a cluster: what it does beside its graph and its loop.
+"""One of the tasks that train a net together: its session, and how it lives with the others.
 
-replica = Replica(cluster, flags, run_path, kept, may_change)
-with tf.Graph().as_default():
-    with tf.device(cluster.variables_on_ps()):
-        ...                                     # the builders of the single process
-        train_op = training(loss, replica.wrap(optimizer))
-    with replica.training(last_step, save_every) as training:
-        for step in training.steps():
-            training.run(train_op)
+    replica = replicas.Replica(cluster, flags, folder, "mnist_mechanics")
+    with tf.Graph().as_default():
+        with tf.device(cluster.variables_on_ps()):
+            ...                                     the builders of the single process
+            train_op = training(loss, replica.optimizer(optimizer))
+        with replica.training(facts, may_change, last_step, save_every) as training:
+            for step in training.steps():
+                training.run(train_op)
 """
 
+import argparse
 import contextlib
 import os
 import pathlib
 import threading
 import time
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import checkpoints, feature_store, runs
+from tutorial_support import checkpoints, drivers, feature_store, runs, trained
 from tutorial_support.cluster import clusters
 from tutorial_support.programs import LOG, TrainingError, UsageError, number
 
 
-def add_flags(parser):
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a program that trains on a cluster."""
-    parser.add_argument("--sync", action="store_true", help="average the gradients of a step")
-    parser.add_argument(
+    group = parser.add_argument_group("cluster")
+    group.add_argument(
+        "--sync", action="store_true", help="Average the workers' gradients of a step."
+    )
+    group.add_argument(
         "--checkpoint_wait_secs",
         type=number(float, 0.1),
         default=3600.0,
-        help="longest wait of the evaluator for another checkpoint, in seconds",
+        help="Longest wait of the evaluator for another checkpoint, in seconds.",
     )
-    add_wait_flag(parser)
+    add_wait_flag(group)
 
 
-def add_wait_flag(parser):
+def add_wait_flag(parser: argparse._ActionsContainer) -> None:
     """Adds the flag that limits every wait for other tasks."""
     parser.add_argument(
         "--wait_secs",
         type=number(float, 0.1),
         default=60.0,
-        help="longest wait for other tasks, in seconds",
+        help="Longest wait for other tasks, in seconds.",
     )
 
 
-def check_batch_size(batch_size, cluster, flag="--batch_size"):
+def check_batch_size(batch_size: int, cluster: clusters.Cluster, flag: str = "--batch_size") -> None:
     """Raises UsageError where a batch does not divide over the workers."""
     if batch_size % cluster.num_workers:
         raise UsageError(
@@ -54,8 +60,8 @@ def check_batch_size(batch_size, cluster, flag="--batch_size"):
         )
 
 
-def share_from_environment(wait_secs):
-    """Returns the feature_store.Share of this task where TF_CONFIG tells of one, else all.
+def share_from_environment(wait_secs: float) -> feature_store.Share:
+    """Returns which pictures this task computes, as TF_CONFIG says; all of them without it.
 
     Args:
         wait_secs: longest wait for other tasks, in seconds.
@@ -74,35 +80,21 @@ def share_from_environment(wait_secs):
     return cluster.feature_share(wait_secs)
 
 
-def evaluate_each(flags, folder, last_step, evaluate):
-    """Evaluates each new checkpoint of a run folder until the last one, or until a signal.
-
-    Args:
-        flags: with those of `add_flags`.
-        folder: the run folder.
-        last_step: int, the step at which the training ends.
-        evaluate: the `main` of a tutorial's evaluation program.
-
-    Returns:
-        the exit code.
-    """
-    with runs.StopSignals() as stop:
-        for prefix in checkpoints.each_new(
-            folder, 1.0, last_step, stop, flags.checkpoint_wait_secs
-        ):
-            code = evaluate(["--checkpoint", prefix])
-            if code:
-                return code
-    return stop.exit_code
-
-
-def do_task(cluster, flags, compute, evaluate):
+def do_task(
+    cluster: clusters.Cluster,
+    flags: argparse.Namespace,
+    folder: str,
+    kind: type[trained.TrainedNet],
+    compute: Callable[[], int],
+) -> int:
     """Does what this task is for: serves variables, evaluates, or computes.
 
     Args:
-        cluster: clusters.Cluster.
+        cluster: tells what this task is.
         flags: with those of `add_flags`.
-        compute, evaluate: functions without arguments that return an exit code.
+        folder: the run folder, whose checkpoints an evaluator evaluates.
+        kind: the net that it evaluates.
+        compute: trains; returns an exit code.
 
     Returns:
         the exit code.
@@ -113,7 +105,9 @@ def do_task(cluster, flags, compute, evaluate):
     if cluster.job == clusters.PS:
         return clusters.serve_variables(cluster)
     if cluster.job == clusters.EVALUATOR:
-        return evaluate()
+        wait = ["--checkpoint_wait_secs", str(flags.checkpoint_wait_secs)]
+        watch = ["--checkpoint", folder, "--eval_interval_secs", "1", *wait]
+        return drivers.evaluate(kind, None, watch)
     try:
         return compute()
     except tf.errors.DeadlineExceededError as error:
@@ -124,44 +118,45 @@ def do_task(cluster, flags, compute, evaluate):
 
 
 class Replica:
-    """One of the tasks that compute."""
+    """One of the tasks that compute.
 
-    def __init__(self, cluster, flags, path, kept, may_change):
-        """Starts this task's server; the chief opens the run folder.
+    Attributes:
+        kept: the flags and facts of the run that the folder holds; empty for a new run.
+    """
+
+    def __init__(
+        self, cluster: clusters.Cluster, flags: argparse.Namespace, folder: str, tutorial: str
+    ) -> None:
+        """Lets the chief open the run folder.
 
         Args:
-            cluster: clusters.Cluster.
+            cluster: tells what this task is.
             flags: with those of `add_flags` and of `runs.add_flags`.
-            path: the run folder, which the ps tasks can write to as well.
-            kept, may_change: as of `runs.RunFolder`.
+            folder: the run folder, which the ps tasks can write to as well.
+            tutorial: name of its package.
 
         Raises:
-            UsageError: the port cannot be listened on, or the folder cannot be used.
+            UsageError: the folder cannot be used.
         """
-        self._cluster, self._is_sync, self._wait_secs = cluster, flags.sync, flags.wait_secs
-        self._path = pathlib.Path(path).resolve()
-        self._hooks = []
-        if cluster.is_chief:
-            self._run = runs.RunFolder(path, kept, may_change)  # kept, for it is locked
-            try:
-                checkpoints.settle_newest(self._run)
-            except UsageError:
-                self._run.close()
-                raise
-        self._server = cluster.start_server()
+        self._cluster, self._flags = cluster, flags
+        self._path = pathlib.Path(folder).resolve()
+        self._hooks: list[tf.train.SessionRunHook] = []
+        self._run = runs.Run(folder, tutorial, flags) if cluster.is_chief else None
+        self.kept = {} if flags.fresh else runs.read_flags(folder)
 
-    def wrap(self, optimizer, average=None):
-        """Returns the optimizer to use: with `is_sync` one that waits for all workers' gradients.
+    def optimizer(
+        self, optimizer: tf.train.Optimizer, average: tf.train.ExponentialMovingAverage | None = None
+    ) -> tf.train.Optimizer:
+        """Returns the optimizer to use: with --sync one that waits for all workers' gradients.
 
         Args:
-            optimizer: tf.train.Optimizer.
-            average: with `is_sync`, the tf.train.ExponentialMovingAverage that follows the
-                trainable variables, once a step; or None.
+            optimizer: that of a single process.
+            average: with --sync, follows the trainable variables, once a step.
         """
-        if not self._is_sync:
+        if not self._flags.sync:
             return optimizer
         workers = self._cluster.num_workers
-        optimizer = tf.train.SyncReplicasOptimizer(
+        synchronous = tf.train.SyncReplicasOptimizer(
             optimizer,
             workers,
             workers,
@@ -169,54 +164,78 @@ class Replica:
             variables_to_average=None if average is None else tf.trainable_variables(),
         )
         # Without tokens in the beginning, nobody computes a second gradient for one step.
-        hook = optimizer.make_session_run_hook(self._cluster.is_chief, num_tokens=0)
+        hook = synchronous.make_session_run_hook(self._cluster.is_chief, num_tokens=0)
         self._hooks.append(hook)
-        return optimizer
+        return synchronous
 
     @contextlib.contextmanager
-    def training(self, last_step, save_every, begin_input=None):
+    def training(
+        self,
+        facts: dict[str, Any],
+        may_change: Collection[str],
+        last_step: int,
+        save_every: int,
+        begin_input: Callable[[tf.Session, int], None] | None = None,
+    ) -> Iterator["Training"]:
         """Opens the session, a context manager; the chief saves when it is left, too.
 
-        What MonitoredTrainingSession makes, with two differences. A session is only created, and
-        created anew when a ps was lost, once the ps tasks answer; else TensorFlow would wait for
-        them without an end. And a worker asks for the chief's variables ten times a second, not
-        every 30 seconds.
+        What MonitoredTrainingSession makes, with two differences. A session is created, and
+        created anew after a ps was lost, only once the ps tasks answer; otherwise TensorFlow would
+        wait for them without an end. And a worker asks for the chief's variables ten times a
+        second, not every 30 seconds.
 
         Args:
-            last_step: int, at which the training ends.
-            save_every: int, steps between checkpoints.
-            begin_input: function from a session and a step, an int, which makes that step's batch
-                the next one; for input that the graph keeps a place in. Or None.
-
-        Yields:
-            Training.
+            facts, may_change: as of `runs.Run.settle`.
+            last_step: at which the training ends.
+            save_every: steps between checkpoints.
+            begin_input: makes the batch of a step the next one, for input that the graph keeps a
+                place in; None for input that is fed.
         """
+        flags = self._flags
         with tf.device(self._cluster.variables_on_ps()):
-            training = Training(last_step, self._is_sync, begin_input)
-        scaffold = tf.train.Scaffold()
+            training = Training(last_step, flags.sync, begin_input)
+        saver = checkpoints.Saver(keep=flags.keep_checkpoints)
+        scaffold = tf.train.Scaffold(saver=saver)
         hooks = [training, *self._hooks]
-        if self._cluster.is_chief:
-            folder = str(self._path)
-            hooks += [
-                tf.train.CheckpointSaverHook(folder, save_steps=save_every, scaffold=scaffold),
-                tf.train.SummarySaverHook(100, output_dir=folder, scaffold=scaffold),
-            ]
-        with (
-            contextlib.closing(self._run) if self._cluster.is_chief else contextlib.nullcontext(),
-            training.stop,
-            tf.train.MonitoredSession(
-                self._session_creator(scaffold),
-                hooks,
-                # At the end, the chief's thread that averages waits for a step that never comes.
-                stop_grace_period_secs=1,
-            ) as sess,
-        ):
+        with contextlib.ExitStack() as stack:
+            if self._run is not None:
+                stack.enter_context(self._run)
+                self._open_run(self._run, facts, may_change, last_step)
+                folder = str(self._path)
+                hooks += [
+                    tf.train.CheckpointSaverHook(folder, save_steps=save_every, scaffold=scaffold),
+                    tf.train.SummarySaverHook(100, output_dir=folder, scaffold=scaffold),
+                ]
+            self._server = self._cluster.start_server()
+            stack.enter_context(training.stop)
+            sess = stack.enter_context(
+                tf.train.MonitoredSession(
+                    self._session_creator(scaffold),
+                    hooks,
+                    # At the end, the chief's averaging thread waits for a step that never comes.
+                    stop_grace_period_secs=1,
+                )
+            )
             training.enter(sess)
             yield training
             threading.excepthook = _after_the_end(threading.excepthook)
 
-    def _session_creator(self, scaffold):
-        cluster, wait_secs, target = self._cluster, self._wait_secs, self._server.target
+    def _open_run(
+        self, run: runs.Run, facts: dict[str, Any], may_change: Collection[str], last_step: int
+    ) -> None:
+        """Settles the run; makes the checkpoint to resume from the newest one, for the session."""
+        run.settle(facts, may_change)
+        prefix = run.newest_checkpoint()
+        step = 0
+        if prefix is not None:
+            checkpoints.make_newest(prefix)
+            step = checkpoints.stored_step(prefix) or 0
+        with tf.Graph().as_default():
+            writer = tf.summary.FileWriter(run.folder, filename_suffix=run.event_suffix)
+            run.begin(writer, step, last_step)
+
+    def _session_creator(self, scaffold: tf.train.Scaffold) -> tf.train.SessionCreator:
+        cluster, wait_secs, target = self._cluster, self._flags.wait_secs, self._server.target
         config = cluster.session_config(wait_secs)
         if cluster.is_chief:
             creator = tf.train.ChiefSessionCreator(scaffold, target, config, str(self._path))
@@ -225,7 +244,7 @@ class Replica:
                 scaffold, target, config, max_wait_secs=wait_secs
             )
             creator = _AfterChief(creator, target, config, wait_secs)
-        return _AfterPs(creator, cluster, wait_secs, can_recover=not self._is_sync)
+        return _AfterPs(creator, cluster, wait_secs, can_recover=not self._flags.sync)
 
 
 class Training(tf.train.SessionRunHook):

@@ -1,16 +1,23 @@
+"""Downloads, archives, and writing files so that they are whole."""
+
+import contextlib
 import gzip
 import hashlib
 import io
 import os
+import pathlib
 import socket
 import stat
+import subprocess
+import sys
 import tarfile
+import time
 import zipfile
 
 import pytest
 
 from tests import loopback
-from tutorial_support import datasets
+from tutorial_support import archives, files
 from tutorial_support.programs import UsageError
 
 BODY = bytes(range(256)) * 400
@@ -18,7 +25,7 @@ BODY = bytes(range(256)) * 400
 
 def remote(*urls, body=BODY):
     digest = hashlib.sha256(body).hexdigest()
-    return datasets.RemoteFile("file.gz", len(body), digest, urls)
+    return files.RemoteFile("file.gz", len(body), digest, urls)
 
 
 def only_file_in(folder):
@@ -35,7 +42,7 @@ def test_download_lands_whole_and_is_not_repeated(tmp_path):
 
     with loopback.serve({"/f": answer}) as address:
         for _ in range(2):
-            path = datasets.fetch(remote(address + "/f"), tmp_path / "new" / "folder")
+            path = files.fetch(remote(address + "/f"), tmp_path / "new" / "folder")
     assert path.read_bytes() == BODY
     assert path == only_file_in(tmp_path / "new" / "folder")
     assert requests == ["/f"]
@@ -58,13 +65,13 @@ def test_download_lands_whole_and_is_not_repeated(tmp_path):
 )
 def test_bad_mirror_gives_a_reason_and_leaves_nothing(tmp_path, monkeypatch, answer, reason):
     timeout = 0.5 if answer is loopback.is_silent else 20
-    monkeypatch.setattr(datasets, "CONNECT_TIMEOUT", timeout)
-    monkeypatch.setattr(datasets, "PATIENCE", 0.3)
+    monkeypatch.setattr(files, "CONNECT_TIMEOUT", timeout)
+    monkeypatch.setattr(files, "PATIENCE", 0.3)
     with (
         loopback.serve({"/f": answer}) as address,
-        pytest.raises(datasets.DownloadError, match=reason) as failure,
+        pytest.raises(files.DownloadError, match=reason) as failure,
     ):
-        datasets.fetch(remote(address + "/f"), tmp_path)
+        files.fetch(remote(address + "/f"), tmp_path)
     assert address in str(failure.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -72,7 +79,7 @@ def test_bad_mirror_gives_a_reason_and_leaves_nothing(tmp_path, monkeypatch, ans
 def test_second_mirror_is_tried(tmp_path):
     answers = {"/bad": loopback.sends(b"", status=503), "/good": loopback.sends(BODY)}
     with loopback.serve(answers) as address:
-        path = datasets.fetch(remote(address + "/bad", address + "/good"), tmp_path)
+        path = files.fetch(remote(address + "/bad", address + "/good"), tmp_path)
     assert path.read_bytes() == BODY
 
 
@@ -80,33 +87,33 @@ def test_closed_port_is_a_download_error(tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-        with pytest.raises(datasets.DownloadError, match="refused"):
-            datasets.fetch(remote(f"http://127.0.0.1:{port}/f"), tmp_path)
+        with pytest.raises(files.DownloadError, match="refused"):
+            files.fetch(remote(f"http://127.0.0.1:{port}/f"), tmp_path)
 
 
 def test_damaged_cached_file_is_replaced(tmp_path):
     (tmp_path / "file.gz").write_bytes(b"half")
     with loopback.serve({"/f": loopback.sends(BODY)}) as address:
-        assert datasets.fetch(remote(address + "/f"), tmp_path).read_bytes() == BODY
+        assert files.fetch(remote(address + "/f"), tmp_path).read_bytes() == BODY
 
 
 def test_failed_download_keeps_what_was_there(tmp_path):
     (tmp_path / "file.gz").write_bytes(b"mine")
     with (
         loopback.serve({"/f": loopback.sends(b"", status=404)}) as address,
-        pytest.raises(datasets.DownloadError),
+        pytest.raises(files.DownloadError),
     ):
-        datasets.fetch(remote(address + "/f"), tmp_path)
+        files.fetch(remote(address + "/f"), tmp_path)
     assert only_file_in(tmp_path).read_bytes() == b"mine"
 
 
-def test_unwritable_cache_is_a_usage_error(tmp_path):
+def test_a_cache_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with (
         loopback.serve({"/f": loopback.sends(BODY)}) as address,
-        pytest.raises(UsageError, match="GRAPH_TUTORIALS_DATA"),
+        pytest.raises(files.DownloadError, match="cannot take the download.*GRAPH_TUTORIALS_DATA"),
     ):
-        datasets.fetch(remote(address + "/f"), tmp_path / "file" / "below")
+        files.fetch(remote(address + "/f"), tmp_path / "file" / "below")
 
 
 def tar_of(path, *members):
@@ -128,24 +135,24 @@ def test_unpacks_tar_and_zip_and_only_once(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
         packed.writestr("wanted/x.bin", b"abc")
     for name in ("a.tar.gz", "a.zip"):
-        folder = datasets.unpack(tmp_path / name, tmp_path / name.replace(".", "-"), "wanted")
+        folder = archives.unpack(tmp_path / name, tmp_path / name.replace(".", "-"), "wanted")
         assert (folder / "x.bin").read_bytes() == b"abc"
         (folder / "x.bin").write_bytes(b"changed")
-        assert datasets.unpack(tmp_path / name, folder.parent, "wanted") == folder
+        assert archives.unpack(tmp_path / name, folder.parent, "wanted") == folder
         assert (folder / "x.bin").read_bytes() == b"changed"
 
 
 def test_two_programs_unpack_the_same_archive_at_the_same_time(tmp_path, monkeypatch):
     tar_of(tmp_path / "a.tar.gz", (member("wanted/x.bin"), b"abc"))
-    unpack_tar = datasets._unpack_tar
+    entries = archives._entries
 
-    def while_another_is_faster(archive, folder):
-        unpack_tar(archive, folder)
-        monkeypatch.setattr(datasets, "_unpack_tar", unpack_tar)
-        datasets.unpack(archive, tmp_path, "wanted")
+    def while_another_is_faster(archive):
+        yield from entries(archive)
+        monkeypatch.setattr(archives, "_entries", entries)
+        archives.unpack(archive, tmp_path, "wanted")
 
-    monkeypatch.setattr(datasets, "_unpack_tar", while_another_is_faster)
-    folder = datasets.unpack(tmp_path / "a.tar.gz", tmp_path, "wanted")
+    monkeypatch.setattr(archives, "_entries", while_another_is_faster)
+    folder = archives.unpack(tmp_path / "a.tar.gz", tmp_path, "wanted")
     assert [path.name for path in folder.iterdir()] == ["x.bin"]
 
 
@@ -165,7 +172,7 @@ def test_tar_with_unsafe_member_is_refused(tmp_path, bad):
     archive = tar_of(tmp_path / "a.tar.gz", (member("wanted/x"), b"1"), (bad, b""))
     (tmp_path / "to").mkdir()
     with pytest.raises(UsageError, match=r"a\.tar\.gz.*would leave its folder"):
-        datasets.unpack(archive, tmp_path / "to", "wanted")
+        archives.unpack(archive, tmp_path / "to", "wanted")
     assert list((tmp_path / "to").iterdir()) == []
     assert not (tmp_path / "escaped").exists()
     assert not os.path.lexists("/tmp/escaped-absolute")
@@ -177,7 +184,7 @@ def test_zip_with_unsafe_member_is_refused(tmp_path, name):
         packed.writestr("wanted/x", b"1")
         packed.writestr(name, b"2")
     with pytest.raises(UsageError, match="would leave its folder"):
-        datasets.unpack(tmp_path / "a.zip", tmp_path / "to", "wanted")
+        archives.unpack(tmp_path / "a.zip", tmp_path / "to", "wanted")
     assert list((tmp_path / "to").iterdir()) == []
     assert not (tmp_path / "escaped").exists()
 
@@ -188,15 +195,97 @@ def test_archives_that_are_cut_off_or_foreign_are_named(tmp_path):
     (tmp_path / "page.tar.gz").write_bytes(b"<html>not found</html>")
     (tmp_path / "noise.tar.gz").write_bytes(gzip.compress(b"no tar at all"))
     for name in ("cut.tar.gz", "page.tar.gz", "noise.tar.gz"):
-        with pytest.raises(UsageError, match=f"{name}: cut off or not an archive"):
-            datasets.unpack(tmp_path / name, tmp_path / "to", "wanted")
+        with pytest.raises(UsageError, match=f"{name}: cannot be read"):
+            archives.unpack(tmp_path / name, tmp_path / "to", "wanted")
         assert list((tmp_path / "to").iterdir()) == []
     with pytest.raises(UsageError, match="holds no 'other'"):
-        datasets.unpack(whole, tmp_path / "to", "other")
+        archives.unpack(whole, tmp_path / "to", "other")
+
+
+def test_a_download_that_gets_faster_is_not_given_up(tmp_path, monkeypatch):
+    """A slow beginning counts for its own window alone."""
+    monkeypatch.setattr(files, "PATIENCE", 0.2)
+    monkeypatch.setattr(files, "SLOWEST", 2000)
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(BODY)))
+        handler.end_headers()
+        handler.wfile.write(BODY[:60_000])
+        for start in range(60_000, len(BODY), 8_000):  # each window gets at least one of these
+            time.sleep(0.1)
+            handler.wfile.write(BODY[start : start + 8_000])
+
+    with loopback.serve({"/f": answer}) as address:
+        assert files.fetch(remote(address + "/f"), tmp_path).read_bytes() == BODY
+
+    def slows_down(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(BODY)))
+        handler.end_headers()
+        handler.wfile.write(BODY[:60_000])
+        with contextlib.suppress(OSError):
+            for start in range(60_000, len(BODY), 10):  # slow, though the whole is not
+                time.sleep(0.05)
+                handler.wfile.write(BODY[start : start + 10])
+
+    with (
+        loopback.serve({"/f": slows_down}) as address,
+        pytest.raises(files.DownloadError, match="slower than"),
+    ):
+        files.fetch(remote(address + "/f"), tmp_path / "other")
+
+
+def test_what_killed_programs_left_is_swept_and_nothing_else(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead = tmp_path / f".cifar.{files._HOST}-{ended.pid}-0.partial"
+    dead.mkdir()
+    (dead / "half").write_bytes(b"1")
+    dead_file = tmp_path / f".loss.png.{files._HOST}-{ended.pid}-1.partial"
+    dead_file.write_bytes(b"1")
+    mine = [
+        tmp_path / f".loss.png.{files._HOST}-{os.getpid()}-0.partial",  # of a living process
+        tmp_path / f".loss.png.elsewhere-{ended.pid}-0.partial",  # of another machine
+        tmp_path / ".notes.partial",
+    ]
+    for path in mine:
+        path.write_bytes(b"1")
+    files.sweep(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(mine)
+
+
+def test_whatever_goes_wrong_in_a_users_file_names_it(tmp_path):
+    for error in (ValueError("odd"), RecursionError("deep"), MemoryError(), KeyError("x")):
+        with pytest.raises(UsageError, match="theirs.bin: .*replace it"):
+            with files.reading("theirs.bin", "replace it"):
+                raise error
+    with pytest.raises(UsageError, match="there is no file 'theirs.bin'"):
+        with files.reading("theirs.bin", "replace it"):
+            open("theirs.bin")
+
+
+def test_files_are_on_the_disk_before_they_take_their_place(tmp_path, monkeypatch):
+    order = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (order.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+    monkeypatch.setattr(pathlib.Path, "replace", lambda self, target: order.append("replaced"))
+    files.write_text(tmp_path / "x", "text")
+    assert [pathlib.Path(name).name.startswith(".x") for name in order] == [True, False, False]
+    assert order[1:] == ["replaced", str(tmp_path)]
+
+
+def test_the_umask_decides_who_can_read_a_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        files.write_text(tmp_path / "x", "text")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o640
 
 
 def test_the_cache_is_where_the_variable_says(tmp_path, monkeypatch):
-    assert datasets.cache_folder("mnist") == tmp_path / "cache" / "mnist"
-    monkeypatch.delenv(datasets.CACHE_VARIABLE)
+    assert files.cache_folder("mnist") == tmp_path / "cache" / "mnist"
+    monkeypatch.delenv(files.CACHE_VARIABLE)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert datasets.cache_folder("mnist") == tmp_path / ".cache" / "graph-tutorials" / "mnist"
+    assert files.cache_folder("mnist") == tmp_path / ".cache" / "graph-tutorials" / "mnist"

@@ -1,0 +1,192 @@
+"""Trains the fully connected MNIST net with a loop over steps inside the graph.
+
+    python -m mnist_mechanics.fully_connected_looped
+    python -m mnist_mechanics.fully_connected_looped --steps_per_run 20
+
+Each `Session.run` costs about as much as the ops of a step of this small net: Python prepares it,
+the session starts it, results come back. A `tf.while_loop` pays that once for many steps. XLA
+compiles the step into a few fused loops of machine code as well. Net, flags, output and
+checkpoints are those of `fully_connected_dataset`; the steps are the same to rounding.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from tutorial_support import programs
+
+if __name__ == "__main__":
+    programs.before_tensorflow(small_net=True)
+
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+
+from mnist_mechanics import fully_connected_feed, input_data, input_pipeline, mnist
+from mnist_mechanics.fully_connected_dataset import EVALUATION_BATCH, do_eval
+from tutorial_support import checkpoints, events, runs
+from tutorial_support.programs import number
+
+LOG_DIR = "logs/mnist_looped"
+_SHOWN_EVERY = 100  # steps
+
+
+def looped(
+    add_step: Callable, batches: tuple[tf.Tensor, ...], first: tf.Tensor, end: tf.Tensor
+) -> tf.Tensor:
+    """Adds a loop over training steps.
+
+    Args:
+        add_step: function from the tensors of one batch to (op that takes a step, loss). It has
+            added the step outside of the loop before: its variables serve here, too.
+        batches: tensors [steps, ...], one batch for each step; `steps` must be known.
+        first, end: int32 scalars; steps first .. end - 1 of the block are taken.
+
+    Returns:
+        losses: float32 [steps], 0 where no step was taken.
+    """
+    variables = tf.global_variables()
+
+    # Inside a tf.function, ops go into a graph of their own that XLA compiles as a whole.
+    @tf2.function(jit_compile=True, autograph=False)
+    def run(batches: tuple, first: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+        def one_step(i: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # A builder asks for new variables; here it is given those that exist, in order.
+            existing = iter(variables)
+            with tf.variable_creator_scope(lambda next_creator, **description: next(existing)):
+                train_op, loss = add_step(*(batch[i] for batch in batches))
+            # The loop's next turn must wait until the variables have changed.
+            with tf.control_dependencies([train_op]):
+                return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [loss])
+
+        losses = tf.zeros(batches[0].shape.as_list()[:1])
+        return tf.while_loop(lambda i, _: i < end, one_step, [first, losses])[1]
+
+    return run(batches, first, end)
+
+
+def run_training(flags: argparse.Namespace) -> int:
+    """Trains for `flags.max_steps` steps, or goes on to them from the newest checkpoint.
+
+    Returns:
+        the exit code: 0, or 128 plus the signal's number after a signal.
+    """
+    with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
+        data_sets, facts = input_data.load(flags, run.kept)
+        run.settle(facts, fully_connected_feed.MAY_CHANGE)
+        tf.set_random_seed(flags.seed)
+
+        # The input comes in blocks: uint8 [steps_per_run, batch_size, ...].
+        def training(pixels: tf.Tensor, labels: tf.Tensor, first_step: tf.Tensor):
+            return input_pipeline.training_blocks(
+                pixels, labels, flags.batch_size, flags.seed, first_step, flags.steps_per_run
+            )
+
+        inputs = input_pipeline.Input(training, EVALUATION_BATCH)
+        blocks = inputs.training.get_next()
+
+        # The net once, for evaluation, for summaries and to make the variables.
+        logits = mnist.inference(inputs.images, flags.hidden1, flags.hidden2)
+        loss = mnist.loss(logits, inputs.labels)
+        mnist.training(loss, flags.learning_rate)
+        eval_correct = mnist.evaluation(logits, tf.cast(inputs.labels, tf.int32))
+        summary = tf.summary.merge_all()
+        if flags.summaries == "full":
+            summary = tf.summary.merge([summary, events.merged_details()])
+
+        # The same step once more, inside the loop.
+        def add_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Operation, tf.Tensor]:
+            scaled = input_pipeline.scaled(images)
+            step_loss = mnist.loss(mnist.inference(scaled, flags.hidden1, flags.hidden2), labels)
+            return mnist.training(step_loss, flags.learning_rate), step_loss
+
+        in_block = tf.placeholder(tf.int32, (2,), "in_block")  # first step, behind the last
+        losses = looped(add_step, blocks, in_block[0], in_block[1])
+        first_batch = input_pipeline.scaled(blocks[0][0]), blocks[1][0]
+        init = tf.global_variables_initializer()
+        saver = checkpoints.Saver(keep=flags.keep_checkpoints)
+
+        with tf.Session(config=runs.session_config(small_net=True)) as sess:
+            sess.run(init)
+            checkpoint = run.newest_checkpoint()
+            if checkpoint is not None:
+                saver.restore(sess, checkpoint)
+            first_step = int(sess.run(tf.train.get_global_step()))
+            inputs.start_training(sess, data_sets.train, first_step)
+            writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
+            run.begin(writer, first_step, flags.max_steps)
+
+            for step, end in run.spans(first_step, flags.max_steps, flags.steps_per_run):
+                start_time = time.time()
+                is_shown = step % _SHOWN_EVERY == 0
+                options, metadata = None, None
+                if flags.trace is not None and step <= flags.trace < end:
+                    options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+                    metadata = tf.RunMetadata()
+
+                # One run of the session: all steps of a block.
+                start = step % flags.steps_per_run
+                loss_values, batch_value = sess.run(
+                    [losses, first_batch if is_shown else ()],
+                    {in_block: (start, start + end - step)},
+                    options,
+                    metadata,
+                )
+                duration = (time.time() - start_time) / (end - step)
+                taken = loss_values[start : start + end - step]
+                checkpoints.check_finite(np.isfinite(taken).all(), "a loss", end - 1)
+                if metadata is not None:
+                    events.write_trace(writer, metadata, flags.trace, run.path)
+
+                if is_shown:
+                    runs.say(f"Step {step}: loss = {taken[0]:.2f} ({duration:.3f} sec)")
+                    fed = dict(zip((inputs.images, inputs.labels), batch_value, strict=True))
+                    # The variables have moved on by a block: the step's own loss is fed as well.
+                    writer.add_summary(sess.run(summary, fed | {loss: taken[0]}), step)
+                    if flags.summaries == "full":
+                        accuracy = do_eval(sess, eval_correct, inputs, data_sets.validation, True)
+                        events.write_scalar(writer, "accuracy/validation", accuracy, step)
+                    writer.flush()
+
+                if end % 1000 == 0 or end == flags.max_steps:
+                    for split, data_set in data_sets._asdict().items():
+                        runs.say(f"{input_data.TITLES[split]} Data Eval:")
+                        precision = do_eval(sess, eval_correct, inputs, data_set)
+                        events.write_scalar(writer, f"accuracy/{split}", precision, end)
+                    writer.flush()
+                if run.is_save_step(end, every=1000):
+                    saver.save(sess, run.checkpoint_prefix, global_step=end)
+
+            if not run.is_stopping:
+                test = data_sets.test
+                test_logits = np.concatenate(inputs.run_through(sess, test, logits))
+                run.draw(test.labels, test_logits, input_data.CLASS_NAMES, test.pictures)
+    return run.exit_code
+
+
+def add_steps_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds this program's own flag."""
+    parser.add_argument(
+        "--steps_per_run",
+        type=number(int, 1),
+        default=100,
+        help="Steps that one run of the session takes; it must divide 100.",
+    )
+
+
+@programs.program
+def main(argv: list[str] | None = None) -> int:
+    """Parses the flags and trains."""
+    flags = fully_connected_feed.parse(__doc__, argv, LOG_DIR, add_steps_flag)
+    if _SHOWN_EVERY % flags.steps_per_run:
+        raise programs.UsageError(
+            f"--steps_per_run {flags.steps_per_run} does not divide {_SHOWN_EVERY}, the steps "
+            "between two that are shown; take 10, 20, 25, 50 or 100"
+        )
+    return run_training(flags)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

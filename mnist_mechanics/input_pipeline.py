@@ -1,0 +1,149 @@
+"""MNIST's batches as tf.data pipelines in the graph: no feeding, no queues.
+
+What a training batch holds is a pure function of the seed and the step, as in `input_data`; the
+order itself is another one, because TensorFlow's ops make it.
+"""
+
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from mnist_mechanics import mnist
+
+# AutoGraph would translate each function of a pipeline first, which takes longer than tracing it.
+_as_it_is = tf.autograph.experimental.do_not_convert
+
+
+def scaled(pixels: tf.Tensor) -> tf.Tensor:
+    """Returns uint8 pixels in [0, 255] as float32 in [0, 1]."""
+    return tf.cast(pixels, tf.float32) * (1 / 255)
+
+
+def training_dataset(
+    pixels: tf.Tensor, labels: tf.Tensor, batch_size: int, seed: int, first_step: Any
+) -> tf.data.Dataset:
+    """Builds the training batches, without an end.
+
+    Args:
+        pixels: uint8 [n, IMAGE_PIXELS], in [0, 255].
+        labels: uint8 [n].
+        batch_size: number of examples.
+        seed: determines the order.
+        first_step: int or int64 scalar tensor, the number of batches to start after.
+
+    Returns:
+        a dataset of (float32 [batch_size, IMAGE_PIXELS] in [0, 1], uint8 [batch_size]).
+    """
+
+    @_as_it_is
+    def batch(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return scaled(tf.gather(pixels, indices)), tf.gather(labels, indices)
+
+    batches = _training_indices(labels, batch_size, seed, first_step)
+    # Eight batches are prepared ahead, in threads of their own, while the net trains.
+    return batches.map(batch).prefetch(8)
+
+
+def training_blocks(
+    pixels: tf.Tensor, labels: tf.Tensor, batch_size: int, seed: int, first_step: Any, steps: int
+) -> tf.data.Dataset:
+    """Builds the same batches in blocks: one block for each run of several steps.
+
+    Args:
+        pixels, labels, batch_size, seed: as in `training_dataset`.
+        first_step: int64 scalar tensor. Blocks begin at multiples of `steps`; the first one is
+            that which holds this step.
+        steps: batches in a block.
+
+    Returns:
+        a dataset of (uint8 [steps, batch_size, IMAGE_PIXELS] in [0, 255],
+        uint8 [steps, batch_size]).
+    """
+
+    @_as_it_is
+    def block(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        indices = tf.reshape(indices, [steps, batch_size])
+        images = tf.gather(pixels, indices)
+        images = tf.ensure_shape(images, [steps, batch_size, mnist.IMAGE_PIXELS])
+        return images, tf.gather(labels, indices)
+
+    indices = _training_indices(labels, steps * batch_size, seed, first_step // steps)
+    return indices.map(block).prefetch(2)
+
+
+def _training_indices(
+    labels: tf.Tensor, batch_size: int, seed: int, first_batch: Any
+) -> tf.data.Dataset:
+    """Returns a dataset of int64 [batch_size], the examples of each batch."""
+    count = tf.shape(labels, out_type=tf.int64)[0]
+    first_example = tf.cast(first_batch, tf.int64) * batch_size
+    first_epoch, offset = first_example // count, first_example % count
+
+    @_as_it_is
+    def order(epoch: tf.Tensor) -> tf.Tensor:
+        indices = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, epoch])
+        return indices[tf.where_v2(tf.equal(epoch, first_epoch), offset, 0) :]
+
+    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max).map(order)
+    return epochs.rebatch(batch_size, drop_remainder=True)
+
+
+def evaluation_dataset(pixels: tf.Tensor, labels: tf.Tensor, batch_size: int) -> tf.data.Dataset:
+    """Builds one pass over the data, the last partial batch included; as `training_dataset`."""
+    examples = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(batch_size)
+    return examples.map(_as_it_is(lambda x, classes: (scaled(x), classes))).prefetch(2)
+
+
+class Input:
+    """The graph's input: two iterators over the same placeholders, and a handle that chooses.
+
+    The arrays are fed once, when an iterator starts. They never become a part of the graph, nor of
+    its checkpoints.
+
+    Attributes:
+        images: float32 [batch, IMAGE_PIXELS] in [0, 1], the chosen iterator's next images.
+        labels: uint8 [batch].
+    """
+
+    def __init__(self, training: Any, evaluation_batch: int) -> None:
+        """Adds placeholders, pipelines and iterators to the default graph.
+
+        Args:
+            training: function from pixels, labels and the first step to the training dataset.
+            evaluation_batch: number of examples.
+        """
+        self._pixels = tf.placeholder(tf.uint8, (None, mnist.IMAGE_PIXELS), "pixels")
+        self._labels = tf.placeholder(tf.uint8, (None,), "labels")
+        self._first_step = tf.placeholder(tf.int64, (), "first_step")
+        with tf.name_scope("training_input"):
+            dataset = training(self._pixels, self._labels, self._first_step)
+            self.training = tf.data.make_initializable_iterator(dataset)
+        with tf.name_scope("evaluation_input"):
+            dataset = evaluation_dataset(self._pixels, self._labels, evaluation_batch)
+            self._evaluation = tf.data.make_initializable_iterator(dataset)
+        # A handle is a string that stands for an iterator. Feeding one or the other makes the same
+        # net read from here or from there.
+        with tf.name_scope("input"):
+            self._handle = tf.placeholder(tf.string, (), "iterator_handle")
+            iterator = tf.data.Iterator.from_string_handle(
+                self._handle, (tf.float32, tf.uint8), ((None, mnist.IMAGE_PIXELS), (None,))
+            )
+            self.images, self.labels = iterator.get_next()
+
+    def start_training(self, sess: tf.Session, data_set: Any, first_step: int) -> dict:
+        """Starts the training iterator and returns the feed dictionary that chooses it."""
+        sess.run(self.training.initializer, self._fed(data_set) | {self._first_step: first_step})
+        return {self._handle: sess.run(self.training.string_handle())}
+
+    def run_through(self, sess: tf.Session, data_set: Any, fetch: tf.Tensor) -> list:
+        """Returns the values of `fetch` for all batches of one pass over `data_set`."""
+        sess.run(self._evaluation.initializer, self._fed(data_set))
+        feed_dict, values = {self._handle: sess.run(self._evaluation.string_handle())}, []
+        while True:
+            try:
+                values.append(sess.run(fetch, feed_dict))
+            except tf.errors.OutOfRangeError:  # how an iterator says that the pass is over
+                return values
+
+    def _fed(self, data_set: Any) -> dict:
+        return {self._pixels: data_set.pixels, self._labels: data_set.labels}
