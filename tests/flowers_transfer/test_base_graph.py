@@ -1,8 +1,12 @@
 """Frozen graphs: their tensors, what is refused, and the way from a JPEG to a bottleneck."""
 
+import argparse
 import dataclasses
 import io
+import json
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -20,9 +24,9 @@ def jpeg_bytes(**options):
     return stream.getvalue()
 
 
-def run(graph_def, base, fetch, feed):
+def run(frozen, fetch, feed):
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as sess:
-        tensors = base_graph.attach(graph_def, base)
+        tensors = base_graph.attach(frozen)
         return sess.run(
             getattr(tensors, fetch), {getattr(tensors, name): value for name, value in feed.items()}
         )
@@ -32,13 +36,13 @@ def test_one_picture_goes_through_as_in_the_graph_itself():
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as sess:
         tf.import_graph_def(tiny.graph_def(), name="")
         expected = sess.run("pool_3/_reshape:0", {"DecodeJpeg/contents:0": jpeg_bytes()})
-    found = run(tiny.graph_def(), tiny.BASE, "bottlenecks", {"contents": jpeg_bytes()})
+    found = run(tiny.frozen(), "bottlenecks", {"contents": jpeg_bytes()})
     np.testing.assert_array_equal(found, expected)
 
 
 def test_preparation_against_numpy():
     decoded = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
-    prepared = run(tiny.graph_def(), tiny.BASE, "prepared", {"decoded": decoded})
+    prepared = run(tiny.frozen(), "prepared", {"decoded": decoded})
     # Of a picture whose sides are whole multiples, the 2015 graph's resizing takes every k-th.
     expected = (decoded[::2, ::3].astype(np.float32) - 128) / 128
     np.testing.assert_allclose(prepared[0], expected, atol=1e-6)
@@ -46,18 +50,16 @@ def test_preparation_against_numpy():
 
 def test_a_batch_gives_what_its_pictures_give_alone():
     images = np.random.default_rng(0).normal(size=(7, 12, 12, 3)).astype(np.float32)
-    batch = run(tiny.graph_def(), tiny.BASE, "bottlenecks", {"images": images})
+    batch = run(tiny.frozen(), "bottlenecks", {"images": images})
     assert batch.shape == (7, tiny.VALUES)
-    alone = [
-        run(tiny.graph_def(), tiny.BASE, "bottlenecks", {"images": i[None]})[0] for i in images
-    ]
+    alone = [run(tiny.frozen(), "bottlenecks", {"images": i[None]})[0] for i in images]
     np.testing.assert_allclose(batch, alone, rtol=1e-4, atol=1e-6)
 
 
 def test_a_graph_without_jpeg_input_is_given_one():
     base = dataclasses.replace(tiny.BASE, jpeg_input=None)
-    without = run(tiny.graph_def(jpeg_input=False), base, "bottlenecks", {"contents": jpeg_bytes()})
-    whole = run(tiny.graph_def(), tiny.BASE, "bottlenecks", {"contents": jpeg_bytes()})
+    without = run(tiny.frozen(base, jpeg_input=False), "bottlenecks", {"contents": jpeg_bytes()})
+    whole = run(tiny.frozen(), "bottlenecks", {"contents": jpeg_bytes()})
     np.testing.assert_array_equal(without, whole)
 
 
@@ -86,7 +88,7 @@ def test_missing_tensors_are_named_with_the_nearest(change, said):
 def test_a_wrong_description_is_one_sentence(change):
     base = dataclasses.replace(tiny.BASE, **change)
     with tf.Graph().as_default(), pytest.raises(UsageError, match="--bottleneck_tensor"):
-        base_graph.attach(base_graph.load(tiny.write_graph("base.pb"), base), base)
+        base_graph.attach(base_graph.load(tiny.write_graph("base.pb"), base))
 
 
 @pytest.mark.parametrize(
@@ -114,25 +116,35 @@ def test_an_op_hidden_in_a_function_is_refused():
     path = tiny.write_graph("base.pb", more=lambda: reads())
     with pytest.raises(UsageError, match=r"ReadFile|PartitionedCall"):
         base_graph.load(path, tiny.BASE)
+    # Called by its own name, as a node's op, nothing but the function's inside tells on it.
+    graph_def = tf.GraphDef.FromString(path.read_bytes())
+    (call,) = (node for node in graph_def.node if node.op.endswith("PartitionedCall"))
+    call.op = graph_def.library.function[0].signature.name
+    path.write_bytes(graph_def.SerializeToString())
+    with pytest.raises(UsageError, match="refused, for it holds ops .*: ReadFile"):
+        base_graph.load(path, tiny.BASE)
 
 
 def test_what_is_no_graph_is_named():
     pathlib.Path("page.pb").write_text("<html>not found</html>")
-    with pytest.raises(UsageError, match=r"page\.pb: not a GraphDef"):
+    with pytest.raises(UsageError, match=r"page\.pb: .*; name a GraphDef .* with --base_graph"):
         base_graph.load("page.pb", tiny.BASE)
-    with pytest.raises(UsageError, match=r"'none\.pb' cannot be read"):
+    with pytest.raises(UsageError, match=r"no file 'none\.pb'; name a GraphDef"):
         base_graph.load("none.pb", tiny.BASE)
-    pathlib.Path("page.json").write_text('{"jpeg": 1}')
-    with pytest.raises(UsageError, match=r"page\.json: no description of a base"):
-        base_graph.described("page.pb")
+    whole = dataclasses.asdict(tiny.BASE)
+    bad = (whole | change for change in ({"size": None}, {"mean": "1"}, {"bottleneck": 7}))
+    for description in ({"jpeg": 1}, [], *bad):
+        pathlib.Path("page.json").write_text(json.dumps(description))
+        with pytest.raises(UsageError, match=r"page\.json: cannot .* no description of a base"):
+            base_graph.described("page.pb")
 
 
 def test_digests_tell_graphs_and_descriptions_apart():
     path = tiny.write_graph("base.pb")
     other = dataclasses.replace(tiny.BASE, bottleneck="pool_3/_reshape:0")
-    digests = {base_graph.digest(path, tiny.BASE), base_graph.digest(path, other)}
-    pathlib.Path("other.pb").write_bytes(path.read_bytes() + b"\0")
-    assert len(digests | {base_graph.digest("other.pb", tiny.BASE)}) == 3
+    digests = {base_graph.load(path, base).digest for base in (tiny.BASE, other)}
+    tiny.write_graph("other.pb", more=lambda: tf.constant(1))
+    assert len(digests | {base_graph.load("other.pb", tiny.BASE).digest}) == 3
 
 
 def test_make_base_agrees_with_keras(tmp_path, capsys):
@@ -140,15 +152,60 @@ def test_make_base_agrees_with_keras(tmp_path, capsys):
     assert "1280 values a bottleneck, 64x64 pixels" in capsys.readouterr().out
     base = base_graph.described("m.pb")
     assert base.image_input == "Mul:0" and base.bottleneck == "pool_3:0" and base.size == 64
-    graph_def = base_graph.load("m.pb", base)
+    frozen = base_graph.load("m.pb", base)
     make_base.tf2.keras.utils.set_random_seed(0)
     model = make_base.keras_net("MobileNetV2", 64, 0.35, "random")
     images = np.random.default_rng(0).uniform(-1, 1, (3, 64, 64, 3)).astype(np.float32)
     expected = model(images, training=False).numpy().mean(axis=(1, 2))
-    found = run(graph_def, base, "bottlenecks", {"images": images})
+    found = run(frozen, "bottlenecks", {"images": images})
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     decoded = np.full((64, 64, 3), 255, np.uint8)
-    assert run(graph_def, base, "prepared", {"decoded": decoded}).max() == pytest.approx(1.0)
+    assert run(frozen, "prepared", {"decoded": decoded}).max() == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["disable_eager_execution", "disable_v2_tensorshape"])
+def test_make_base_works_after(call, program_environment, tmp_path):
+    flags = ["--alpha", "0.35", "--size", "32", "--weights", "random"]
+    program = f"""
+import sys
+import tensorflow.compat.v1 as tf
+tf.{call}()
+from flowers_transfer import make_base
+sys.exit(make_base.main({[*flags, "other.pb"]}))
+"""
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, env=program_environment, cwd=tmp_path, check=True)
+    assert make_base.main([*flags, "eager.pb"]) == 0
+    assert pathlib.Path("other.pb").read_bytes() == pathlib.Path("eager.pb").read_bytes()
+
+
+def parsed(*argv):
+    parser = argparse.ArgumentParser()
+    base_graph.add_flags(parser)
+    return parser.parse_args(argv)
+
+
+def test_the_shipped_base_is_found_by_its_digest_wherever_it_was():
+    shipped = base_graph.find(parsed("--base", "cifar10"), {})
+    assert shipped.name == "cifar10" and str(shipped) == "the shipped CIFAR-10 net"
+    for place in ("cifar10", "/moved/venv/lib/sample_data/cifar10_cnn/frozen_graph.pb"):
+        kept = shipped.facts | {"base_graph": place}
+        assert base_graph.find(parsed(), kept).facts == shipped.facts
+
+
+def test_a_base_that_has_moved_is_taken_from_where_it_is_now():
+    path = tiny.write_graph("base.pb")
+    own = base_graph.find(parsed("--base_graph", "base.pb", "--image_size", "12"), {})
+    assert own.name == str(path.resolve())
+    assert base_graph.find(parsed(), own.facts) == own
+    path.rename("moved.pb")
+    with pytest.raises(UsageError, match="no file '.*base.pb'; .* --base_graph"):
+        base_graph.find_kept(own.facts)
+    assert base_graph.find_kept(own.facts, "moved.pb").digest == own.digest
+    other = tiny.write_graph("other.pb", more=lambda: tf.constant(1))
+    with pytest.raises(UsageError, match="'other.pb' is not the graph .* --base_graph"):
+        base_graph.find_kept(own.facts, str(other))
 
 
 def test_a_base_that_sees_the_mirror_image_and_takes_roots():
@@ -159,7 +216,7 @@ def test_a_base_that_sees_the_mirror_image_and_takes_roots():
     images = np.random.default_rng(0).uniform(-1, 1, (3, 32, 32, 3)).astype(np.float32)
 
     def vectors(path, images):
-        return run(base_graph.load(path, base), base, "bottlenecks", {"images": images})
+        return run(base_graph.load(path, base), "bottlenecks", {"images": images})
 
     mean = (vectors("plain.pb", images) + vectors("plain.pb", images[:, :, ::-1])) / 2
     np.testing.assert_allclose(vectors("both.pb", images), np.sqrt(mean), rtol=1e-4, atol=1e-5)

@@ -1,11 +1,19 @@
-"""The head against Keras, and the sampling of its batches."""
+"""The head against Keras, in every mode of TensorFlow, and changed as learners change it."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from flowers_transfer import head, sampling
+from flowers_transfer import head, retrain
+from tests import painted
+from tests.edited import edited
+from tests.flowers_transfer import tiny
+from tests.saved import variables
+from tutorial_support import events
 
 RANDOM = np.random.default_rng(0)
 VECTORS = RANDOM.normal(size=(30, 7)).astype(np.float32)
@@ -72,28 +80,116 @@ def test_steps_against_keras(momentum):
             assert sess.run(correct, feed) == (predictions == LABELS).sum()
 
 
-def uneven():
-    return np.repeat([0, 1, 2], [5, 50, 500])
+def trained(steps=3, optimizer=None, **flags):
+    """Builds the head, takes steps on VECTORS; returns what the variables have become, and ops."""
+    with tf.Graph().as_default() as graph:
+        tf.set_random_seed(0)
+        bottleneck_input, ground_truth = head.placeholder_inputs(7)
+        logits = head.inference(bottleneck_input, 4)
+        loss = head.loss(logits, ground_truth)
+        objective = loss + head.weight_decay(flags.pop("weight_decay", 0.0))
+        train_op = head.training(objective, 0.1, optimizer=optimizer, **flags)
+        head.evaluation(logits, ground_truth)
+        summary = tf.summary.merge([tf.summary.merge_all(), events.merged_details()])
+        feed = {bottleneck_input: VECTORS, ground_truth: LABELS}
+        with tf.Session(graph=graph) as sess:
+            sess.run(tf.global_variables_initializer())
+            for _ in range(steps):
+                sess.run(train_op, feed)
+            values = {v.op.name: sess.run(v) for v in tf.trainable_variables()}
+            tags = {v.tag for v in tf.Summary.FromString(sess.run(summary, feed)).value}
+    return values, tags, graph
 
 
-def test_sampling_by_class_gives_each_class_the_same_weight():
-    sampler = sampling.ByClass(uneven(), seed=0)
-    drawn = np.concatenate([sampler.batch(step, 100) for step in range(60)])
-    shares = np.bincount(uneven()[drawn]) / len(drawn)
-    np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
-    assert len(np.unique(drawn)) > 530
+def test_weight_decay_makes_weights_smaller():
+    """Each step of gradient descent takes away rate times strength of them besides."""
+    start = trained(0)[0]["final_training_ops/weights"]
+    plain, decayed = (
+        trained(1, weight_decay=w)[0]["final_training_ops/weights"] for w in (0.0, 2.0)
+    )
+    np.testing.assert_allclose(plain - decayed, 0.1 * 2.0 * start, rtol=1e-4, atol=1e-7)
 
 
-def test_sampling_by_image_gives_each_image_the_same_weight():
-    sampler = sampling.ByImage(uneven(), seed=0)
-    drawn = np.concatenate([sampler.batch(step, 37) for step in range(555 * 3 // 37)])
-    assert np.array_equal(np.bincount(drawn), np.full(555, 3))
+def test_another_optimizer_takes_the_place_of_gradient_descent():
+    with tf.Graph().as_default():
+        adam = tf.train.AdamOptimizer(0.1)
+    start, adapted = trained(0)[0], trained(1, optimizer=adam)[0]
+    for name, value in adapted.items():  # Adam's first step is the rate, whatever the gradient
+        np.testing.assert_allclose(np.abs(value - start[name]), 0.1, rtol=1e-2, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", sampling.SAMPLINGS.values())
-def test_a_batch_is_a_function_of_seed_and_step(kind):
-    first = kind(uneven(), seed=1)
-    batches = [first.batch(step, 100) for step in range(20)]
-    assert np.array_equal(kind(uneven(), seed=1).batch(13, 100), batches[13])
-    assert not np.array_equal(kind(uneven(), seed=2).batch(13, 100), batches[13])
-    assert not np.array_equal(batches[12], batches[13])
+LAYER = "    with tf.variable_scope(SCOPE):\n        weights"
+ONE_MORE = """    for name in ("hidden1", "hidden2"):
+        with tf.variable_scope(name):
+            size = bottlenecks.shape.as_list()[1]
+            weights = tf.get_variable("weights", [size, 9])
+            tf.add_to_collection(tf.GraphKeys.WEIGHTS, weights)
+            bottlenecks = tf.nn.relu(tf.matmul(bottlenecks, weights))
+            bottlenecks = tf.nn.dropout(bottlenecks, rate=0.5)
+            tf.summary.scalar("mean_activation", tf.reduce_mean(bottlenecks))
+"""
+
+
+def test_a_learners_layers_summaries_and_activation_need_no_other_file():
+    with edited(head, (LAYER, ONE_MORE + LAYER)):
+        values, tags, graph = trained(weight_decay=0.1)
+        assert values["hidden1/weights"].shape == (7, 9)
+        assert values["hidden2/weights"].shape == (9, 9)
+        assert values["final_training_ops/weights"].shape == (9, 4)
+        assert {"hidden1/mean_activation", "variables/hidden1/weights"} <= tags
+        decayed = [op for op in graph.get_operations() if op.type == "L2Loss"]
+        assert len(decayed) == 3
+        draws = [op for op in graph.get_operations() if op.type == "RandomUniform"]
+        assert len({(op.get_attr("seed"), op.get_attr("seed2")) for op in draws}) == 4
+    activation = (
+        "tf.matmul(bottlenecks, weights) + biases",
+        "tf.tanh(tf.matmul(bottlenecks, weights))",
+    )
+    with edited(head, activation):
+        assert trained()[0].keys() == {"final_training_ops/weights", "final_training_ops/biases"}
+    assert trained()[1] >= {"loss/train", "accuracy/train", "activations/logits"}
+
+
+def test_the_graph_is_there_to_be_looked_at():
+    _, _, graph = trained(momentum=0.9, weight_decay=0.1)
+    boxes = {op.name.partition("/")[0] for op in graph.get_operations()}
+    assert len(boxes) <= 20, sorted(boxes)
+    assert {"BottleneckInputPlaceholder", "final_training_ops", "cross_entropy", "train"} <= boxes
+
+
+MODES = [
+    "disable_v2_behavior",
+    "disable_v2_tensorshape",
+    "disable_resource_variables",
+    "disable_eager_execution",
+    "disable_control_flow_v2",
+    "disable_tensor_equality",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_of_tensorflow_trains_the_same(mode, program_environment, tmp_path):
+    painted.write_pictures(tmp_path / "photos", count=6)
+    tiny.write_graph("base.pb")
+    flags = ["--image_dir", "photos", "--base_graph", "base.pb", "--flip_left_right"]
+    flags += ["--how_many_training_steps", "2", "--momentum", "0.5", "--weight_decay", "0.1"]
+    program = f"""
+import sys
+import tensorflow.compat.v1 as tf
+tf.{mode}()
+from flowers_transfer import evaluate, export, label_image, retrain
+run = ["--checkpoint", "run"]
+codes = [
+    retrain.main([*{flags!r}, "--train_dir", "run"]),
+    evaluate.main(run),
+    label_image.main(["photos/red/000.jpg", *run]),
+    export.main(run),
+]
+sys.exit(sum(codes))
+"""
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, env=program_environment, cwd=tmp_path, check=True)
+    assert retrain.main([*flags, "--train_dir", "plain"]) == 0
+    for name, value in variables("plain").items():
+        np.testing.assert_array_equal(variables("run")[name], value)

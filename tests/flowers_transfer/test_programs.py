@@ -17,11 +17,11 @@ from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins import projector
 
-from flowers_transfer import evaluate, export, flags, label_image, retrain
+from flowers_transfer import base_graph, bottlenecks, evaluate, export, label_image, retrain
 from tests import loopback, painted, processes
 from tests.flowers_transfer import tiny
 from tests.saved import variables
-from tutorial_support import datasets, events
+from tutorial_support import events, files
 
 FEW = ["--how_many_training_steps", "300", "--learning_rate", "1", "--train_batch_size", "20"]
 
@@ -55,14 +55,19 @@ def test_training_prints_saves_and_draws(made, capsys):
     final = re.search(r"^Final test accuracy = (\d+\.\d)% \(N=(\d+)\)$", printed, re.M)
     assert float(final[1]) > 90 and int(final[2]) >= 3
     assert variables("run")["global_step"] == 300
-    for picture in ("accuracy", "cross_entropy", "confusion", "misclassified", "bottlenecks"):
+    for picture in ("accuracy", "loss", "confusion", "misclassified", "bottlenecks"):
         assert Image.open(f"run/{picture}.png").size[0] > 300
     tags = {tag.name: tag for tag in events.read("run")}
-    for quantity in ("accuracy", "cross_entropy"):
-        for split in ("training", "validation"):
+    for quantity in ("accuracy", "loss"):
+        for split in ("train", "validation"):
             assert tags[f"{quantity}/{split}"].steps == [100, 200, 300]
-    assert tags["cross_entropy/training"].values[-1] < 0.5
-    assert tags["weights"].kind == "histograms"
+    assert tags["loss/train"].values[-1] < 0.5
+    assert tags["accuracy/test"].steps == [300]
+    assert tags["accuracy/test"].values[0] == pytest.approx(float(final[1]) / 100, abs=1e-3)
+    assert tags["variables/final_training_ops/weights"].kind == "histograms"
+    shares = [float(share) / 100 for _, _, share in accuracies]
+    assert tags["accuracy/validation"].values == pytest.approx(shares, abs=1e-3)
+    assert tags["loss/validation"].values != tags["accuracy/validation"].values
 
 
 def test_projector_files_fit_each_other(made):
@@ -76,6 +81,7 @@ def test_projector_files_fit_each_other(made):
     assert embedding.metadata_path == "bottlenecks_labels.tsv"
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_ends_bit_identical(made, tmp_path, program_environment, capsys):
     wanted = [*where(made), "--train_batch_size", "20", "--how_many_training_steps", "9000"]
     wanted += ["--sampling", "image", "--momentum", "0.5"]
@@ -101,6 +107,68 @@ def test_killed_and_resumed_ends_bit_identical(made, tmp_path, program_environme
     assert events.scalars("whole") == events.scalars("killed")
 
 
+def test_validation_draws_another_batch_each_time(made, monkeypatch, capsys):
+    drawn = {}
+    real = bottlenecks.get_random_cached_bottlenecks
+
+    def spy(found, sampler, how_many, step, *rest):
+        vectors, labels = real(found, sampler, how_many, step, *rest)
+        drawn.setdefault(how_many, []).append(vectors.tobytes())
+        return vectors, labels
+
+    monkeypatch.setattr(bottlenecks, "get_random_cached_bottlenecks", spy)
+    few = ["--how_many_training_steps", "9", "--eval_step_interval", "3", "--train_batch_size", "8"]
+    assert retrain.main([*where(made), *few, "--validation_batch_size", "5"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("on random sampled 5 examples") == 3
+    assert len(drawn[8]) == len(set(drawn[8])) == 9
+    assert len(drawn[5]) == len(set(drawn[5])) == 3
+
+
+def test_weight_decay_makes_the_trained_weights_smaller(made):
+    few = ["--how_many_training_steps", "50", "--learning_rate", "0.5"]
+    norms = []
+    for number, decay in enumerate(("0", "0.5")):
+        run = ["--train_dir", f"run{number}", "--weight_decay", decay]
+        assert retrain.main([*where(made), *few, *run]) == 0
+        norms.append(np.linalg.norm(variables(f"run{number}")["final_training_ops/weights"]))
+    assert norms[1] < 0.7 * norms[0]
+
+
+def test_a_loss_that_is_not_finite_ends_training_and_is_not_saved(made, capsys):
+    few = ["--how_many_training_steps", "100", "--learning_rate", "1e4", "--weight_decay", "10"]
+    assert retrain.main([*where(made), *few, "--train_dir", "run"]) == 1
+    assert re.search(r"the loss is not finite at step \d", capsys.readouterr().err)
+    assert not list(pathlib.Path("run").glob("model.ckpt*"))
+
+
+def test_a_run_goes_on_without_the_flags_that_name_its_data(made, capsys):
+    shutil.copytree(made / "run", "run")
+    more = [*FEW, "--how_many_training_steps", "310", "--train_dir", "run"]
+    assert retrain.main([*more, "--bottleneck_dir", str(made / "bottlenecks")]) == 0
+    printed = capsys.readouterr().out
+    assert f"images in '{made / 'photos'}'" in printed and "Resuming at step 300" in printed
+
+
+def test_a_run_of_version_0_1_0_goes_on_and_is_evaluated(capsys):
+    """It kept the places of the shipped sample and base, and descriptions of the latter."""
+    flags = ["--sample", "--train_dir", "run"]
+    assert retrain.main([*flags, "--how_many_training_steps", "20"]) == 0
+    path = pathlib.Path("run/flags.json")
+    kept = json.loads(path.read_text())
+    assert kept["base_graph"] == "cifar10" and kept["image_dir"] is None and kept["sample"]
+    for name in ("program", "last_step", *base_graph.DESCRIBING_FLAGS):
+        del kept[name]
+    kept |= {"image_dir": "/moved/drawn_flowers", "base_graph": "/moved/frozen_graph.pb"}
+    path.write_text(json.dumps(kept))
+    for argv in ([], ["--split", "training"]):
+        assert evaluate.main(["--checkpoint", "run", *argv]) == 0
+    assert export.main(["--checkpoint", "run"]) == 0
+    capsys.readouterr()
+    assert retrain.main(["--train_dir", "run", "--how_many_training_steps", "30"]) == 0
+    assert "Resuming at step 20" in capsys.readouterr().out
+
+
 def test_flags_that_contradict_the_run_are_refused(made, capsys):
     shutil.copytree(made / "run", "run")
     base = [*where(made), *FEW, "--train_dir", "run"]
@@ -113,6 +181,7 @@ def test_flags_that_contradict_the_run_are_refused(made, capsys):
 def test_training_with_distortions_evaluates_rightly(made, capsys):
     some = ["--flip_left_right", "--random_crop", "10", "--random_scale", "10"]
     some += ["--random_brightness", "10", "--how_many_training_steps", "40", "--learning_rate", "2"]
+    some += ["--train_batch_size", "30"]
     assert retrain.main([*where(made), *some, "--train_dir", "run"]) == 0
     final = re.search(r"Final test accuracy = (\S+)%", capsys.readouterr().out)
     assert float(final[1]) > 90
@@ -129,7 +198,7 @@ def test_bad_pictures_are_listed_at_the_end(made, capsys):
     assert retrain.main([*flags, "--train_dir", "run"]) == 0
     printed = capsys.readouterr().out
     assert printed.index("Final test accuracy") < printed.index("were left out: 1\n")
-    assert "photos/red/page.jpg: not a whole PNG or JPEG" in printed
+    assert "  photos/red/page.jpg: not a whole PNG or JPEG" in printed
 
 
 def test_names_that_are_no_proper_text_are_no_obstacle(made, program_environment):
@@ -144,7 +213,7 @@ def test_names_that_are_no_proper_text_are_no_obstacle(made, program_environment
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
-    assert b"  photos/red/bad \xff.jpg: not a whole PNG or JPEG" in done.stdout
+    assert rb"  photos/red/bad \xff.jpg: not a whole PNG or JPEG" in done.stdout
 
 
 def test_misclassified_images_are_printed_on_request(made, capsys):
@@ -159,13 +228,31 @@ def test_misclassified_images_are_printed_on_request(made, capsys):
 
 def test_evaluation_agrees_with_training(made, capsys):
     assert evaluate.main(["--checkpoint", str(made / "run"), "--output_dir", "out"]) == 0
-    testing = capsys.readouterr().out
-    assert re.search(r"Accuracy on the testing images = \d+\.\d% \(N=\d+\)", testing)
-    assert Image.open("out/confusion.png").size[0] > 200
-    split = ["--split", "training", "--output_dir", "out"]
+    printed = capsys.readouterr().out
+    found = re.search(r"Accuracy on the test images = (\S+)% \(N=(\d+)\)", printed)
+    (expected,) = events.scalars(made / "run")["accuracy/test"][1]
+    assert float(found[1]) == pytest.approx(100 * expected, abs=0.051)
+    assert Image.open("out/confusion-test.png").size[0] > 200
+    assert events.scalars("out")["accuracy/test"][0] == [300]
+    split = ["--split", "training", "--output_dir", "out"]  # the name in version 0.1.0
     assert evaluate.main(["--checkpoint", str(made / "run"), *split]) == 0
     accuracy, count = re.search(r"= (\S+)% \(N=(\d+)\)", capsys.readouterr().out).groups()
     assert float(accuracy) > 90 and int(count) > 60
+
+
+def test_evaluation_splits_as_the_training_did(made, monkeypatch):
+    """Otherwise it would count training images among the test images."""
+    few = ["--how_many_training_steps", "1", "--split_seed", "7", "--testing_percentage", "30"]
+    assert retrain.main([*where(made), *few, "--train_dir", "run"]) == 0
+    used = []
+    real = bottlenecks.get_test_bottlenecks
+    monkeypatch.setattr(
+        bottlenecks,
+        "get_test_bottlenecks",
+        lambda found, split: used.append(found.images.fingerprint()) or real(found, split),
+    )
+    assert evaluate.main(["--checkpoint", "run"]) == 0
+    assert used == [json.loads(pathlib.Path("run/flags.json").read_text())["images"]]
 
 
 def test_evaluation_of_other_classes_is_refused(made, capsys):
@@ -200,7 +287,7 @@ def test_a_bad_picture_does_not_keep_the_others_from_being_labelled(made, capsys
 
 
 def test_export_gives_the_same_probabilities_everywhere(made, capsys):
-    run = ["--checkpoint", str(made / "run"), "--export_dir", "out"]
+    run = ["--checkpoint", str(made / "run"), "--output_dir", "out"]
     for _ in range(2):  # the second replaces the first
         assert export.main(run) == 0
     assert pathlib.Path("out/labels.txt").read_text().split() == ["blue", "green", "red"]
@@ -216,9 +303,32 @@ def test_export_gives_the_same_probabilities_everywhere(made, capsys):
         tf.import_graph_def(frozen, name="")
         found = sess.run("final_result:0", {"DecodeJpeg/contents:0": path.read_bytes()})
     np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-7)
-    serve = tf2.saved_model.load("out/saved_model").signatures["serving_default"]
-    found = serve(jpeg=tf2.constant(path.read_bytes()))["probabilities"]
-    np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-7)
+    signatures = tf2.saved_model.load("out/saved_model").signatures
+    found = signatures["jpeg"](jpeg=tf2.constant(path.read_bytes()))
+    np.testing.assert_allclose(found["probabilities"][0], expected, rtol=1e-5, atol=1e-7)
+    assert found["classes"].numpy().tolist() == [1]
+
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 12, 12, 3)).astype(np.float32)
+    serve = signatures["serving_default"]
+    assert serve.structured_input_signature[1]["images"].shape.as_list() == [None, 12, 12, 3]
+    batch = serve(images=tf2.constant(images))
+    with tf.Graph().as_default() as graph, tf.Session(graph=graph) as sess:
+        tensors = base_graph.attach(base_graph.load(made / "base.pb", tiny.BASE))
+        vectors = sess.run(tensors.bottlenecks, {tensors.images: images})
+    values = variables(made / "run")
+    weights, biases = (values[f"final_training_ops/{name}"] for name in ("weights", "biases"))
+    exponentials = np.exp(vectors @ weights + biases)
+    expected = exponentials / exponentials.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(batch["probabilities"], expected, rtol=1e-4)
+    np.testing.assert_array_equal(batch["classes"], expected.argmax(axis=1))
+
+    converter = tf2.lite.TFLiteConverter.from_saved_model(
+        "out/saved_model", signature_keys=["serving_default"]
+    )
+    lite = tf2.lite.Interpreter(model_content=converter.convert())
+    found = lite.get_signature_runner("serving_default")(images=images)
+    np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-3)
+    np.testing.assert_array_equal(found["classes"], expected.argmax(axis=1))
 
 
 def test_a_graph_of_ones_own_works_by_flags(made, capsys):
@@ -236,31 +346,41 @@ def test_a_graph_of_ones_own_works_by_flags(made, capsys):
     assert "  red (score" in capsys.readouterr().out
 
 
-def test_a_changed_or_missing_base_is_named(made, capsys):
+def test_a_moved_base_is_named_by_its_flag_and_checked(made, capsys):
     shutil.copytree(made / "run", "run")
-    kept = json.loads(pathlib.Path("run/flags.json").read_text())
-    tiny.write_graph("base.pb")
-    content = pathlib.Path("base.pb").read_bytes()
-    picture = str(made / "photos/red/000.jpg")
-    for change, said in (
-        (content.replace(b"pool_3/_reshape", b"pool_4/_reshape"), "is not the graph any more"),
-        (None, "cannot be read"),
-    ):
-        path = pathlib.Path("changed.pb")
-        path.unlink(missing_ok=True)
-        if change:
-            path.write_bytes(change)
-        kept["base_graph"] = "changed.pb"
-        pathlib.Path("run/flags.json").write_text(json.dumps(kept))
-        assert label_image.main([picture, "--checkpoint", "run"]) == 2
-        assert said in capsys.readouterr().err
+    path = pathlib.Path("run/flags.json")
+    kept = json.loads(path.read_text())
+    assert kept["base_graph"] == str((made / "base.pb").resolve())
+    path.write_text(json.dumps(kept | {"base_graph": "/gone/base.pb"}))
+    run = ["--checkpoint", "run"]
+    programs = [
+        evaluate.main,
+        export.main,
+        lambda argv: label_image.main([str(made / "photos/red/000.jpg"), *argv]),
+    ]
+    content = (made / "base.pb").read_bytes()
+    changed = content.replace(b"pool_3/_reshape", b"pool_4/_reshape")
+    pathlib.Path("changed.pb").write_bytes(changed)
+    pathlib.Path("moved.pb").write_bytes(content)
+    for main in programs:
+        assert main(run) == 2
+        error = capsys.readouterr().err
+        assert "no file '/gone/base.pb'" in error and "--base_graph" in error
+        assert main([*run, "--base_graph", "changed.pb"]) == 2
+        assert "'changed.pb' is not the graph that this run" in capsys.readouterr().err
+        assert main([*run, "--base_graph", "moved.pb"]) == 0
+    capsys.readouterr()
+    more = ["--train_dir", "run", *FEW, "--how_many_training_steps", "310"]
+    assert retrain.main([*more, "--base_graph", "changed.pb"]) == 2
+    assert "the base_digest was" in capsys.readouterr().err
+    assert retrain.main([*more, "--base_graph", "moved.pb"]) == 0
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         (["--image_dir", "none"], "--image_dir 'none' cannot be read"),
-        (["--base_graph", "none.pb"], "the frozen graph 'none.pb' cannot be read"),
+        (["--base_graph", "none.pb"], "there is no file 'none.pb'; name a GraphDef"),
         (["--testing_percentage", "60", "--validation_percentage", "60"], "leave no training"),
         (["--bottleneck_tensor", "pool:0"], "has no tensor 'pool:0'; the nearest"),
         (["--random_crop", "101"], "--random_crop: expected a whole number from 0 up to 100"),
@@ -285,11 +405,11 @@ def test_no_run_is_one_sentence(capsys):
 
 def test_with_nothing_named_and_no_network_the_sample_is_trained_on(monkeypatch, caplog, capsys):
     with loopback.serve({"/x": loopback.sends(b"gone", 404)}) as address:
-        nothing = datasets.RemoteFile("x", 1, None, (f"{address}/x",))
-        monkeypatch.setattr(flags.flower_photos, "ARCHIVE", nothing)
-        monkeypatch.setattr(flags.base_graph, "INCEPTION_ARCHIVE", nothing)
+        nothing = files.RemoteFile("x", 1, None, (f"{address}/x",))
+        monkeypatch.setattr(bottlenecks, "ARCHIVE", nothing)
+        monkeypatch.setattr(base_graph, "INCEPTION_ARCHIVE", nothing)
         assert retrain.main(["--train_dir", "run", "--how_many_training_steps", "1000"]) == 0
-        assert "training on the shipped SAMPLE (drawings of flowers" in caplog.text
+        assert "using the shipped SAMPLE (drawings of flowers" in caplog.text
         printed = capsys.readouterr().out
         assert "The base is the shipped CIFAR-10 net: 192 values a bottleneck." in printed
         assert float(re.search(r"test accuracy = (\S+)%", printed)[1]) >= 70

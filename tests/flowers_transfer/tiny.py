@@ -30,6 +30,11 @@ def graph_def(jpeg_input=True, more=None):
     return graph.as_graph_def()
 
 
+def frozen(base=BASE, **options):
+    """The same as `base_graph.load` gives it."""
+    return base_graph.FrozenGraph(base, graph_def(**options), "tiny", "0" * 16)
+
+
 def write_graph(path, **options):
     pathlib.Path(path).write_bytes(graph_def(**options).SerializeToString())
     return pathlib.Path(path)
