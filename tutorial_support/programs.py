@@ -236,6 +236,8 @@ def is_failed_write(error: BaseException) -> bool:
     """
     if isinstance(error, OSError):
         return error.errno in _WRITE_FAILURES
+    if "Failed to flush" in str(error) or "tfevents" in str(error):
+        return True  # TensorFlow's writer of event files, whose errors are of many kinds
     is_of_file_system = hasattr(error, "error_code") and getattr(error, "op", None) is None
     kinds = ("ResourceExhaustedError", "PermissionDeniedError", "FailedPreconditionError")
     return is_of_file_system and type(error).__name__ in kinds

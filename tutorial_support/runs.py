@@ -159,6 +159,7 @@ class Run:
         self.stop = StopSignals()
         self._resources = contextlib.ExitStack()
         try:
+            self._is_new = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self.path)
             files.sweep(self.path)
@@ -180,6 +181,11 @@ class Run:
     def __exit__(self, *exception: object) -> None:
         self._resources.close()
         self._lock.release()
+        if self._is_new:  # and nothing came of it, if the lock is all there is
+            with contextlib.suppress(OSError):
+                if [path.name for path in self.path.iterdir()] == [_LOCK_FILE]:
+                    (self.path / _LOCK_FILE).unlink()
+                    self.path.rmdir()
 
     def settle(self, facts: dict[str, Any], may_change: Collection[str] = ()) -> None:
         """Compares flags and facts with those of the run in the folder; with --fresh moves it.
