@@ -5,19 +5,20 @@ and no checkpoint: `tf.import_graph_def` puts it into the default graph, and any
 be fed or fetched by name.
 """
 
+import argparse
 import dataclasses
 import difflib
 import hashlib
 import json
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from google.protobuf.message import DecodeError
 
-from flowers_transfer import allowed_ops
-from tutorial_support import datasets
-from tutorial_support.programs import UsageError
+from tutorial_support import archives, files
+from tutorial_support.programs import LOG, UsageError, number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,23 +44,28 @@ class Base:
     scale: float
 
 
-# The Inception-v3 of December 2015: its graph resizes a picture to 299x299 pixels, subtracts 128
-# and multiplies by 1/128. `pool_3/_reshape:0` is `pool_3:0` of one picture, as a vector.
-INCEPTION_2015 = Base("DecodeJpeg/contents:0", "Mul:0", "pool_3:0", 299, 128.0, 1 / 128)
-INCEPTION_ARCHIVE = datasets.RemoteFile(
-    "inception-2015-12-05.tgz",
-    88_931_400,
-    None,  # no checksum is published; the archive is checked by its size and its own CRC-32
-    (
-        "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/"
-        "inception-2015-12-05.tgz",
-    ),
-)
-INCEPTION_FILE = "classify_image_graph_def.pb"
+@dataclasses.dataclass(frozen=True)
+class FrozenGraph:
+    """A base that has been read: its description, its GraphDef, and what it is called.
 
-# The net of the CIFAR-10 tutorial, as its exporter writes it.
-CIFAR10 = Base("DecodeJpeg/contents:0", "images:0", "bottleneck:0", 32, 0.0, 1.0)
-CIFAR10_FILE = "frozen_graph.pb"
+    Attributes:
+        name: "inception_2015" or "cifar10"; of any other graph its absolute path.
+        digest: 16 hexadecimal digits that stand for the file and its description.
+    """
+
+    base: Base
+    graph_def: tf.GraphDef
+    name: str
+    digest: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run keeps about its base."""
+        described = dataclasses.asdict(self.base)
+        return {"base": described, "base_graph": self.name, "base_digest": self.digest}
+
+    def __str__(self) -> str:
+        return "the shipped CIFAR-10 net" if self.name == CIFAR10_NAME else f"'{self.name}'"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,23 +87,128 @@ class AttachedBase:
     bottlenecks: tf.Tensor
 
 
-def inception_2015():
-    """Returns the path of Inception-v3's GraphDef, downloaded once.
+# The Inception-v3 of December 2015: its graph resizes a picture to 299x299 pixels, subtracts 128
+# and multiplies by 1/128. `pool_3/_reshape:0` is `pool_3:0` of one picture, as a vector.
+INCEPTION_2015 = Base("DecodeJpeg/contents:0", "Mul:0", "pool_3:0", 299, 128.0, 1 / 128)
+INCEPTION_NAME = "inception_2015"
+INCEPTION_ARCHIVE = files.RemoteFile(
+    "inception-2015-12-05.tgz",
+    88_931_400,
+    None,  # no checksum is published; the archive is checked by its size and its own CRC-32
+    (
+        "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/"
+        "inception-2015-12-05.tgz",
+    ),
+)
+
+# The net of the CIFAR-10 tutorial, as its exporter writes it.
+CIFAR10 = Base("DecodeJpeg/contents:0", "images:0", "bottleneck:0", 32, 0.0, 1.0)
+CIFAR10_NAME = "cifar10"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that name and describe the base."""
+    group = parser.add_argument_group("base")
+    add = group.add_argument
+    one = group.add_mutually_exclusive_group()
+    one.add_argument(
+        "--base",
+        choices=[INCEPTION_NAME, CIFAR10_NAME],
+        help="inception_2015 is downloaded once; where it cannot be had, the default is cifar10, "
+        "which is shipped.",
+    )
+    one.add_argument("--base_graph", help="A frozen graph of your own, or from make_base.")
+    add("--jpeg_tensor", help="Its JPEG input; 'none' where it begins with decoded pictures.")
+    add("--image_tensor", help="Its input for a batch of prepared pictures.")
+    add("--bottleneck_tensor", help="Its output that is the bottleneck.")
+    add("--image_size", type=number(int, 1), help="Pixels, for a graph without a JPEG input.")
+    add("--image_mean", type=number(float), help="What to subtract from a pixel, for such a graph.")
+    add("--image_scale", type=number(float), help="What to multiply by then, for such a graph.")
+
+
+DESCRIBING_FLAGS = (  # the run keeps the description that they give as a whole
+    "jpeg_tensor",
+    "image_tensor",
+    "bottleneck_tensor",
+    "image_size",
+    "image_mean",
+    "image_scale",
+)
+
+
+def find(flags: argparse.Namespace, kept: Mapping[str, Any], sample: bool = False) -> FrozenGraph:
+    """Returns the base that the flags name, or else that of the run whose flags were kept.
+
+    Args:
+        flags: with those of `add_flags`.
+        kept: flags and facts of a run; empty for a new one.
+        sample: whether the images are the shipped sample; it is made for the shipped base.
 
     Raises:
-        datasets.DownloadError: it is not in the cache and no mirror delivers it.
-        UsageError: the archive is damaged.
+        UsageError: there is no such base, or it cannot be used.
     """
-    folder = datasets.cache_folder("inception_2015")
-    return datasets.fetch_unpacked(INCEPTION_ARCHIVE, folder, INCEPTION_FILE)
+    if flags.base_graph:
+        return load(flags.base_graph, _overridden(described(flags.base_graph), flags))
+    if flags.base is None and kept.get("base_digest"):
+        return find_kept(kept)
+    name = flags.base or (CIFAR10_NAME if sample else INCEPTION_NAME)
+    if name == INCEPTION_NAME:
+        try:
+            return load(_inception_2015(), INCEPTION_2015, name)
+        except files.DownloadError as error:
+            if flags.base:
+                raise UsageError(
+                    f"--base {name}: {error}; go online, or name a frozen graph with --base_graph"
+                ) from error
+            LOG.warning(
+                "taking the shipped CIFAR-10 net as the base, which sees 32x32 pixels and knows "
+                "little, because %s",
+                error,
+            )
+    return load(_cifar10(), CIFAR10, CIFAR10_NAME)
 
 
-def cifar10():
-    """Returns the path of the shipped CIFAR-10 net."""
-    return datasets.sample_folder("cifar10_cnn") / CIFAR10_FILE
+def find_kept(kept: Mapping[str, Any], moved_to: str | None = None) -> FrozenGraph:
+    """Returns the base that a run was trained on.
+
+    Args:
+        kept: flags and facts of the run.
+        moved_to: where the base is now, from --base_graph; None where it was, or shipped.
+
+    Raises:
+        UsageError: it is not there, or is another one.
+        KeyError, TypeError: the run does not say which base it is.
+    """
+    base, digest = Base(**kept["base"]), kept["base_digest"]
+    name = moved_to or kept["base_graph"]
+    if name == CIFAR10_NAME or (not moved_to and _digest(_cifar10(), base) == digest):
+        path, name = _cifar10(), CIFAR10_NAME  # which stands somewhere else after an update
+    elif name == INCEPTION_NAME:
+        try:
+            path = _inception_2015()
+        except files.DownloadError as error:
+            raise UsageError(f"the base of this run: {error}; name it with --base_graph") from error
+    else:
+        path = pathlib.Path(name)
+    found = load(path, base, name)
+    if found.digest != digest:
+        raise UsageError(
+            f"'{path}' is not the graph that this run was trained on; name that one with "
+            "--base_graph, or train anew"
+        )
+    return found
 
 
-def described(path):
+def _inception_2015() -> pathlib.Path:
+    folder = files.cache_folder(INCEPTION_NAME)
+    return archives.fetch_unpacked(INCEPTION_ARCHIVE, folder, "classify_image_graph_def.pb")
+
+
+def _cifar10() -> pathlib.Path:
+    return files.sample_folder("cifar10_cnn") / "frozen_graph.pb"
+
+
+def described(path: str | pathlib.Path) -> Base:
     """Returns the Base that a description beside a frozen graph states, or INCEPTION_2015.
 
     Args:
@@ -109,51 +220,62 @@ def described(path):
     path = pathlib.Path(path).with_suffix(".json")
     if not path.exists():
         return INCEPTION_2015
-    try:
-        return Base(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, OSError) as error:
-        raise UsageError(
-            f"{path}: no description of a base ({error}); write it anew with "
-            "python -m flowers_transfer.make_base, or move it away"
-        ) from error
+    with files.reading(
+        path,
+        "it is no description of a base; write it anew with python -m flowers_transfer.make_base, "
+        "or move it away",
+    ):
+        base = Base(**json.loads(path.read_text(encoding="utf-8")))
+        numbers, texts = (base.size, base.mean, base.scale), (base.image_input, base.bottleneck)
+        is_whole = all(type(n) in (int, float) for n in numbers) and type(base.size) is int
+        if not is_whole or not all(
+            isinstance(text, str) for text in (*texts, base.jpeg_input or "")
+        ):
+            raise ValueError("a value of it is of the wrong type")
+        return base
 
 
-def load(path, base):
+def _overridden(base: Base, flags: argparse.Namespace) -> Base:
+    jpeg = None if flags.jpeg_tensor == "none" else flags.jpeg_tensor or base.jpeg_input
+    given = {
+        "image_input": flags.image_tensor,
+        "bottleneck": flags.bottleneck_tensor,
+        "size": flags.image_size,
+        "mean": flags.image_mean,
+        "scale": flags.image_scale,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(base, jpeg_input=jpeg, **given)
+
+
+def load(path: str | pathlib.Path, base: Base, name: str | None = None) -> FrozenGraph:
     """Reads a frozen graph and checks that it is safe to run and has the base's tensors.
 
     Args:
         path: the file.
-        base: Base.
-
-    Returns:
-        GraphDef.
+        base: its description.
+        name: what it is called; by default its absolute path.
 
     Raises:
         UsageError: the file is no GraphDef, holds ops that are not allowed, or lacks a tensor.
     """
     graph_def = tf.GraphDef()
-    try:
+    with files.reading(path, "name a GraphDef in binary form with --base_graph"):
         graph_def.ParseFromString(pathlib.Path(path).read_bytes())
-    except OSError as error:
-        raise UsageError(
-            f"the frozen graph '{path}' cannot be read ({error.strerror}); name another one with "
-            "--base_graph"
-        ) from error
-    except DecodeError as error:
-        raise UsageError(f"{path}: not a GraphDef in binary form; freeze the graph anew") from error
-    allowed_ops.check(graph_def, path)
+    check_ops(graph_def, path)
     names = {node.name for node in graph_def.node}
     for tensor in (base.jpeg_input, base.image_input, base.bottleneck):
         if tensor is not None and _op(tensor) not in names:
             raise UsageError(_missing(path, tensor, names))
-    return graph_def
+    name = name or str(pathlib.Path(path).resolve())
+    return FrozenGraph(base, graph_def, name, _digest(path, base))
 
 
-def _op(tensor):
+def _op(tensor: str) -> str:
     return tensor.partition(":")[0]
 
 
-def _missing(path, tensor, names):
+def _missing(path: str | pathlib.Path, tensor: str, names: set[str]) -> str:
     nearest = difflib.get_close_matches(_op(tensor), sorted(names), n=3, cutoff=0.3)
     hint = ", ".join(f"{name}:0" for name in nearest) or "nothing alike"
     return (
@@ -162,59 +284,55 @@ def _missing(path, tensor, names):
     )
 
 
-def digest(path, base):
-    """Returns 16 hexadecimal digits that stand for a graph and the way it is used."""
+def _digest(path: str | pathlib.Path, base: Base) -> str:
     content = hashlib.sha256(pathlib.Path(path).read_bytes())
     content.update(json.dumps(dataclasses.asdict(base), sort_keys=True).encode())
     return content.hexdigest()[:16]
 
 
-def attach(graph_def, base):
+def attach(frozen: FrozenGraph) -> AttachedBase:
     """Imports a base into the default graph, which must not have its op names yet.
 
     The graph is imported in two pieces, for the way from a JPEG's bytes to the prepared picture
     handles one picture at a time, and what follows takes a batch. Fed with `contents`, the whole
     works for one picture.
 
-    Args:
-        graph_def: from `load`.
-        base: Base.
-
-    Returns:
-        AttachedBase.
-
     Raises:
-        UsageError: the graph does not fit the description.
+        UsageError: the graph does not fit its description.
     """
+    base = frozen.base
     try:
         if base.jpeg_input is None:
             contents, decoded, prepared = preparation(base.size, base.mean, base.scale)
         else:
-            contents, decoded, prepared = _own_preparation(graph_def, base)
-        images = tf.placeholder_with_default(prepared, [None, *prepared.shape[1:]], "prepared")
-        net = tf.graph_util.extract_sub_graph(graph_def, [_op(base.bottleneck)])
+            contents, decoded, prepared = _own_preparation(frozen.graph_def, base)
+        # A placeholder with a default: fed or not, the net behind it computes all the same.
+        shape = [None, *prepared.shape.as_list()[1:]]
+        images = tf.placeholder_with_default(prepared, shape, "prepared")
+        # Only what the bottleneck needs: the classes that the base was trained on are left out.
+        net = tf.graph_util.extract_sub_graph(frozen.graph_def, [_op(base.bottleneck)])
         (bottlenecks,) = tf.import_graph_def(
             net, {base.image_input: images}, [base.bottleneck], name="base"
         )
+        shape = bottlenecks.shape.as_list()[1:]
     except (ValueError, tf.errors.OpError) as error:
         raise UsageError(
             f"the frozen graph cannot be used with {base}: {str(error).splitlines()[0]}; describe "
             "it by --jpeg_tensor, --image_tensor, --bottleneck_tensor and --image_size"
         ) from error
-    size = bottlenecks.shape[1:].num_elements()
-    if size is None:
+    if not shape or None in shape:
         raise UsageError(
             f"'{base.bottleneck}' has the shape {bottlenecks.shape}, of unknown size; name another "
             "--bottleneck_tensor"
         )
-    return AttachedBase(
-        contents, decoded, prepared, images, tf.reshape(bottlenecks, [-1, size], "bottleneck")
-    )
+    vectors = tf.reshape(bottlenecks, [-1, int(np.prod(shape))], "base/as_vectors")
+    return AttachedBase(contents, decoded, prepared, images, vectors)
 
 
-def _own_preparation(graph_def, base):
-    """Imports what leads from the JPEG input to the image input; names stay as they are."""
+def _own_preparation(graph_def: tf.GraphDef, base: Base) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Imports the way from the JPEG input to the image input; names stay as they are."""
     pruned = tf.graph_util.extract_sub_graph(graph_def, [_op(base.image_input)])
+    assert base.jpeg_input is not None
     if _op(base.jpeg_input) not in {node.name for node in pruned.node}:
         raise ValueError(f"'{base.image_input}' does not follow from '{base.jpeg_input}'")
     contents, prepared = tf.import_graph_def(
@@ -228,12 +346,8 @@ def _own_preparation(graph_def, base):
     return contents, decoders[0].outputs[0], prepared
 
 
-def preparation(size, mean, scale):
+def preparation(size: int, mean: float, scale: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Adds the way from a JPEG's bytes to a prepared picture, as the 2015 graph has it.
-
-    Args:
-        size: pixels.
-        mean, scale: as in Base.
 
     Returns:
         (contents, decoded, prepared), as in AttachedBase.
@@ -244,3 +358,55 @@ def preparation(size, mean, scale):
     resized = tf.image.resize_bilinear(picture, [size, size], name="ResizeBilinear")
     centred = tf.subtract(resized, np.float32(mean), "Sub")
     return contents, decoded, tf.multiply(centred, np.float32(scale), "Mul")
+
+
+# A GraphDef is a program: some ops read and write files, run Python or open connections, and
+# running the graph runs them. What is listed here only computes its outputs from its inputs.
+_ALLOWED_OPS = """
+    Const Placeholder PlaceholderV2 PlaceholderWithDefault Identity IdentityN NoOp StopGradient
+    PreventGradient CheckNumerics EnsureShape Snapshot Switch RefSwitch Merge Cast Bitcast
+
+    Reshape Shape ShapeN Size Rank Squeeze ExpandDims Pack Unpack Concat ConcatV2 ConcatOffset Split
+    SplitV Slice StridedSlice Gather GatherV2 GatherNd Transpose Pad PadV2 MirrorPad Tile Fill Range
+    BroadcastTo BroadcastArgs OnesLike ZerosLike Reverse ReverseV2 SpaceToDepth DepthToSpace
+    SpaceToBatch SpaceToBatchND BatchToSpace BatchToSpaceND OneHot Where Select SelectV2
+
+    Add AddV2 AddN Sub Mul Div RealDiv FloorDiv DivNoNan FloorMod Mod Neg Abs Sign Reciprocal Inv
+    Square SquaredDifference Sqrt Rsqrt Pow Exp Expm1 Log Log1p Sin Cos Tan Tanh Sigmoid Erf Floor
+    Ceil Round Rint Maximum Minimum ClipByValue Mean Sum Prod Max Min All Any ArgMax ArgMin TopK
+    TopKV2 InTopK InTopKV2 Cumsum Cumprod MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum Less
+    LessEqual Greater GreaterEqual Equal NotEqual LogicalAnd LogicalOr LogicalNot IsFinite IsNan
+    IsInf L2Loss
+
+    Conv2D DepthwiseConv2dNative DepthwiseConv2d Conv2DBackpropInput FusedPadConv2D
+    FusedResizeAndPadConv2D BiasAdd BiasAddV1 MaxPool MaxPoolV2 AvgPool Relu Relu6 LeakyRelu Elu
+    Selu Softplus Softsign Softmax LogSoftmax LRN BatchNormWithGlobalNormalization FusedBatchNorm
+    FusedBatchNormV2 FusedBatchNormV3 Dilation2D FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars
+    FakeQuantWithMinMaxVarsPerChannel Dequantize QuantizeV2 QuantizeAndDequantizeV2 _FusedConv2D
+    _FusedMatMul _FusedDepthwiseConv2dNative _FusedBatchNormEx
+
+    DecodeJpeg DecodePng DecodeBmp DecodeGif DecodeImage DecodeAndCropJpeg ResizeBilinear
+    ResizeBicubic ResizeArea ResizeNearestNeighbor ScaleAndTranslate CropAndResize
+    ExtractImagePatches AdjustContrast AdjustContrastv2 AdjustHue AdjustSaturation RGBToHSV HSVToRGB
+"""
+
+
+def check_ops(graph_def: tf.GraphDef, path: str | pathlib.Path) -> None:
+    """Refuses a graph with an op, in it or in one of its functions, that may do more than compute.
+
+    Args:
+        path: the graph's file, for the message.
+
+    Raises:
+        UsageError: names the ops.
+    """
+    functions = graph_def.library.function
+    nodes = [*graph_def.node, *(node for function in functions for node in function.node_def)]
+    allowed = set(_ALLOWED_OPS.split()) | {function.signature.name for function in functions}
+    refused = {node.op: node.name for node in reversed(nodes) if node.op not in allowed}
+    if refused:
+        listed = ", ".join(f"{op} ('{name}')" for op, name in sorted(refused.items()))
+        raise UsageError(
+            f"{path}: refused, for it holds ops that may do more than compute: {listed}; freeze a "
+            "graph that ends before them"
+        )

@@ -2,8 +2,9 @@
 
     placeholder_inputs()  what a feed dictionary fills
     inference()           from bottlenecks to logits
-    loss()                from logits and labels to the number that training lowers
-    training()            from the loss to the op that takes one step
+    loss()                from logits and labels to the number that describes how wrong they are
+    weight_decay()        from the weights to what large ones cost
+    training()            from both to the op that takes one step
     evaluation()          from logits and labels to the number of correct predictions
 
 Names of scopes, variables and placeholders are the original's.
@@ -11,88 +12,113 @@ Names of scopes, variables and placeholders are the original's.
 
 import tensorflow.compat.v1 as tf
 
+from tutorial_support import events
+
 SCOPE = "final_training_ops"
 FINAL_TENSOR = "final_result"
 _STDDEV = 0.001  # of the initial weights
 
 
-def placeholder_inputs(bottleneck_size):
+def placeholder_inputs(bottleneck_size: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Adds the placeholders.
-
-    Args:
-        bottleneck_size: int.
 
     Returns:
         bottlenecks: float32 [batch, bottleneck_size], named BottleneckInputPlaceholder.
         labels: int64 [batch], named GroundTruthInput.
     """
+    # None leaves the batch's size open: training and evaluation feed different ones.
     bottlenecks = tf.placeholder(
         tf.float32, (None, bottleneck_size), name="BottleneckInputPlaceholder"
     )
     return bottlenecks, tf.placeholder(tf.int64, (None,), name="GroundTruthInput")
 
 
-def inference(bottlenecks, num_classes):
+def inference(bottlenecks: tf.Tensor, num_classes: int) -> tf.Tensor:
     """Adds the layer.
 
     Args:
-        bottlenecks: float32 [batch, bottleneck_size].
-        num_classes: int.
+        bottlenecks: float32 [batch, k].
+        num_classes: at least 2.
 
     Returns:
-        logits: float32 [batch, num_classes].
+        logits: float32 [batch, num_classes], unbounded.
     """
+    # A variable scope names variables, here final_training_ops/weights, and opens a name scope for
+    # the ops besides. The names are what finds the values again in a checkpoint.
     with tf.variable_scope(SCOPE):
         weights = tf.get_variable(
             "weights",
-            [bottlenecks.shape[1], num_classes],
+            [bottlenecks.shape.as_list()[1], num_classes],
             initializer=tf.truncated_normal_initializer(stddev=_STDDEV),
         )
         biases = tf.get_variable("biases", [num_classes], initializer=tf.zeros_initializer())
-        return tf.matmul(bottlenecks, weights) + biases
+        logits = tf.matmul(bottlenecks, weights) + biases
+    # A collection is a list that the graph keeps under a name. weight_decay() reads this one.
+    tf.add_to_collection(tf.GraphKeys.WEIGHTS, weights)
+    events.add_details(logits=logits)
+    return logits
 
 
-def loss(logits, labels):
+def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Adds the mean softmax cross entropy of the batch, a float32 scalar in nats.
 
     Args:
         logits: float32 [batch, num_classes].
-        labels: int64 [batch].
+        labels: int64 [batch], in 0 .. num_classes - 1.
     """
-    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-    return tf.reduce_mean(cross_entropy, name="cross_entropy")
+    with tf.name_scope("cross_entropy"):
+        # Softmax and logarithm in one op: apart, a probability of 0 would give an infinite loss.
+        cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        mean = tf.reduce_mean(cross_entropy)
+    tf.summary.scalar("loss/train", mean)
+    return mean
 
 
-def weight_decay(strength):
+def weight_decay(strength: float) -> tf.Tensor:
     """Adds the L2 penalty on the head's weights: `strength` times half the sum of squares."""
-    with tf.variable_scope(SCOPE, reuse=True):
-        return strength * tf.nn.l2_loss(tf.get_variable("weights"))
+    with tf.name_scope("weight_decay"):
+        penalties = [tf.nn.l2_loss(weights) for weights in tf.get_collection(tf.GraphKeys.WEIGHTS)]
+        return strength * tf.add_n(penalties)
 
 
-def training(loss, learning_rate, momentum=0.0, wrap=lambda optimizer: optimizer):
+def training(
+    loss: tf.Tensor,
+    learning_rate: float,
+    momentum: float = 0.0,
+    optimizer: tf.train.Optimizer | None = None,
+) -> tf.Operation:
     """Adds the op that takes one step of gradient descent.
 
     Args:
         loss: float32 scalar.
-        learning_rate: float.
-        momentum: float; 0 is plain gradient descent.
-        wrap: function from the tf.train.Optimizer to the one that is used.
+        learning_rate: above 0.
+        momentum: 0 is plain gradient descent.
+        optimizer: takes the place of gradient descent.
 
     Returns:
         train_op: running it changes the variables once and adds 1 to `global_step`.
     """
-    if momentum:
-        optimizer = tf.train.MomentumOptimizer(learning_rate, momentum)
-    else:
-        optimizer = tf.train.GradientDescentOptimizer(learning_rate)
-    return wrap(optimizer).minimize(loss, global_step=tf.train.get_or_create_global_step())
+    with tf.name_scope("train"):
+        if optimizer is None and momentum:
+            # Momentum keeps one more variable for each, its "slot". The saver saves it, too, or a
+            # resumed run would begin without speed.
+            optimizer = tf.train.MomentumOptimizer(learning_rate, momentum)
+        elif optimizer is None:
+            optimizer = tf.train.GradientDescentOptimizer(learning_rate)
+        # The base is not in this graph, so that the head's variables are all that can change.
+        return optimizer.minimize(loss, global_step=tf.train.get_or_create_global_step())
 
 
-def evaluation(logits, labels):
+def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Adds the number of correct predictions, an int32 scalar.
 
     Args:
         logits: float32 [batch, num_classes].
         labels: int64 [batch].
     """
-    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.int32))
+    with tf.name_scope("evaluation"):
+        is_correct = tf.equal(tf.argmax(logits, axis=1), labels)
+        correct = tf.reduce_sum(tf.cast(is_correct, tf.int32))
+        accuracy = tf.reduce_mean(tf.cast(is_correct, tf.float32))
+    tf.summary.scalar("accuracy/train", accuracy)
+    return correct

@@ -14,12 +14,19 @@ import json
 import pathlib
 import sys
 
+from tutorial_support import programs
+
+if __name__ == "__main__":
+    programs.before_tensorflow()
+
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
+from tensorflow.python.eager import context  # part of no public module, nor is the next
+from tensorflow.python.framework import convert_to_constants
 
 from flowers_transfer import base_graph
 from tutorial_support import files
-from tutorial_support.programs import ArgumentParser, UsageError, number, program
+from tutorial_support.programs import ArgumentParser, UsageError, number, reason
 
 NETS = ("InceptionV3", "MobileNetV2")
 SIZES = {"InceptionV3": 299, "MobileNetV2": 224}
@@ -27,12 +34,12 @@ SIZES = {"InceptionV3": 299, "MobileNetV2": 224}
 MEAN, SCALE = 127.5, 1 / 127.5
 
 
-def keras_net(name, size, alpha, weights):
+def keras_net(name: str, size: int, alpha: float, weights: str) -> tf2.keras.Model:
     """Returns the Keras model without its top, with weights.
 
     Args:
         name: one of NETS.
-        size: pixels, height and width of its pictures.
+        size: height and width of its pictures, in pixels.
         alpha: width of MobileNetV2.
         weights: "imagenet", which Keras downloads; "random"; or an .h5 file for the net without
             its top.
@@ -43,33 +50,34 @@ def keras_net(name, size, alpha, weights):
     options = {"alpha": alpha} if name == "MobileNetV2" else {}
     build = getattr(tf2.keras.applications, name)
     try:
-        return build(
-            input_shape=(size, size, 3),
-            include_top=False,
-            weights=None if weights == "random" else weights,
-            **options,
-        )
+        # Keras 3 needs eager execution; the program that imports this may have switched it off.
+        with context.eager_mode():
+            return build(
+                input_shape=(size, size, 3),
+                include_top=False,
+                weights=None if weights == "random" else weights,
+                **options,
+            )
     except Exception as error:  # Keras raises many kinds, a bare Exception after a failed download
         raise UsageError(
             f"--weights {weights}: they do not serve for {name} at {size} pixels"
-            f"{f', alpha {alpha}' if options else ''} ({str(error).strip().splitlines()[0]}); name "
+            f"{f', alpha {alpha}' if options else ''} ({reason(error)}); name "
             "an .h5 file of this net without its top, or random"
         ) from error
 
 
-def frozen(model):
+def frozen(model: tf2.keras.Model) -> tuple[tf.GraphDef, str, str]:
     """Returns (GraphDef, input tensor's name, output tensor's name) of a Keras model."""
-    # Its only home; part of no public module.
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
     call = tf2.function(lambda images: model(images, training=False))
     signature = tf2.TensorSpec([None, *model.input_shape[1:]], tf2.float32)
-    function = convert_variables_to_constants_v2(call.get_concrete_function(signature))
+    with context.eager_mode():
+        concrete = call.get_concrete_function(signature)
+        function = convert_to_constants.convert_variables_to_constants_v2(concrete)
     (images,), (features,) = function.inputs, function.outputs
     return function.graph.as_graph_def(), images.name, features.name
 
 
-def base_graph_def(model, mirror=False, root=False):
+def base_graph_def(model: tf2.keras.Model, mirror: bool = False, root: bool = False) -> tf.GraphDef:
     """Returns the GraphDef of a base.
 
     Args:
@@ -82,7 +90,7 @@ def base_graph_def(model, mirror=False, root=False):
     with tf.Graph().as_default() as graph:
         _, _, prepared = base_graph.preparation(model.input_shape[1], MEAN, SCALE)
 
-        def pooled(images, name):
+        def pooled(images: tf.Tensor, name: str) -> tf.Tensor:
             (features,) = tf.import_graph_def(graph_def, {image_input: images}, [output], name=name)
             return tf.reduce_mean(features, axis=[1, 2], keepdims=True)
 
@@ -92,28 +100,23 @@ def base_graph_def(model, mirror=False, root=False):
         if root:
             bottleneck = tf.sqrt(bottleneck)
         bottleneck = tf.identity(bottleneck, "pool_3")
-        tf.reshape(bottleneck, [-1, bottleneck.shape[-1]], name="pool_3/_reshape")
+        tf.reshape(bottleneck, [-1, bottleneck.shape.as_list()[-1]], name="pool_3/_reshape")
     return graph.as_graph_def()
 
 
-@program
-def main(argv=None):
+@programs.program
+def main(argv: list[str] | None = None) -> int:
     """Parses the flags and writes the two files."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("graph", help="the file to write, ending in .pb")
-    parser.add_argument("--net", choices=NETS, default="MobileNetV2", help="which Keras net")
-    parser.add_argument("--weights", default="imagenet", help="imagenet, random or an .h5 file")
-    parser.add_argument(
-        "--alpha", type=number(float, 0.01), default=1.0, help="MobileNetV2's width"
-    )
-    parser.add_argument("--size", type=number(int, 32), help="pixels; by default the net's own")
-    parser.add_argument(
-        "--mirror", action="store_true", help="see each picture and its mirror image"
-    )
-    parser.add_argument("--root", action="store_true", help="take the features' square roots")
-    parser.add_argument(
-        "--seed", type=number(int, 0, 2**31 - 1), default=0, help="of random weights"
-    )
+    add = parser.add_argument
+    add("graph", help="The file to write, ending in .pb.")
+    add("--net", choices=NETS, default="MobileNetV2", help="Which Keras net.")
+    add("--weights", default="imagenet", help="'imagenet', 'random' or an .h5 file.")
+    add("--alpha", type=number(float, 0.01), default=1.0, help="Width of MobileNetV2.")
+    add("--size", type=number(int, 32), help="Pixels; by default the net's own size.")
+    add("--mirror", action="store_true", help="See each picture and its mirror image.")
+    add("--root", action="store_true", help="Take the square roots of the features.")
+    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seed of random weights.")
     flags = parser.parse_args(argv)
     path = pathlib.Path(flags.graph)
     if path.suffix != ".pb":
@@ -129,6 +132,7 @@ def main(argv=None):
         temporary.write_bytes(graph_def.SerializeToString(deterministic=True))
     files.write_text(path.with_suffix(".json"), json.dumps(dataclasses.asdict(base), indent=2))
     print(f"Wrote '{path}': {model.output_shape[-1]} values a bottleneck, {size}x{size} pixels.")
+    return 0
 
 
 if __name__ == "__main__":

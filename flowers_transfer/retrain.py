@@ -2,158 +2,200 @@
 
 python -m flowers_transfer.retrain --image_dir my_photos
 python -m flowers_transfer.retrain --image_dir my_photos --base_graph base.pb
+python -m flowers_transfer.retrain --sample
 tensorboard --logdir logs
 """
 
+import argparse
 import contextlib
+import functools
 import sys
 
 import numpy as np
+
+from tutorial_support import programs
+
+if __name__ == "__main__":
+    programs.before_tensorflow(small_net=True)
+
 import tensorflow.compat.v1 as tf
-from six.moves import xrange
 
-from flowers_transfer import flags as training_flags
-from flowers_transfer import head, reports, sampling, summaries
-from tutorial_support import checkpoints, events, image_lists, progress, sessions
-from tutorial_support.programs import program
+from flowers_transfer import base_graph, bottlenecks, head
+from tutorial_support import TEST, TRAIN, VALIDATION, checkpoints, events, runs
+from tutorial_support.programs import number
 
+TRAIN_DIR = "logs/flowers"
 SAVE_EVERY = 1000  # steps
-_AT_ONCE = 1000  # images in an evaluation
+# What a resumed run may change: places, which digests stand for, and what is printed or written.
+MAY_CHANGE = (
+    "image_dir",
+    "how_many_training_steps",
+    "eval_step_interval",
+    "validation_batch_size",
+    "print_misclassified_test_images",
+    "train_dir",
+    "bottleneck_dir",
+    "base_graph",
+    *base_graph.DESCRIBING_FLAGS,
+)
 
 
-def fill_feed_dict(found, bottleneck_input, ground_truth, chosen):
-    """Returns the feed dictionary of images whose bottlenecks are kept.
-
-    Args:
-        found: bottlenecks.Bottlenecks.
-        bottleneck_input, ground_truth: from `head.placeholder_inputs`.
-        chosen: int array, indices of images.
-    """
-    return {bottleneck_input: found.read(chosen), ground_truth: found.images.labels[chosen]}
-
-
-def fill_distorted(found, bottleneck_input, ground_truth, chosen, extractor, distortions, seeds):
-    """Returns the same, of distorted images: what is never the same twice has nothing to keep.
-
-    Args:
-        found, bottleneck_input, ground_truth, chosen: as of `fill_feed_dict`.
-        extractor: bottlenecks.Extractor.
-        distortions: distortions.Distortions.
-        seeds: a sequence of ints for each image.
-    """
-    vectors = extractor.of_distorted(found.images.files(chosen), distortions, seeds)
-    return {bottleneck_input: vectors, ground_truth: found.images.labels[chosen]}
-
-
-def distortion_seeds(flags, step):
-    """Returns the seeds of the images in the batch of a step, a tuple of ints each."""
-    return [(flags.seed, step, place) for place in range(flags.train_batch_size)]
-
-
-def predict_logits(sess, logits, bottleneck_input, found, chosen):
-    """Returns the head's output, float32 [n, classes], for the images `chosen` of `found`."""
-    parts = np.array_split(chosen, max(1, -(-len(chosen) // _AT_ONCE)))
-    return np.concatenate(
-        [sess.run(logits, {bottleneck_input: found.read(part)}) for part in parts]
-    )
-
-
-def run_training(flags):
+def run_training(flags: argparse.Namespace) -> int:
     """Trains for `flags.how_many_training_steps`, or goes on to them from the newest checkpoint.
 
     Returns:
-        the exit code: 0, or 130 or 143 after a signal.
+        the exit code: 0, or 128 plus the signal's number after a signal.
     """
-    found, make_extractor, distortions, run = training_flags.open_run(flags)
-    images, last_step = found.images, flags.how_many_training_steps
-    training, validation, testing = (images.of_split(split) for split in image_lists.SPLITS)
-    sample = sampling.SAMPLINGS[flags.sampling]
-    training_sampler = sample(images.labels[training], flags.seed)
-    validation_sampler = sample(images.labels[validation], flags.seed)
-
-    with tf.Graph().as_default():
+    with runs.Run(flags.train_dir, "flowers_transfer", flags) as run, tf.Graph().as_default():
+        images, facts = bottlenecks.create_image_lists(flags, run.kept)
+        base = base_graph.find(flags, run.kept, facts["sample"])
+        run.settle(facts | base.facts, MAY_CHANGE)
+        found = bottlenecks.get_or_create_bottleneck(base, images, flags.bottleneck_dir)
+        training = bottlenecks.Sampler(found, TRAIN, flags.sampling, flags.seed)
+        validation = bottlenecks.Sampler(found, VALIDATION, flags.sampling, flags.seed)
+        num_validation = flags.validation_batch_size
+        if not 0 < num_validation < len(validation.members):
+            num_validation = -1  # all of them
+        distortions = bottlenecks.Distortions.of(flags)
         tf.set_random_seed(flags.seed)
 
-        # The graph holds the head alone: what it is fed has been through the base already.
+        # The graph holds the head alone: what it is fed has been through the base already, in a
+        # graph and a session of their own.
         bottleneck_input, ground_truth = head.placeholder_inputs(found.size)
-        logits = head.inference(bottleneck_input, len(images.class_names))
+        logits = head.inference(bottleneck_input, len(found.images.class_names))
         loss = head.loss(logits, ground_truth)
         objective = loss + head.weight_decay(flags.weight_decay)
         train_op = head.training(objective, flags.learning_rate, flags.momentum)
         correct = head.evaluation(logits, ground_truth)
-        summary = summaries.of_training(loss, logits, correct)
-        variables_finite = checkpoints.all_finite()
+        # All that builders have put into the usual collection, and histograms of the variables.
+        summary = tf.summary.merge([tf.summary.merge_all(), events.merged_details()])
         init = tf.global_variables_initializer()
-        saver = tf.train.Saver()
+        # A tf.train.Saver that refuses to save a NaN, and returns when the files are on the disk.
+        saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 
         with (
-            tf.Session(config=sessions.config(small_net=True)) as sess,
-            make_extractor() if distortions else contextlib.nullcontext() as extractor,
-            tf.summary.FileWriter(
-                str(run.path), sess.graph, filename_suffix=events.file_suffix(run.path)
-            ) as writer,
-            sessions.StopSignals() as stop,
-            progress.bar(last_step, "training") as bar,
+            tf.Session(config=runs.session_config(small_net=True)) as sess,
+            bottlenecks.Extractor(base) if distortions else contextlib.nullcontext() as extractor,
         ):
+            # The initializer gives every variable its first value; the newest checkpoint of a run
+            # that is resumed, another one in its place.
             sess.run(init)
-            first_step = checkpoints.resume(saver, sess, run, writer, last_step)
-            bar.update(first_step)
+            checkpoint = run.newest_checkpoint()
+            if checkpoint is not None:
+                saver.restore(sess, checkpoint)
+            first_step = int(sess.run(tf.train.get_global_step()))
+            last_step = flags.how_many_training_steps
+            writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
+            run.begin(writer, first_step, last_step)
 
-            for step in xrange(first_step, last_step):
+            for step in run.steps(first_step, last_step):
                 steps_done = step + 1
-                is_evaluated = steps_done % flags.eval_step_interval == 0 or steps_done == last_step
-                is_saved = steps_done % SAVE_EVERY == 0 or steps_done == last_step
 
-                # Draw a batch and look its bottlenecks up.
-                chosen = training[training_sampler.batch(step, flags.train_batch_size)]
-                wanted = found, bottleneck_input, ground_truth, chosen
-                if distortions:
-                    seeds = distortion_seeds(flags, step)
-                    feed_dict = fill_distorted(*wanted, extractor, distortions, seeds)
+                # Draw a batch, which is a function of seed and step: a resumed run goes on with
+                # the batches that it would have had. Look its bottlenecks up.
+                batch = found, training, flags.train_batch_size, step
+                if extractor is not None:
+                    vectors, labels = bottlenecks.get_random_distorted_bottlenecks(
+                        *batch, extractor, distortions
+                    )
                 else:
-                    feed_dict = fill_feed_dict(*wanted)
+                    vectors, labels = bottlenecks.get_random_cached_bottlenecks(*batch)
 
-                # Take the step.
+                # One step: feed the batch, fetch the loss. Fetching train_op, which has no value,
+                # makes the session run it. The loss is that from before the step.
+                feed_dict = {bottleneck_input: vectors, ground_truth: labels}
                 _, loss_value = sess.run([train_op, loss], feed_dict)
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
-                bar.update()
 
+                is_evaluated = steps_done % flags.eval_step_interval == 0 or steps_done == last_step
                 if is_evaluated:
                     writer.add_summary(sess.run(summary, feed_dict), steps_done)
-                if is_evaluated and len(validation):
-                    chosen = validation
-                    if 0 < flags.validation_batch_size < len(validation):
-                        chosen = validation[
-                            validation_sampler.batch(step, flags.validation_batch_size)
-                        ]
-                    feed_dict = fill_feed_dict(found, bottleneck_input, ground_truth, chosen)
+                if is_evaluated and len(validation.members):
+                    # The same graph, other images: nothing here runs train_op.
+                    vectors, labels = bottlenecks.get_random_cached_bottlenecks(
+                        found, validation, num_validation, step
+                    )
+                    feed_dict = {bottleneck_input: vectors, ground_truth: labels}
                     num_correct, validation_loss = sess.run([correct, loss], feed_dict)
-                    accuracy = num_correct / len(chosen)
-                    progress.say(
-                        f"Step {steps_done}: Validation accuracy on random sampled {len(chosen)} "
+                    accuracy = num_correct / len(labels)
+                    runs.say(
+                        f"Step {steps_done}: Validation accuracy on random sampled {len(labels)} "
                         f"examples = {100 * accuracy:.1f}%"
                     )
-                    summaries.write_validation(writer, validation_loss, accuracy, steps_done)
+                    events.write_scalar(writer, "loss/validation", validation_loss, steps_done)
+                    events.write_scalar(writer, "accuracy/validation", accuracy, steps_done)
 
-                if is_saved or stop.requested:
+                if run.is_save_step(steps_done, every=SAVE_EVERY):
                     writer.flush()
-                    checkpoints.check_finite(sess.run(variables_finite), "a variable", step)
                     saver.save(sess, run.checkpoint_prefix, global_step=steps_done)
-                if stop.requested:
-                    progress.say(f"Stopped by a signal; step {steps_done} is saved.")
-                    return stop.exit_code
 
-            test_logits = predict_logits(sess, logits, bottleneck_input, found, testing)
-            reports.report_run(
-                run, found, testing, test_logits, flags.print_misclassified_test_images
-            )
-            return stop.exit_code
+            if not run.is_stopping:
+                # The test images, which nothing was chosen by so far, are looked at once.
+                batches = bottlenecks.get_test_bottlenecks(found)
+                test_logits = [sess.run(logits, {bottleneck_input: vectors}) for vectors in batches]
+                report(run, found, np.concatenate(test_logits), writer, last_step, flags)
+    return run.exit_code
 
 
-@program
-def main(argv=None):
+def report(
+    run: runs.Run,
+    found: bottlenecks.Bottlenecks,
+    test_logits: np.ndarray,
+    writer: tf.summary.FileWriter,
+    step: int,
+    flags: argparse.Namespace,
+) -> None:
+    """Prints the final test accuracy and what was left out; draws the pictures of the run."""
+    chosen = found.images.of_split(TEST)
+    test, predictions = found.images.only(chosen), test_logits.argmax(axis=1)
+    if len(chosen):
+        accuracy = float(np.mean(predictions == test.labels))
+        runs.say(f"Final test accuracy = {100 * accuracy:.1f}% (N={len(chosen)})")
+        events.write_scalar(writer, "accuracy/test", accuracy, step)
+        writer.flush()
+    if flags.print_misclassified_test_images:
+        runs.say("=== MISCLASSIFIED TEST IMAGES ===")
+        for i in np.flatnonzero(predictions != test.labels):
+            name = test.class_names[predictions[i]]
+            runs.say(f"{programs.one_line(test.paths[i])}  {programs.one_line(name)}")
+    if found.bad:
+        runs.say(f"Pictures that could not be read and were left out: {len(found.bad)}")
+        runs.say("\n".join(f"  {programs.one_line(sentence)}" for sentence in found.bad))
+    drawn = [bottlenecks.draw_bottlenecks(run.path, found)]
+    pictures = functools.partial(bottlenecks.thumbnails, test)
+    run.draw(test.labels, test_logits, test.class_names, pictures, more=drawn)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the training: the original's settings and this package's."""
+    bottlenecks.add_flags(parser)
+    add, count = parser.add_argument_group("training").add_argument, number(int, 1)
+    add("--how_many_training_steps", type=count, default=4000, help="Number of steps, in all.")
+    add("--learning_rate", type=number(float, 0), default=0.01, help="Rate of gradient descent.")
+    add("--train_batch_size", type=count, default=100, help="Images in a training batch.")
+    add("--validation_batch_size", type=number(int, -1), default=100, help="-1 takes all of them.")
+    add("--eval_step_interval", type=count, default=100, help="Steps between validations.")
+    add(
+        "--sampling",
+        choices=["class", "image"],
+        default="class",
+        help="What has the same weight: each class, or each image.",
+    )
+    add("--weight_decay", type=number(float, 0), default=0.0, help="L2 penalty on the weights.")
+    add("--momentum", type=number(float, 0, 1), default=0.0, help="Of gradient descent.")
+    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Of weights and batches.")
+    add("--print_misclassified_test_images", action="store_true", help="List them at the end.")
+    bottlenecks.Distortions.add_flags(parser)
+    runs.add_flags(parser, "--train_dir", TRAIN_DIR)
+    base_graph.add_flags(parser)
+
+
+@programs.program
+def main(argv: list[str] | None = None) -> int:
     """Parses the flags and trains."""
-    return run_training(training_flags.parse(__doc__, argv))
+    parser = programs.ArgumentParser(__doc__)
+    add_flags(parser)
+    return run_training(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

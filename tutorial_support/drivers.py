@@ -44,6 +44,7 @@ def _parser(kind: type[trained.TrainedNet], description: str | None) -> Argument
         default=kind.default_checkpoint,
         help="A run folder, for its newest checkpoint, or one checkpoint.",
     )
+    kind.add_flags(parser)
     return parser
 
 
@@ -81,11 +82,11 @@ def evaluate(
     flags.split = _OTHER_SPLIT_NAMES.get(flags.split, flags.split)
     is_checkpoint = pathlib.Path(f"{flags.checkpoint}.index").exists()
     if flags.eval_interval_secs is None or is_checkpoint:
-        evaluate_once(kind.find(flags.checkpoint), flags)
+        evaluate_once(kind.find(flags.checkpoint, flags), flags)
         return 0
     with runs.StopSignals() as stop:
         for prefix in new_checkpoints(flags.checkpoint, flags, stop):
-            evaluate_once(kind.find(prefix), flags)
+            evaluate_once(kind.find(prefix, flags), flags)
     return stop.exit_code
 
 
@@ -172,7 +173,7 @@ def predict(
     parser.add_argument("--json", action="store_true", help="Print one JSON array.")
     parser.add_argument("--show", action="store_true", help="Print the pictures as prepared, too.")
     flags = parser.parse_args(argv)
-    net = kind.find(flags.checkpoint)
+    net = kind.find(flags.checkpoint, flags)
     paths = pictures.find(flags.pictures)
     results, refused = [], []
     for path, image, probabilities in _classified(net, paths):
@@ -235,7 +236,7 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
         help="Where the files go; by default export beside the checkpoint.",
     )
     flags = parser.parse_args(argv)
-    net = kind.find(flags.checkpoint)
+    net = kind.find(flags.checkpoint, flags)
     folder = pathlib.Path(flags.output_dir or pathlib.Path(net.prefix).parent / "export")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,41 +1,40 @@
 """Keeps what a frozen net computed for each picture, so that it is computed once.
 
-A store is a folder with two files. `vectors.f32` holds the vectors one after the other, raw
-little-endian float32; `index.jsonl` a line of JSON a vector: its row, the picture's key,
-size and time of change, and the vector's CRC-32. A line is written after its vector has reached the
-disk, so that a kill at any point leaves whole entries and a rest that the next opening cuts off.
-
-Several tasks can fill one store together, each its `Share` of the pictures: see `await_others`.
+A store is a folder with an SQLite database: one row for each version of a picture, with its vector
+and a checksum over both. SQLite commits a batch of rows whole or not at all, also where the program
+is killed, and lets several tasks write: each computes its `Share`, see `await_others`.
 """
 
 import contextlib
 import dataclasses
 import hashlib
 import itertools
-import json
 import math
 import os
 import pathlib
 import re
+import sqlite3
 import time
 import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
+import filelock
 import numpy as np
 
-from tutorial_support import files
-from tutorial_support.programs import LOG, TrainingError, UsageError
+from tutorial_support import files, image_lists
+from tutorial_support.programs import LOG, TrainingError, UsageError, reason
 
-try:
-    import fcntl
-except ImportError:  # Windows: two programs that fill one store at once go unnoticed there
-    fcntl = None
-
-VECTORS, INDEX = "vectors.f32", "index.jsonl"
-_NUMBER = np.dtype("<f4")
-_VERIFIED_AT_ONCE = 1 << 24  # bytes
+DATABASE = "vectors.sqlite"
+_TABLE = """CREATE TABLE IF NOT EXISTS vectors
+    (row INTEGER PRIMARY KEY AUTOINCREMENT, version BLOB, checksum INTEGER, vector BLOB)"""
+_BUSY_SECS = 60.0  # how long a statement waits for another task's transaction
 _CHECKED_AT_ONCE = 16  # pictures
 _HELD_AT_MOST = 1 << 27  # bytes of vectors that memory takes
 _ALIGNMENT = 64  # bytes: Eigen's, and so of an array that a session need not copy when it is fed
+
+Stamp = tuple[int, int]
+_Picture = TypeVar("_Picture")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +42,16 @@ class Share:
     """Which of a list of pictures a task computes, and how long it waits for the other tasks.
 
     Attributes:
-        number: int, of the task, in 0 .. count - 1.
-        count: int, how many tasks fill one store.
-        wait_secs: float, longest wait in which no other task adds anything.
+        number: of the task, in 0 .. count - 1.
+        count: how many tasks fill one store.
+        wait_secs: longest wait in which no other task adds anything.
     """
 
     number: int = 0
     count: int = 1
     wait_secs: float = math.inf
 
-    def of(self, pictures):
+    def of(self, pictures: Sequence[_Picture]) -> Sequence[_Picture]:
         """Returns the share of a sequence: every count-th, from the number-th on."""
         return pictures[self.number :: self.count]
 
@@ -60,13 +59,15 @@ class Share:
 ALL = Share()
 
 
-def store_folder(root, image_folder, digest):
+def store_folder(
+    root: str | os.PathLike | None, image_folder: str | os.PathLike, digest: str
+) -> pathlib.Path:
     """Returns the folder of the store for one base and one folder of images.
 
     Args:
         root: a folder for stores, or None for the cache.
         image_folder: the images.
-        digest: string, which differs between bases.
+        digest: differs between bases.
     """
     resolved = pathlib.Path(image_folder).resolve()
     place = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
@@ -75,7 +76,7 @@ def store_folder(root, image_folder, digest):
     return root / f"{readable}-{place}-{digest}"
 
 
-def stamp(path):
+def stamp(path: str | os.PathLike) -> Stamp:
     """Returns what tells a file's version from others: (size in bytes, time of change in ns).
 
     Raises:
@@ -85,8 +86,8 @@ def stamp(path):
     return status.st_size, status.st_mtime_ns
 
 
-def stamps(images):
-    """Returns the stamps of an image_lists.ImageList.
+def stamps(images: image_lists.ImageList) -> tuple[dict[str, Stamp], dict[str, str]]:
+    """Returns the stamps of images.
 
     Returns:
         (dict from a path to its `stamp`, dict from a path to a sentence on why it has none).
@@ -96,99 +97,85 @@ def stamps(images):
         try:
             found[path] = stamp(images.folder / path)
         except OSError as error:
-            bad[path] = f"{images.folder / path}: cannot be read ({error.strerror})"
+            bad[path] = f"{images.folder / path}: cannot be read ({reason(error)})"
     return found, bad
 
 
 class FeatureStore:
     """A store, opened to be filled and then to be read; a context manager.
 
-    While it is being filled, a second program that opens it waits; but for the tasks that fill it
-    together, which wait while one of them appends.
+    While a program fills it alone, a second one that opens it waits.
     """
 
-    def __init__(self, folder, size, share=ALL):
+    def __init__(self, folder: str | os.PathLike, size: int, share: Share = ALL) -> None:
         """Opens the store in `folder`, or begins it; verifies what it holds.
 
         Args:
             folder: the store's folder.
             size: numbers in a vector.
-            share: Share, what this program computes of what is to be in the store.
+            share: what this program computes of what is to be in the store.
 
         Raises:
             UsageError: the folder cannot be used.
         """
-        self._folder, self._size, self._share = pathlib.Path(folder), size, share
-        self._rows = {}  # (key, file size, time) -> row
-        self._count, self._held = 0, None  # vectors there are; all of them, while they are few
+        self._path, self._size, self._share = pathlib.Path(folder, DATABASE), size, share
+        self._rows: dict[bytes, int] = {}  # from a version to its row
+        self._last = 0  # row
+        self._held: np.ndarray | None = None  # all vectors, while they are few
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._vectors = (self._folder / VECTORS).open("a+b")
-            self._lock()
-            (self._folder / INDEX).touch()
-            self._load()
-            if share.count > 1:
-                self.finish_filling()
-            self._reader = (self._folder / VECTORS).open("rb", buffering=0)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = filelock.FileLock(self._path.with_name(".lock"), thread_local=False)
+            self._await_filling()
         except OSError as error:
-            raise UsageError(
-                f"the bottleneck store '{folder}' cannot be used: {error.strerror}; name another "
-                "folder"
-            ) from error
+            raise self._unusable(reason(error)) from error
+        if share.count > 1:
+            self.finish_filling()
+        self._open()
 
-    def __enter__(self):
+    def __enter__(self) -> "FeatureStore":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def finish_filling(self):
+    def finish_filling(self) -> None:
         """Lets other programs fill the store; from here on this one only reads."""
-        if fcntl is not None:
-            fcntl.flock(self._vectors, fcntl.LOCK_UN)
+        self._lock.release()
 
-    def close(self):
-        """Closes the files."""
-        for stream in (self._vectors, self._index, self._reader):
-            stream.close()
+    def close(self) -> None:
+        """Closes the database."""
+        self._database.close()
+        self._lock.release()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._rows)
 
-    def find(self, key, stamp):
+    def find(self, key: str, stamp: Stamp) -> int | None:
         """Returns the row of the picture `key` in the version `stamp`, or None."""
-        return self._rows.get((key, *stamp))
+        return self._rows.get(_version(key, stamp))
 
-    def append(self, keys, stamps, vectors):
-        """Adds vectors, durably: first they, then their lines in the index.
+    def append(self, keys: Sequence[str], stamps: Sequence[Stamp], vectors: np.ndarray) -> None:
+        """Adds vectors; when it returns, they are on the disk.
 
         Args:
             keys: n strings.
             stamps: n results of `stamp`.
             vectors: float32 [n, size], finite.
         """
-        vectors = np.ascontiguousarray(vectors, _NUMBER)
+        vectors = np.ascontiguousarray(vectors, "<f4")
         if vectors.shape != (len(keys), self._size) or not np.isfinite(vectors).all():
             raise ValueError(f"expected finite numbers [{len(keys)}, {self._size}]")
-        with self._other_tasks_waiting():
-            first = self._end // self._row_bytes
-            self._vectors.write(vectors.tobytes())
-            _to_disk(self._vectors)
-            lines = [
-                _line(row, key, *stamp, zlib.crc32(vector))
-                for row, (key, stamp, vector) in enumerate(
-                    zip(keys, stamps, vectors, strict=True), start=first
-                )
-            ]
-            with (self._folder / INDEX).open("ab") as index:
-                index.write(b"".join(lines))
-                _to_disk(index)
-                self._read_until = index.tell()
-            self._end += vectors.nbytes
-        versions = [(key, *stamp) for key, stamp in zip(keys, stamps, strict=True)]
-        self._learn(dict(zip(versions, range(first, first + len(keys)), strict=True)))
+        versions = map(_version, keys, stamps)
+        rows = [(v, _checksum(v, x), x) for v, x in zip(versions, map(bytes, vectors), strict=True)]
+        insert = "INSERT INTO vectors (version, checksum, vector) VALUES (?, ?, ?)"
+        with self._transaction("IMMEDIATE"):
+            self._database.executemany(insert, rows)
+        with self._transaction("DEFERRED"):
+            self._learn()
 
-    def await_others(self, wanted, why_never):
+    def await_others(
+        self, wanted: dict[str, Stamp], why_never: Callable[[str], str | None]
+    ) -> dict[str, str]:
         """Waits until the other tasks have appended their shares.
 
         Args:
@@ -202,183 +189,132 @@ class FeatureStore:
         Raises:
             TrainingError: nothing was added for as long as this task waits.
         """
-        missing = {(key, *stamp) for key, stamp in wanted.items() if self.find(key, stamp) is None}
+        missing = {key for key, stamp in wanted.items() if self.find(key, stamp) is None}
         unchecked, never = iter(sorted(missing)), {}
         due = time.monotonic() + self._share.wait_secs
         while missing:
-            added = self._take_in()
+            with self._transaction("DEFERRED"):
+                self._learn()
+            added = {key for key in missing if self.find(key, wanted[key]) is not None}
             missing -= added
             if added:
                 due = time.monotonic() + self._share.wait_secs
             checked = list(itertools.islice(unchecked, _CHECKED_AT_ONCE))
-            for entry in missing.intersection(checked):
-                if sentence := why_never(entry[0]):
-                    never[entry[0]] = sentence
-                    missing.remove(entry)
+            for key in missing.intersection(checked):
+                if sentence := why_never(key):
+                    never[key] = sentence
+            missing -= never.keys()
             if not checked:
                 time.sleep(0.1)
             if time.monotonic() > due:
                 raise TrainingError(
-                    f"'{self._folder}' lacks {len(missing)} bottlenecks, and other tasks have "
+                    f"'{self._path.parent}' lacks {len(missing)} bottlenecks, and other tasks have "
                     f"added none for {self._share.wait_secs:g} s: look at their output, give all "
                     "tasks the same --bottleneck_dir, or raise --wait_secs"
                 )
         return never
 
-    def read(self, rows):
+    def read(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the vectors in `rows`, int [n], as float32 [n, size].
 
         A store of up to 128 MiB is held in memory from here on. A larger one is read row by row, so
-        that memory does not grow with it: the operating system caches what is read often. (Of a
-        mapped file, Linux may count 2 MiB as the program's memory for each 8 KiB vector touched.)
+        that memory does not grow with it: the operating system caches what is read often.
 
         Raises:
-            UsageError: the file has become shorter.
+            UsageError: the database has lost a vector.
         """
         vectors = _aligned((len(rows), self._size))
-        if self._count * self._row_bytes <= _HELD_AT_MOST:
+        if (self._last + 1) * vectors.itemsize * self._size <= _HELD_AT_MOST:
             if self._held is None:
-                self._held = self._read_into(0, np.empty((self._count, self._size), _NUMBER))
+                self._held = np.empty((self._last + 1, self._size), np.float32)
+                every = sorted(self._rows.values())
+                self._read_into(self._held, every, every)
             return np.take(self._held, rows, axis=0, out=vectors, mode="clip")  # others buffer
-        for row, vector in zip(np.asarray(rows).tolist(), vectors, strict=True):
-            self._read_into(row * self._row_bytes, vector)
+        self._read_into(vectors, range(len(rows)), np.asarray(rows).tolist())
         return vectors
 
-    def _read_into(self, position, numbers):
-        if hasattr(os, "preadv"):  # half the time, for it is one call
-            length = os.preadv(self._reader.fileno(), [numbers], position)
-        else:
-            self._reader.seek(position)
-            length = self._reader.readinto(numbers.data)
-        if length != numbers.nbytes:
-            raise UsageError(
-                f"'{self._folder / VECTORS}' has become shorter; run this program again, which "
-                "computes what is lacking"
-            )
-        return numbers
+    def _read_into(self, into: np.ndarray, places: Sequence[int], rows: Sequence[int]) -> None:
+        query = "SELECT vector FROM vectors WHERE row = ?"
+        with self._transaction("DEFERRED"):
+            for place, row in zip(places, rows, strict=True):
+                found = self._database.execute(query, (row,)).fetchone()
+                if found is None:
+                    raise self._unusable(f"it has lost row {row}")
+                into[place] = np.frombuffer(found[0], "<f4")
 
-    @property
-    def _row_bytes(self):
-        return _NUMBER.itemsize * self._size
-
-    def _lock(self):
-        if fcntl is None:
-            return
+    def _await_filling(self) -> None:
         try:
-            fcntl.flock(self._vectors, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            LOG.warning("another program fills '%s'; waiting until it has ended", self._folder)
-            fcntl.flock(self._vectors, fcntl.LOCK_EX)
+            self._lock.acquire(timeout=0.1)
+        except filelock.Timeout:
+            LOG.warning("another program fills '%s'; waiting until it has ended", self._path.parent)
+            self._lock.acquire()
+
+    def _open(self) -> None:
+        try:
+            self._connect()
+        except sqlite3.OperationalError as error:
+            raise self._unusable(error) from error
+        except Exception as error:  # SQLite names damage in many ways, also by text that is none
+            self._database.close()
+            aside = self._path.with_suffix(".damaged")
+            LOG.warning("'%s' is damaged (%s); it is now '%s'", self._path, error, aside)
+            self._path.replace(aside)
+            self._rows, self._last = {}, 0
+            self._connect()
+
+    def _connect(self) -> None:
+        self._database = sqlite3.connect(
+            self._path, timeout=_BUSY_SECS, isolation_level=None, check_same_thread=False
+        )
+        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.execute(_TABLE)
+        self._learn()
 
     @contextlib.contextmanager
-    def _other_tasks_waiting(self):
-        """Lets this task append; where others do, too, after what they have appended."""
-        if self._share.count == 1 or fcntl is None:
-            yield
-            return
-        fcntl.flock(self._vectors, fcntl.LOCK_EX)
+    def _transaction(self, kind: str) -> Iterator[None]:
         try:
-            self._take_in()
-            # What stands behind the last line, a task left that was killed while it appended.
-            length = os.fstat(self._vectors.fileno()).st_size
-            self._end = length // self._row_bytes * self._row_bytes
-            self._vectors.truncate(self._end)
-            index = self._folder / INDEX
-            if index.stat().st_size > self._read_until:
-                with index.open("ab") as stream:
-                    stream.write(b"\n")
-            yield
-        finally:
-            fcntl.flock(self._vectors, fcntl.LOCK_UN)
+            self._database.execute(f"BEGIN {kind}")
+            with self._database:
+                yield
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
 
-    def _take_in(self):
-        """Learns what other tasks have appended; returns it, a set of (key, file size, time)."""
-        index = self._folder / INDEX
-        if not os.path.samestat(os.fstat(self._index.fileno()), index.stat()):  # one has mended it
-            self._index.close()
-            self._index, self._read_until = index.open("rb"), 0
-        self._index.seek(self._read_until)
-        lines = self._index.read()
-        whole = lines[: lines.rfind(b"\n") + 1]
-        self._read_until += len(whole)
-        entries = filter(None, map(_parse, whole.splitlines()))
-        added = {tuple(entry[1:-1]): entry[0] for entry in entries}
-        self._learn(added)
-        return set(added)
-
-    def _learn(self, added):
-        """Notes that there are more vectors: a dict from (key, file size, time) to the row."""
-        self._rows |= added
-        self._count = max(self._count, 1 + max(added.values(), default=-1))
+    def _learn(self) -> None:
+        """Takes note of rows that were added since, here or by other tasks; drops damaged ones."""
+        damaged = []
+        query = "SELECT row, version, checksum, vector FROM vectors WHERE row > ? ORDER BY row"
+        for row, version, checksum, vector in self._database.execute(query, (self._last,)):
+            if row <= self._last:  # SQLite trusts in their order when it looks one up
+                raise sqlite3.DatabaseError("its rows are out of order")
+            if len(vector) == 4 * self._size and checksum == _checksum(version, vector):
+                self._rows[version] = row
+            else:
+                damaged.append((row,))
+            self._last = row
         self._held = None
+        if damaged:
+            LOG.warning("'%s' holds %d damaged vectors; dropping them", self._path, len(damaged))
+            self._database.executemany("DELETE FROM vectors WHERE row = ?", damaged)
 
-    def _load(self):
-        """Reads the index, checks every vector against it and cuts off what is not whole."""
-        index = self._folder / INDEX
-        length = (self._folder / VECTORS).stat().st_size // self._row_bytes
-        entries, checksums = {}, np.zeros(length, np.uint32)
-        is_whole, last = True, -1
-        with index.open("rb") as lines:
-            for line in lines:
-                row, *entry, checksum = _parse(line) or (-1, -1)
-                if not (0 <= row < length and 0 <= checksum < 1 << 32):
-                    is_whole = False
-                    continue
-                # A row that was cut off and written again stands in a later line.
-                is_whole &= row > last and line.endswith(b"\n")
-                entries[row], checksums[row], last = tuple(entry), checksum, row
-        count = max(entries, default=-1) + 1
-        for row, checksum in enumerate(self._checksums(count)):
-            if row in entries and checksums[row] != checksum:
-                del entries[row]
-                is_whole = False
-        self._end = count * self._row_bytes
-        self._vectors.truncate(self._end)
-        if not is_whole:
-            LOG.warning(
-                "'%s' is not whole; its %d good vectors are kept", self._folder, len(entries)
-            )
-            entries = dict(sorted(entries.items()))
-            with files.replacing(index) as temporary, temporary.open("wb") as stream:
-                for row, entry in entries.items():
-                    stream.write(_line(row, *entry, int(checksums[row])))
-        self._learn({entry: row for row, entry in entries.items()})
-        # Kept open, or a file that replaces it twice over could get the number of this one.
-        self._index = index.open("rb")
-        self._read_until = index.stat().st_size
-
-    def _checksums(self, count):
-        """Yields the CRC-32 of each of the first `count` vectors."""
-        at_once = max(1, _VERIFIED_AT_ONCE // self._row_bytes)
-        self._vectors.seek(0)
-        for start in range(0, count, at_once):
-            block = memoryview(self._vectors.read(min(at_once, count - start) * self._row_bytes))
-            for begin in range(0, len(block), self._row_bytes):
-                yield zlib.crc32(block[begin : begin + self._row_bytes])
+    def _unusable(self, why: object) -> UsageError:
+        return UsageError(
+            f"the bottleneck store '{self._path.parent}' cannot be used: {why}; make room, delete "
+            "it so that it is computed anew, or name another folder"
+        )
 
 
-def _aligned(shape):
+def _version(key: str, stamp: Stamp) -> bytes:
+    """Returns what stands for a picture as it was when its vector was computed."""
+    return f"{stamp[0]} {stamp[1]} {key}".encode("utf-8", "surrogateescape")
+
+
+def _checksum(version: bytes, vector: bytes) -> int:
+    return zlib.crc32(vector, zlib.crc32(version))
+
+
+def _aligned(shape: tuple[int, int]) -> np.ndarray:
     """Returns an empty float32 array that a session takes as it is, without a copy."""
-    size = _NUMBER.itemsize * math.prod(shape)
+    size = 4 * math.prod(shape)
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].view(_NUMBER).reshape(shape)
-
-
-def _line(row, key, size, time, checksum):
-    return json.dumps([row, key, size, time, checksum]).encode() + b"\n"
-
-
-def _parse(line):
-    """Returns a line's [row, key, size, time, checksum], or None where it is damaged."""
-    try:
-        row, key, *numbers = json.loads(line)
-    except (ValueError, TypeError):
-        return None
-    whole = isinstance(key, str) and len(numbers) == 3
-    return [row, key, *numbers] if whole and all(type(n) is int for n in (row, *numbers)) else None
-
-
-def _to_disk(stream):
-    stream.flush()
-    os.fsync(stream.fileno())
+    return memory[start : start + size].view(np.float32).reshape(shape)

@@ -2,6 +2,12 @@
 
 Every image is assigned to its split by a hash of its path in the folder. So it stays there when
 images are added or the folder is moved, and runs that are repeated agree.
+
+One exception: where the hashes leave a split of a class empty, as they may among fewer than 30
+images, another image of the class stands in. Once images are added, that image may go back to the
+split that its hash says, mostly from validation or test to training. No rule could avoid this
+and still let hashes decide as soon as there are enough images. To compare runs while such a folder
+grows, keep a copy of its test images outside of it.
 """
 
 import dataclasses
@@ -10,11 +16,12 @@ import os
 import pathlib
 import unicodedata
 import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from tutorial_support import SPLITS, TRAIN
-from tutorial_support.programs import UsageError
+from tutorial_support.programs import UsageError, one_line
 
 ENDINGS = (".jpg", ".jpeg", ".png")
 GROUP_MARK = "_nohash_"  # images that are alike up to it stay together
@@ -25,52 +32,53 @@ class ImageList:
     """The images of a folder, sorted by class and name.
 
     Attributes:
-        folder: pathlib.Path.
-        class_names: tuple of strings, the names of the class folders.
-        paths: tuple of strings, each relative to `folder`, with "/" between class and file name.
-        labels: int array [images], indices into class_names.
-        splits: int array [images], indices into SPLITS.
+        folder: of the class folders.
+        class_names: the names of the class folders.
+        paths: each relative to `folder`, with "/" between class and file name.
+        labels: int [images], indices into class_names.
+        splits: int [images], indices into SPLITS.
     """
 
     folder: pathlib.Path
-    class_names: tuple
-    paths: tuple
+    class_names: tuple[str, ...]
+    paths: tuple[str, ...]
     labels: np.ndarray
     splits: np.ndarray
 
-    def of_split(self, split):
-        """Returns the indices of a split's images, int array; `split` is one of SPLITS."""
+    def of_split(self, split: str) -> np.ndarray:
+        """Returns the indices of a split's images, int [n]; `split` is one of SPLITS."""
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
-    def files(self, chosen):
+    def files(self, chosen: Iterable[int]) -> list[pathlib.Path]:
         """Returns the paths of the files with the indices `chosen`."""
         return [self.folder / self.paths[i] for i in chosen]
 
-    def without(self, bad):
+    def without(self, bad: Mapping[str, str]) -> "ImageList":
         """Returns the ImageList that is left when pictures that cannot be read are taken out.
 
         Args:
-            bad: dict from a path to a sentence on what is wrong with it.
+            bad: from a path to a sentence on what is wrong with it.
         """
         return self.only([i for i, path in enumerate(self.paths) if path not in bad])
 
-    def check_training(self, bad):
+    def check_training(self, bad: Mapping[str, str]) -> None:
         """Raises UsageError where a class has lost its training images; `bad` as of `without`."""
         for label, name in enumerate(self.class_names):
             if label not in self.labels[self.of_split(TRAIN)]:
+                own = (why for path, why in bad.items() if path.partition("/")[0] == name)
                 raise UsageError(
-                    f"no training image of class '{name}' can be read: {next(iter(bad.values()))}"
+                    f"no training image of class '{one_line(name)}' can be read: {next(own)}"
                 )
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Returns a string that differs between image lists, from the paths and their splits."""
         digest = 0
         for path, split in zip(self.paths, self.splits, strict=True):
             digest = zlib.crc32(f"{path}\0{split}\n".encode("utf-8", "surrogateescape"), digest)
         return f"{len(self.paths)} images with CRC {digest:08x}"
 
-    def only(self, chosen):
-        """Returns the ImageList of the images whose indices, int array, are given."""
+    def only(self, chosen: Sequence[int] | np.ndarray) -> "ImageList":
+        """Returns the ImageList of the images whose indices are given."""
         return dataclasses.replace(
             self,
             paths=tuple(self.paths[i] for i in chosen),
@@ -79,20 +87,23 @@ class ImageList:
         )
 
 
-def create(folder, testing_percentage=10, validation_percentage=10, seed=0, flag="--image_dir"):
+def create(
+    folder: str | os.PathLike,
+    testing_percentage: float = 10,
+    validation_percentage: float = 10,
+    seed: int = 0,
+    flag: str = "--image_dir",
+) -> ImageList:
     """Lists the images of a folder and assigns each to its split.
 
     Links are followed, hidden entries left out. A split that a class would lack, although its
-    percentage is not 0, gets the image whose hash comes next.
+    percentage is not 0, gets the image with the lowest hash of the split that has most.
 
     Args:
-        folder: with a folder a class.
-        testing_percentage, validation_percentage: numbers, below 100 together.
-        seed: int, gives other splits.
+        folder: holds a folder for each class.
+        testing_percentage, validation_percentage: below 100 together.
+        seed: another one gives other splits.
         flag: the flag that names the folder, for error messages.
-
-    Returns:
-        ImageList.
 
     Raises:
         UsageError: the folder cannot be read, or holds fewer than two classes, or a class has too
@@ -118,7 +129,7 @@ def create(folder, testing_percentage=10, validation_percentage=10, seed=0, flag
     return ImageList(folder, class_names, tuple(paths), np.array(labels), np.array(splits))
 
 
-def _entries(folder, what, wanted):
+def _entries(folder: pathlib.Path, what: str, wanted: Callable[[pathlib.Path], bool]) -> list[str]:
     """Returns the sorted names in `folder` of what satisfies `wanted`, hidden ones left out."""
     try:
         with os.scandir(folder) as entries:
@@ -131,13 +142,19 @@ def _entries(folder, what, wanted):
     return [name for name in names if wanted(folder / name)]
 
 
-def _split(folder, paths, testing_percentage, validation_percentage, seed):
-    """Returns the index of each path's split, a list of int."""
+def _split(
+    folder: pathlib.Path,
+    paths: list[str],
+    testing_percentage: float,
+    validation_percentage: float,
+    seed: int,
+) -> list[int]:
+    """Returns the index of each path's split."""
     hashes = [percentile(path, seed) for path in paths]
     # Where one hash is, there is one group: it is moved as a whole.
     groups = sorted(set(hashes))
-    shares = (100 - testing_percentage - validation_percentage, validation_percentage)
-    shares += (testing_percentage,)
+    training_percentage = 100 - testing_percentage - validation_percentage
+    shares = (training_percentage, validation_percentage, testing_percentage)
     wanted = [split for split, share in enumerate(shares) if share > 0]
     if len(groups) < len(wanted):
         raise UsageError(
@@ -145,7 +162,7 @@ def _split(folder, paths, testing_percentage, validation_percentage, seed):
             f"those that share a name up to {GROUP_MARK} count once) where {len(wanted)} are "
             "needed; add images or move the folder away"
         )
-    members = {split: [] for split in range(len(SPLITS))}
+    members: dict[int, list[float]] = {split: [] for split in range(len(SPLITS))}
     for group in groups:
         if group < validation_percentage:
             members[1].append(group)
@@ -161,13 +178,13 @@ def _split(folder, paths, testing_percentage, validation_percentage, seed):
     return [split_of[number] for number in hashes]
 
 
-def percentile(path, seed=0):
+def percentile(path: str, seed: int = 0) -> float:
     """Returns a number in [0, 100) that depends on path and seed alone, evenly spread over paths.
 
     Args:
         path: "class/file name"; what follows GROUP_MARK is left out, and it does not matter in
             which of Unicode's two ways a disk writes an accented letter.
-        seed: int.
+        seed: gives other numbers.
     """
     group = unicodedata.normalize("NFC", path).partition(GROUP_MARK)[0]
     digest = hashlib.sha1(f"{seed}/{group}".encode("utf-8", "surrogateescape")).digest()

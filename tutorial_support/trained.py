@@ -66,6 +66,7 @@ class TrainedNet:
         step: how many steps it was trained; None where the checkpoint does not say.
         flags: those of its run, and facts on it; empty for a checkpoint without a run.
         class_names: one for each class.
+        options: the values of the flags that `add_flags` adds; empty where nobody gave any.
     """
 
     tutorial: ClassVar[str]
@@ -82,10 +83,20 @@ class TrainedNet:
         """
         self.prefix, self.flags = prefix, flags
         self.step = checkpoints.stored_step(prefix)
+        self.options = argparse.Namespace()
+
+    @staticmethod
+    def add_flags(parser: argparse.ArgumentParser) -> None:
+        """Adds flags that all programs with this net have, such as where a part of it has moved."""
 
     @classmethod
-    def find(cls, path: str | os.PathLike) -> "TrainedNet":
+    def find(
+        cls, path: str | os.PathLike, options: argparse.Namespace | None = None
+    ) -> "TrainedNet":
         """Returns the net that `path`, a run folder or one checkpoint, names.
+
+        Args:
+            options: with the flags of `add_flags`.
 
         Raises:
             UsageError: there is none, or it is of another tutorial.
@@ -98,12 +109,14 @@ class TrainedNet:
                 f"'{prefix}' is a net of {one_line(str(tutorial))}, not {cls.tutorial}"
             )
         try:
-            return cls(prefix, flags)
+            net = cls(prefix, flags)
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"'{folder / runs.FLAGS_FILE}' does not say {error} of '{prefix}'; name a run of "
                 f"{cls.tutorial}"
             ) from error
+        net.options = options or net.options
+        return net
 
     def build(self) -> Tensors:
         """Adds the net to the default graph: placeholder, net, and a JPEG's way in if it has one.

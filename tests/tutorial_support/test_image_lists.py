@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tutorial_support import image_lists
+from tutorial_support import SPLITS, image_lists
 from tutorial_support.programs import UsageError
 
 
@@ -29,7 +29,7 @@ def split_of(images):
 
 def test_every_image_is_in_one_split_of_about_its_share():
     images = image_lists.create(many(count=1000), 20, 10)
-    parts = [images.of_split(split) for split in image_lists.SPLITS]
+    parts = [images.of_split(split) for split in SPLITS]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(2000))
     assert np.allclose([len(part) / 2000 for part in parts], [0.7, 0.1, 0.2], atol=0.03)
     assert images.class_names == ("a", "b")
@@ -42,6 +42,53 @@ def test_neither_moving_nor_adding_moves_an_image():
     make("elsewhere", [f"a/new{i}.jpg" for i in range(300)])
     after = split_of(image_lists.create("elsewhere"))
     assert before.items() <= after.items() and len(after) == 700
+
+
+def by_hash(path):
+    """The split that the hash of a path says, of 10% for each of validation and test."""
+    number = image_lists.percentile(path)
+    return 1 if number < 10 else 2 if number < 20 else 0
+
+
+def test_where_hashes_fill_every_split_they_alone_decide():
+    images = image_lists.create(many(count=100))
+    assert [by_hash(path) for path in images.paths] == list(images.splits)
+
+
+def test_an_empty_split_gets_the_lowest_hash_of_the_split_that_has_most():
+    seen = set()
+    for start in range(0, 400, 10):
+        names = [f"{c}/{start + i}.jpg" for c in "ab" for i in range(5)]
+        images = image_lists.create(make(f"p{start}", names))
+        for label, name in enumerate(images.class_names):
+            paths = [path for path in images.paths if path.startswith(name)]
+            members = [[p for p in paths if by_hash(p) == split] for split in range(3)]
+            seen.add(tuple(map(bool, members)))
+            for split in range(3):
+                if not members[split]:
+                    most = max(members, key=len)
+                    most.remove(lowest := min(most, key=image_lists.percentile))
+                    members[split] = [lowest]
+            expected = {path: split for split in range(3) for path in members[split]}
+            found = split_of(images.only(np.flatnonzero(images.labels == label)))
+            assert found == expected
+    assert {(True, True, False), (True, False, True), (True, False, False)} <= seen
+
+
+def test_only_an_image_that_stood_in_for_an_empty_split_ever_moves():
+    moved = 0
+    for start in range(0, 2000, 40):
+        names = [f"{c}/{start + i}.jpg" for c in "ab" for i in range(12)]
+        folder = make(f"p{start}", [name for name in names if int(name[2:-4]) < start + 8])
+        before = split_of(image_lists.create(folder))
+        after = split_of(image_lists.create(make(folder, names)))
+        for path, split in before.items():
+            if after[path] != split:
+                moved += 1
+                others = [by_hash(p) for p in before if p[0] == path[0]]
+                assert len(set(others)) < 3
+                assert split != by_hash(path) or after[path] != by_hash(path)
+    assert moved
 
 
 def test_another_seed_gives_other_splits():
@@ -68,7 +115,7 @@ def test_no_split_of_a_class_is_empty(count):
 
 def test_a_split_of_no_percent_is_empty():
     images = image_lists.create(many(), testing_percentage=0)
-    assert not len(images.of_split("testing")) and len(images.of_split("validation"))
+    assert not len(images.of_split("test")) and len(images.of_split("validation"))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +145,13 @@ def test_endings_hidden_files_unicode_spaces_and_links():
     assert images.class_names == ("c", "linked class", "ä b")
     assert len(images.paths) == len(set(images.paths)) == 6 + 5 + 5
     assert "c/link.jpg" in images.paths and "c/.hidden.jpg" not in images.paths
+
+
+def test_a_class_without_training_images_is_named_with_a_picture_of_its_own():
+    images = image_lists.create(many(count=5))
+    bad = {"a/0.jpg": "a/0.jpg: broken"} | {p: f"{p}: gone" for p in images.paths if p[0] == "b"}
+    with pytest.raises(UsageError, match="of class 'b' can be read: b/0.jpg: gone"):
+        images.without(bad).check_training(bad)
 
 
 def test_unicode_forms_of_one_name_have_one_hash():
