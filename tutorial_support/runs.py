@@ -174,7 +174,6 @@ class Run:
             )
 
     def __enter__(self) -> "Run":
-        self._resources.enter_context(self.stop)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -252,6 +251,8 @@ class Run:
         """
         self._last_step = last_step
         self._resources.callback(writer.close)
+        # From here on a signal asks the loop to save. Before, it ends the program at once.
+        self._resources.enter_context(self.stop)
         kept = self._to_keep | {"last_step": last_step}
         files.write_text(self.path / FLAGS_FILE, json.dumps(kept, indent=2) + "\n")
         if first_step:
