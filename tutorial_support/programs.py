@@ -42,6 +42,47 @@ class TrainingError(Exception):
     """Training cannot go on, for example because the loss is NaN."""
 
 
+class StopSignals:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a flag that a loop asks for.
+
+    A second signal acts as it does without this class, so that Ctrl-C twice ends at once.
+    """
+
+    _SIGNALS = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self._received is not None
+
+    @property
+    def exit_code(self) -> int:
+        """128 plus the signal's number, or 0 where none came."""
+        return 0 if self._received is None else 128 + self._received
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            for number in filter(None, self._SIGNALS):
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+                    self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+
+    def _receive(self, number: int, frame: object) -> None:
+        self._received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """An argparse parser that shows true defaults and reports an error in one line."""
 
