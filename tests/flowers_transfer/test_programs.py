@@ -266,7 +266,10 @@ def test_a_changed_or_missing_base_is_named(made, capsys):
     content = pathlib.Path("base.pb").read_bytes()
     picture = str(made / "photos/red/000.jpg")
     for change, said in (
-        (content.replace(b"pool_3/_reshape", b"pool_4/_reshape"), "is not the graph any more"),
+        (
+            content.replace(b"pool_3/_reshape", b"pool_4/_reshape"),
+            "is not the graph that this run was trained on",
+        ),
         (None, "there is no file 'changed.pb'"),
     ):
         path = pathlib.Path("changed.pb")
