@@ -31,7 +31,7 @@ def vectors(folder):
     (store,) = pathlib.Path(folder).iterdir()
     with contextlib.closing(sqlite3.connect(store / feature_store.DATABASE)) as database:
         entries = database.execute("SELECT version, vector FROM vectors").fetchall()
-    found = {json.loads(version)[0]: np.frombuffer(data, "<f4") for version, data in entries}
+    found = {version.decode().split(" ", 2)[2]: np.frombuffer(data, "<f4") for version, data in entries}
     assert len(found) == len(entries)
     return found
 
