@@ -147,7 +147,7 @@ def test_names_that_are_no_proper_text_are_no_obstacle(made, program_environment
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
-    assert b"  photos/red/bad \xff.jpg: not a whole PNG or JPEG" in done.stdout
+    assert rb"  photos/red/bad \xff.jpg: not a whole PNG or JPEG" in done.stdout
 
 
 def test_misclassified_images_are_printed_on_request(made, capsys):
@@ -262,7 +262,7 @@ def test_a_graph_of_ones_own_works_by_flags(made, capsys):
 def test_a_changed_or_missing_base_is_named(made, capsys):
     shutil.copytree(made / "run", "run")
     kept = json.loads(pathlib.Path("run/flags.json").read_text())
-    tiny.write_graph("base.pb")
+    shutil.copy(kept["base_graph"], "base.pb")
     content = pathlib.Path("base.pb").read_bytes()
     picture = str(made / "photos/red/000.jpg")
     for change, said in (
