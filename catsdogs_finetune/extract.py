@@ -11,47 +11,52 @@ All tasks end with the whole in one store, which training then reads.
 import sys
 
 import numpy as np
+
+from tutorial_support import programs
+
+if __name__ == "__main__":
+    programs.before_tensorflow()
+
 import tensorflow.compat.v1 as tf
 
-from catsdogs_finetune import flags as training_flags
 from catsdogs_finetune import mobilenet_v2, photo_input, pretrained
 from catsdogs_finetune.kept_bottlenecks import KeptBottlenecks
-from tutorial_support import image_lists, replicas, sessions
-from tutorial_support.programs import ArgumentParser, program
+from tutorial_support import TRAIN, VALIDATION, runs
+from tutorial_support.cluster import replicas
 
 _BATCH = 32  # images
 
 
-@program
-def main(argv=None):
+@programs.program
+def main(argv: list[str] | None = None) -> None:
     """Parses the flags and computes."""
-    parser = ArgumentParser(__doc__)
-    training_flags.add_data_flags(parser)
-    training_flags.add_base_flags(parser)
+    parser = programs.ArgumentParser(__doc__)
+    photo_input.add_flags(parser)
+    pretrained.add_flags(parser)
     replicas.add_wait_flag(parser)
     flags = parser.parse_args(argv)
-    source = training_flags.find_source(flags)
-    images = source.images
-    chosen = np.append(*map(images.of_split, (image_lists.TRAINING, image_lists.VALIDATION)))
     share = replicas.share_from_environment(flags.wait_secs)
+    images, _ = photo_input.load(flags, {})
+    weights, facts = pretrained.load(flags, {})
+    chosen = np.append(images.of_split(TRAIN), images.of_split(VALIDATION))
 
-    with tf.Graph().as_default(), tf.Session(config=sessions.config()) as sess:
+    with tf.Graph().as_default(), tf.Session(config=runs.session_config()) as sess:
         indices = tf.placeholder(tf.int64, [None])
         iterator = tf.data.make_initializable_iterator(
             photo_input.evaluation_batches(images, indices, flags.image_size, _BATCH)
         )
         pictures, _ = iterator.get_next()
-        bottlenecks = mobilenet_v2.bottlenecks(mobilenet_v2.features(pictures, flags.alpha))
-        feed_dict = pretrained.fill_feed_dict(source.weights, tf.global_variables())
+        features, layers = mobilenet_v2.features(pictures, flags.alpha)
+        bottlenecks = mobilenet_v2.bottlenecks(features)
+        base = mobilenet_v2.weights(layers)
+        feed_dict = pretrained.initial_values(base, pretrained.read(weights, base))
         sess.run(tf.global_variables_initializer(), feed_dict)
-        KeptBottlenecks(
-            images,
-            chosen,
-            source.store_folder,
-            mobilenet_v2.bottleneck_size(flags.alpha),
-            lambda missing: sessions.one_pass(sess, iterator, bottlenecks, {indices: missing}),
-            share=share,
-        )
+
+        def compute(missing: np.ndarray):
+            sess.run(iterator.initializer, {indices: missing})
+            return photo_input.until_end(sess, bottlenecks)
+
+        KeptBottlenecks(images, chosen, flags, facts["weights_digest"], compute, share=share)
     print(f"The store holds the bottlenecks of {len(chosen)} images.")
 
 

@@ -10,40 +10,35 @@ cookbook's recipe it then follows a single process; with the best one, each work
 its own part.
 """
 
-import pathlib
+import argparse
 import sys
 
 import numpy as np
+
+from tutorial_support import programs
+
+if __name__ == "__main__":
+    programs.before_tensorflow()
+
 import tensorflow.compat.v1 as tf
 
-from cifar10_cnn import cifar10, cifar10_input, evaluate, summaries, train
-from cifar10_cnn import flags as training_flags
-from cifar10_cnn.recipes import RECIPES
-from tutorial_support import checkpoints, clusters, replicas
-from tutorial_support.programs import program
+from cifar10_cnn import cifar10, cifar10_input, recipes, train
+from cifar10_cnn.trained import TrainedNet
+from tutorial_support import checkpoints
+from tutorial_support.cluster import clusters, replicas
 
 
-def run_worker(flags, cluster):
-    """Takes part in the training for `flags.generations`, or until a signal comes.
-
-    Args:
-        flags: from `flags.parse`.
-        cluster: clusters.Cluster.
-
-    Returns:
-        the exit code.
-    """
-    records, _, kept, may_change = training_flags.read_data(flags)
-    replica = replicas.Replica(cluster, flags, flags.train_dir, kept, may_change)
-    recipe = RECIPES[flags.recipe]
-    with tf.Graph().as_default():
-        tf.set_random_seed(flags.seed)
-
-        # Each variable, and what changes it, is on a ps; the input and the net are here.
-        with tf.device(cluster.variables_on_ps()):
-            first_step = tf.placeholder(tf.int64, (), "first_step")
-            iterator = tf.data.make_initializable_iterator(
-                cifar10_input.training_batches(
+def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
+    """Trains for `flags.generations`, or until a signal comes; returns the exit code."""
+    with replicas.Replica(cluster, flags, flags.train_dir, "cifar10_cnn") as replica:
+        records, _, facts = cifar10_input.load(flags, replica.kept)
+        recipe = recipes.choose(flags, replica.kept, facts["sample"])
+        with tf.Graph().as_default():
+            tf.set_random_seed(flags.seed)
+            # Each variable is on a ps, and what changes it; the input and the net are here.
+            with tf.device(cluster.variables_on_ps()):
+                first_step = tf.placeholder(tf.int64, (), "first_step")
+                batches = cifar10_input.training_batches(
                     records,
                     flags.batch_size,
                     flags.seed,
@@ -51,51 +46,43 @@ def run_worker(flags, cluster):
                     recipe.distort,
                     cluster.share,
                 )
-            )
-            images, targets = iterator.get_next()
-            global_step = tf.train.get_or_create_global_step()
-            drop = recipe.drop(global_step, flags.generations, flags.seed)
-            loss, objective = train.losses(images, targets, recipe, len(records.class_names), drop)
-            rate = train.learning_rate(flags, recipe, global_step)
-            average = recipe.average(global_step)
-            if flags.sync:  # then the averages are of a generation, not of a worker's part in it
-                optimizer = replica.wrap(recipe.optimizer(rate), average)
-                train_op = cifar10.training(objective, optimizer)
-            else:
-                train_op = cifar10.training(objective, recipe.optimizer(rate), average)
-            summaries.scalars(loss, rate)
+                iterator = tf.data.make_initializable_iterator(batches)
+                images, targets = iterator.get_next()
+                global_step = tf.train.get_or_create_global_step()
+                drop = recipe.drop(global_step, flags.generations, flags.seed)
+                num_classes = len(records.class_names)
+                loss, objective, net = train.losses(images, targets, recipe, num_classes, drop)
+                rate = recipe.rate(global_step, flags)
+                optimizer = recipe.optimizer(rate, net.last_weights)
+                average = recipe.average(global_step)
+                if flags.sync:  # then the averages are of a generation, not of a worker's part
+                    optimizer, average = replica.optimizer(optimizer, average), None
+                train_op = cifar10.training(objective, rate, optimizer, average)
+                tf.summary.scalar("loss", loss)
+                tf.summary.scalar("learning_rate", rate)
 
-        def begin_input(session, step):
-            session.run(iterator.initializer, {first_step: step})
+            def begin_input(session: tf.Session, step: int) -> None:
+                session.run(iterator.initializer, {first_step: step})
 
-        with replica.training(flags.generations, flags.save_every, begin_input) as training:
-            for i in training.steps():
-                generation = i + 1
-                _, loss_value = training.run([train_op, loss])
-                checkpoints.check_finite(np.isfinite(loss_value), "the loss", generation)
-                if generation % flags.output_every == 0:
-                    print(f"Generation {generation}: Loss = {loss_value:.5f}")
-    return training.exit_code
-
-
-def run_evaluator(flags):
-    """Evaluates each new checkpoint on all test images, until the last one or a signal."""
-    _, records, *_ = training_flags.read_data(flags)
-    path = pathlib.Path(flags.train_dir)
-    return evaluate.evaluate_repeatedly(
-        path, records, path / "eval", 1.0, flags.generations, flags.checkpoint_wait_secs
-    )
+            may_change = (*train.MAY_CHANGE, *recipe.may_change)
+            last, every = flags.generations, flags.save_every
+            with replica.training(facts, may_change, last, every, begin_input) as training:
+                for i in training.steps():
+                    generation = i + 1
+                    _, loss_value = training.run([train_op, loss])
+                    checkpoints.check_finite(np.isfinite(loss_value), "the loss", generation)
+                    if generation % flags.output_every == 0:
+                        print(f"Generation {generation}: Loss = {loss_value:.5f}")
+    return replica.exit_code
 
 
-@program
-def main(argv=None):
+@programs.program
+def main(argv: list[str] | None = None) -> int:
     """Parses the flags and does what TF_CONFIG says that this process is for."""
-    flags = training_flags.parse(__doc__, argv, replicas.add_flags)
-    cluster = clusters.from_environment()
-    replicas.check_batch_size(flags.batch_size, cluster)
-    return replicas.do_task(
-        cluster, flags, lambda: run_worker(flags, cluster), lambda: run_evaluator(flags)
-    )
+    parser = programs.ArgumentParser(__doc__)
+    train.add_flags(parser)
+    replicas.add_flags(parser)
+    return replicas.run_task(parser, argv, run_worker, TrainedNet)
 
 
 if __name__ == "__main__":

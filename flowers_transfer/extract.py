@@ -10,21 +10,27 @@ All tasks end with the whole in one store, which training then reads.
 
 import sys
 
-from flowers_transfer import flags as training_flags
-from tutorial_support import replicas
-from tutorial_support.programs import ArgumentParser, program
+from tutorial_support import programs
+
+if __name__ == "__main__":
+    programs.before_tensorflow()
+
+from flowers_transfer import base_graph, bottlenecks
+from tutorial_support.cluster import replicas
 
 
-@program
-def main(argv=None):
+@programs.program
+def main(argv: list[str] | None = None) -> None:
     """Parses the flags and computes."""
-    parser = ArgumentParser(__doc__)
-    training_flags.add_data_flags(parser)
-    training_flags.add_base_flags(parser)
+    parser = programs.ArgumentParser(__doc__)
+    bottlenecks.add_flags(parser)
+    base_graph.add_flags(parser)
     replicas.add_wait_flag(parser)
     flags = parser.parse_args(argv)
-    source = training_flags.find_source(flags)
-    found = source.bottlenecks(replicas.share_from_environment(flags.wait_secs))
+    share = replicas.share_from_environment(flags.wait_secs)
+    images, facts = bottlenecks.create_image_lists(flags, {})
+    base = base_graph.find(flags, {}, facts["sample"])
+    found = bottlenecks.get_or_create_bottleneck(base, images, flags.bottleneck_dir, share)
     print(f"The store holds the bottlenecks of {len(found.images.paths)} images.")
 
 

@@ -1,12 +1,12 @@
-"""Trains the fully connected MNIST net on several processes, the variables being on others.
+"""Trains the fully connected MNIST net on several processes, with the variables on others.
 
     python -m tutorial_support.local_cluster --ps 1 --workers 2 -- \
         python -m mnist_mechanics.fully_connected_replicated --sync
     TF_CONFIG=... python -m mnist_mechanics.fully_connected_replicated      (each task of a cluster)
 
-Asynchronous workers each change the variables as soon as they have a gradient. With `--sync`, a
-step is the mean of all workers' gradients: it follows a single process with the same batch size,
-of which each of n workers takes one n-th.
+Asynchronous workers each change the variables as soon as they have a gradient. With --sync, a step
+is the mean of all workers' gradients: it follows a single process with the same batch size, of
+which each of n workers takes one n-th.
 """
 
 import argparse
@@ -31,29 +31,29 @@ LOG_DIR = "logs/mnist_replicated"
 
 def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
     """Trains until all have reached `flags.max_steps`, or a signal comes; returns the exit code."""
-    replica = replicas.Replica(cluster, flags, flags.log_dir, "mnist_mechanics")
-    data_sets, facts = input_data.load(flags, replica.kept)
-    with tf.Graph().as_default():
-        tf.set_random_seed(flags.seed)
-        # The graph of the single process; but each variable, and what changes it, is on a ps.
-        with tf.device(cluster.variables_on_ps()):
-            images, labels = fully_connected_feed.placeholder_inputs()
-            loss = mnist.loss(mnist.inference(images, flags.hidden1, flags.hidden2), labels)
-            optimizer = replica.optimizer(tf.train.GradientDescentOptimizer(flags.learning_rate))
-            train_op = mnist.training(loss, flags.learning_rate, optimizer)
+    with replicas.Replica(cluster, flags, flags.log_dir, "mnist_mechanics") as replica:
+        data_sets, facts = input_data.load(flags, replica.kept)
+        with tf.Graph().as_default():
+            tf.set_random_seed(flags.seed)
+            # The graph of the single process. But each variable is on a ps, and what changes it.
+            with tf.device(cluster.variables_on_ps()):
+                images, labels = fully_connected_feed.placeholder_inputs()
+                loss = mnist.loss(mnist.inference(images, flags.hidden1, flags.hidden2), labels)
+                optimizer = tf.train.GradientDescentOptimizer(flags.learning_rate)
+                train_op = mnist.training(loss, flags.learning_rate, replica.optimizer(optimizer))
 
-        may_change = fully_connected_feed.MAY_CHANGE
-        with replica.training(facts, may_change, flags.max_steps, save_every=1000) as training:
-            for step in training.steps():
-                # This worker's part of the batch of this step, whoever takes the others.
-                data_sets.train.seek(step * flags.batch_size)
-                batch = data_sets.train.next_batch(flags.batch_size)
-                feed_dict = {images: batch[0][cluster.share], labels: batch[1][cluster.share]}
-                _, loss_value = training.run([train_op, loss], feed_dict)
-                checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
-                if step % 100 == 0:
-                    print(f"Step {step}: loss = {loss_value:.2f}")
-    return training.exit_code
+            may_change = fully_connected_feed.MAY_CHANGE
+            with replica.training(facts, may_change, flags.max_steps, 1000) as training:
+                for step in training.steps():
+                    # This worker's part of the batch of this step, whoever takes the others.
+                    data_sets.train.seek(step * flags.batch_size)
+                    batch = data_sets.train.next_batch(flags.batch_size)
+                    feed_dict = {images: batch[0][cluster.share], labels: batch[1][cluster.share]}
+                    _, loss_value = training.run([train_op, loss], feed_dict)
+                    checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
+                    if step % 100 == 0:
+                        print(f"Step {step}: loss = {loss_value:.2f}")
+    return replica.exit_code
 
 
 @programs.program
@@ -62,11 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = programs.ArgumentParser(__doc__)
     fully_connected_feed.add_flags(parser, LOG_DIR)
     replicas.add_flags(parser)
-    flags = parser.parse_args(argv)
-    cluster = clusters.from_environment()
-    replicas.check_batch_size(flags.batch_size, cluster)
-    compute = lambda: run_worker(flags, cluster)  # noqa: E731
-    return replicas.do_task(cluster, flags, flags.log_dir, TrainedNet, compute)
+    return replicas.run_task(parser, argv, run_worker, TrainedNet, folder="log_dir")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import concurrent.futures
 import json
 
-from tutorial_support import clusters, local_cluster
+from tutorial_support.cluster import clusters, launcher
 
 
 def train(run_worker, parse, num_workers=2):
@@ -16,7 +16,7 @@ def train(run_worker, parse, num_workers=2):
     """
     tasks = [
         clusters.from_environment({clusters.VARIABLE: json.dumps(config)})
-        for config in local_cluster.plan(1, num_workers).values()
+        for config in launcher.plan(1, num_workers).values()
     ]
     ps = [task.start_server() for task in tasks if task.job == clusters.PS]
     with concurrent.futures.ThreadPoolExecutor() as threads:

@@ -47,7 +47,7 @@ def find(path: str | os.PathLike) -> str:
             )
         return prefix
     prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(path))
-    if not _exists(prefix):
+    if not exists(prefix):
         raise UsageError(f"there is no checkpoint '{path}'; name one, or the folder of a run")
     return prefix
 
@@ -70,7 +70,7 @@ def newest(folder: str | os.PathLike) -> str | None:
     folder = pathlib.Path(folder)
     named, _ = _read_state(folder)
     for prefix in (str(folder / pathlib.PureWindowsPath(named).name), named) if named else ():
-        if _exists(prefix):
+        if exists(prefix):
             return prefix
     numbered = all_numbered(folder)
     if (folder / STATE_FILE).exists():
@@ -110,7 +110,8 @@ def _read_state(folder: pathlib.Path) -> tuple[str | None, list[str]]:
     return newest_path[1].replace("\\\\", "\\") if newest_path else None, names
 
 
-def _exists(prefix: str) -> bool:
+def exists(prefix: str) -> bool:
+    """Returns whether there is a checkpoint `prefix`, in V2 or V1 format."""
     return os.path.isfile(f"{prefix}.index") or os.path.isfile(prefix)  # noqa: PTH113
 
 

@@ -30,7 +30,14 @@ from tutorial_support import (
     runs,
     trained,
 )
-from tutorial_support.programs import ArgumentParser, TrainingError, UsageError, number, one_line
+from tutorial_support.programs import (
+    LOG,
+    ArgumentParser,
+    TrainingError,
+    UsageError,
+    number,
+    one_line,
+)
 
 print_confusion = plots.print_confusion
 _AT_ONCE = 16  # pictures that are prepared in parallel and go through the net together
@@ -86,7 +93,17 @@ def evaluate(
         return 0
     with runs.StopSignals() as stop:
         for prefix in new_checkpoints(flags.checkpoint, flags, stop):
-            evaluate_once(kind.find(prefix, flags), flags)
+            try:
+                net = kind.find(prefix, flags)
+                evaluate_once(net, flags)
+            except UsageError:
+                if checkpoints.exists(prefix):
+                    raise
+                LOG.warning("'%s' was deleted while it was read; taking a newer one", prefix)
+                continue
+            # Workers that are not synchronous may take a few steps more than the last one.
+            if (net.step or 0) >= runs.read_flags(flags.checkpoint).get("last_step", math.inf):
+                break
     return stop.exit_code
 
 
@@ -129,7 +146,7 @@ def new_checkpoints(
 ) -> Iterator[str]:
     """Yields the newest checkpoint of a run folder whenever there is another one.
 
-    It ends after the checkpoint of the run's last step, where its flags tell that, or on a signal.
+    It ends on a signal.
 
     Args:
         folder: where a training saves.
@@ -143,11 +160,9 @@ def new_checkpoints(
     wait_secs = flags.checkpoint_wait_secs or math.inf
     while not stop.requested:
         prefix = checkpoints.newest(folder)
-        if prefix not in (None, seen):
+        if prefix is not None and prefix != seen:
             yield prefix
             seen, last_time = prefix, time.monotonic()
-            if checkpoints.stored_step(prefix) == runs.read_flags(folder).get("last_step"):
-                return
         if time.monotonic() - last_time > wait_secs:
             raise TrainingError(
                 f"'{folder}' has had no new checkpoint for {wait_secs:g} s; look at the training's "

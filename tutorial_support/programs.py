@@ -29,8 +29,8 @@ ENVIRONMENT = {
     # Where TensorFlow leaves oneDNN off, it makes convolutions 1.5 to 1.8 times faster.
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
-# How many threads an op may use; 0 leaves that to TensorFlow. The first session of a process decides
-# it for all later ones, so it is changed only in a process that is a program's own.
+# How many threads an op may use; 0 leaves that to TensorFlow. The first session of a process
+# decides it for all later ones, so it is changed only in a process that is a program's own.
 op_threads = 0
 
 
@@ -40,6 +40,47 @@ class UsageError(Exception):
 
 class TrainingError(Exception):
     """Training cannot go on, for example because the loss is NaN."""
+
+
+class StopSignals:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a flag that a loop asks for.
+
+    A second signal acts as it does without this class, so that Ctrl-C twice ends at once.
+    """
+
+    _SIGNALS = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self._received is not None
+
+    @property
+    def exit_code(self) -> int:
+        """128 plus the signal's number, or 0 where none came."""
+        return 0 if self._received is None else 128 + self._received
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            for number in filter(None, self._SIGNALS):
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+                    self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+
+    def _receive(self, number: int, frame: object) -> None:
+        self._received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -236,6 +277,8 @@ def is_failed_write(error: BaseException) -> bool:
     """
     if isinstance(error, OSError):
         return error.errno in _WRITE_FAILURES
+    if "Failed to flush" in str(error) or "tfevents" in str(error):
+        return True  # TensorFlow's writer of event files, whose errors are of many kinds
     is_of_file_system = hasattr(error, "error_code") and getattr(error, "op", None) is None
     kinds = ("ResourceExhaustedError", "PermissionDeniedError", "FailedPreconditionError")
     return is_of_file_system and type(error).__name__ in kinds

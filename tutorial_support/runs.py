@@ -20,8 +20,6 @@ import contextlib
 import json
 import os
 import pathlib
-import signal
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -32,7 +30,7 @@ import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 from tutorial_support import checkpoints, events, files, plots, programs
-from tutorial_support.programs import LOG, UsageError, number, one_line, reason
+from tutorial_support.programs import LOG, StopSignals, UsageError, number, one_line, reason
 
 FLAGS_FILE = "flags.json"
 _LOCK_FILE = ".lock"
@@ -87,47 +85,6 @@ def session_config(small_net: bool = False) -> tf.ConfigProto:
     return config
 
 
-class StopSignals:
-    """Turns the first SIGINT, SIGTERM or SIGHUP into a flag that a loop asks for.
-
-    A second signal acts as it does without this class, so that Ctrl-C twice ends at once.
-    """
-
-    _SIGNALS = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
-
-    def __init__(self) -> None:
-        self._received: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    @property
-    def requested(self) -> bool:
-        """Whether a signal has come."""
-        return self._received is not None
-
-    @property
-    def exit_code(self) -> int:
-        """128 plus the signal's number, or 0 where none came."""
-        return 0 if self._received is None else 128 + self._received
-
-    def __enter__(self) -> "StopSignals":
-        if threading.current_thread() is threading.main_thread():
-            for number in filter(None, self._SIGNALS):
-                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
-                    self._previous[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._restore()
-
-    def _receive(self, number: int, frame: object) -> None:
-        self._received = number
-        self._restore()
-
-    def _restore(self) -> None:
-        while self._previous:
-            signal.signal(*self._previous.popitem())
-
-
 class Run:
     """A run folder, locked against a second training, and the course of one training in it.
 
@@ -159,6 +116,7 @@ class Run:
         self.stop = StopSignals()
         self._resources = contextlib.ExitStack()
         try:
+            self._is_new = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self.path)
             files.sweep(self.path)
@@ -169,8 +127,8 @@ class Run:
         if before != program:
             self._lock.release()
             raise UsageError(
-                f"'{folder}' holds a run of {one_line(str(before))}, not of {program}; name another "
-                "folder, or start anew with --fresh"
+                f"'{folder}' holds a run of {one_line(str(before))}, not of {program}; name "
+                "another folder, or start anew with --fresh"
             )
 
     def __enter__(self) -> "Run":
@@ -179,6 +137,11 @@ class Run:
     def __exit__(self, *exception: object) -> None:
         self._resources.close()
         self._lock.release()
+        if self._is_new:  # and nothing came of it, if the lock is all there is
+            with contextlib.suppress(OSError):
+                if [path.name for path in self.path.iterdir()] == [_LOCK_FILE]:
+                    (self.path / _LOCK_FILE).unlink()
+                    self.path.rmdir()
 
     def settle(self, facts: dict[str, Any], may_change: Collection[str] = ()) -> None:
         """Compares flags and facts with those of the run in the folder; with --fresh moves it.
@@ -190,16 +153,12 @@ class Run:
         Raises:
             UsageError: they contradict each other, or the folder cannot be moved.
         """
-        flags = {k: v for k, v in vars(self._flags).items() if k not in _FOR_THIS_START}
-        self._to_keep = {"program": self._program, **flags, **facts}
-        differences = [
-            f"{'--' if name in flags else 'the '}{name} was {self.kept[name]}, is {value}"
-            for name, value in self._to_keep.items()
-            if name in self.kept and name not in may_change and self.kept[name] != value
-        ]
-        if differences:
+        self._to_keep = {"program": self._program, **description(self._flags, facts)}
+        changed = differences(self.kept, self._to_keep, may_change, vars(self._flags))
+        if changed:
+            listed = "; ".join(f"{name} was {before}, is {now}" for name, before, now in changed)
             raise UsageError(
-                f"'{self.path}' holds a run with other flags ({one_line('; '.join(differences))}): "
+                f"'{self.path}' holds a run with other flags ({one_line(listed)}): "
                 "repeat them to resume it, or start anew with --fresh or in another folder"
             )
         if self._flags.fresh:
@@ -361,6 +320,28 @@ class Run:
         except OSError as error:
             raise _unusable(self.path, error) from error
         print(f"The earlier run is now in '{aside}'.")
+
+
+def description(flags: argparse.Namespace, facts: dict[str, Any]) -> dict[str, Any]:
+    """Returns what makes a run what it is: its flags, and facts such as a checksum of its data."""
+    return {k: v for k, v in vars(flags).items() if k not in _FOR_THIS_START} | facts
+
+
+def differences(
+    before: dict[str, Any], now: dict[str, Any], may_differ: Collection[str], flags: Collection[str]
+) -> list[tuple[str, Any, Any]]:
+    """Returns the entries that two descriptions have different values of: (name, before, now).
+
+    Args:
+        before, now: from `description`.
+        may_differ: names of the entries that do not matter.
+        flags: names of the entries that are flags, which get their dashes.
+    """
+    return [
+        (f"--{name}" if name in flags else f"the {name}", before[name], value)
+        for name, value in now.items()
+        if name in before and name not in may_differ and before[name] != value
+    ]
 
 
 def say(text: str) -> None:

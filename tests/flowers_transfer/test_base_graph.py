@@ -143,6 +143,8 @@ def test_digests_tell_graphs_and_descriptions_apart():
     path = tiny.write_graph("base.pb")
     other = dataclasses.replace(tiny.BASE, bottleneck="pool_3/_reshape:0")
     digests = {base_graph.load(path, base).digest for base in (tiny.BASE, other)}
+    pathlib.Path("copy.pb").write_bytes(path.read_bytes())
+    assert base_graph.load("copy.pb", tiny.BASE).digest in digests
     tiny.write_graph("other.pb", more=lambda: tf.constant(1))
     assert len(digests | {base_graph.load("other.pb", tiny.BASE).digest}) == 3
 

@@ -244,6 +244,14 @@ def test_a_batch_is_a_function_of_seed_and_step(sampling):
     assert not np.array_equal(batches[12], batches[13])
 
 
+@pytest.mark.parametrize("sampling", ["class", "image"])
+def test_a_batch_is_of_one_split(sampling):
+    found = uneven()
+    found.images.splits[:] = np.arange(555) % 3
+    drawn = bottlenecks.Sampler(found, "validation", sampling, seed=0).batch(0, 4000)
+    assert set(drawn) == set(range(1, 555, 3))
+
+
 def test_cached_bottlenecks_are_those_of_the_batch_and_its_parts():
     found = uneven()
     sampler = bottlenecks.Sampler(found, "train", "class", seed=0)

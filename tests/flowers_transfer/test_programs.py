@@ -240,6 +240,12 @@ def test_evaluation_agrees_with_training(made, capsys):
     assert float(accuracy) > 90 and int(count) > 60
 
 
+def test_evaluation_goes_beside_the_checkpoint(made):
+    shutil.copytree(made / "run", "run")
+    assert evaluate.main(["--checkpoint", "run", "--split", "testing"]) == 0
+    assert Image.open("run/evaluation/confusion-test.png").size[0] > 200
+
+
 def test_evaluation_splits_as_the_training_did(made, monkeypatch):
     """Otherwise it would count training images among the test images."""
     few = ["--how_many_training_steps", "1", "--split_seed", "7", "--testing_percentage", "30"]
@@ -291,6 +297,8 @@ def test_export_gives_the_same_probabilities_everywhere(made, capsys):
     for _ in range(2):  # the second replaces the first
         assert export.main(run) == 0
     assert pathlib.Path("out/labels.txt").read_text().split() == ["blue", "green", "red"]
+    origin = json.loads(pathlib.Path("out/origin.json").read_text())
+    assert origin["global_step"] == 300 and origin["test_accuracy"] > 0.9
     path = made / "photos/green/002.jpg"
     capsys.readouterr()
     assert label_image.main([str(path), "--json", "--checkpoint", str(made / "run")]) == 0

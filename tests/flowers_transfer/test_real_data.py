@@ -56,11 +56,11 @@ def one_by_one(graph_def, paths):
 def test_batched_photos_equal_one_at_a_time(real_data, bases, tmp_path):
     path = base_of("1.0", real_data, bases)
     base = base_graph.described(path)
-    graph_def = base_graph.load(path, base)
+    frozen = base_graph.load(path, base)
     images = image_lists.create(real_data / "flower_photos")
     chosen = np.arange(0, len(images.paths), 8)
-    found = bottlenecks.of_images(graph_def, base, images.only(chosen), tmp_path / "store")
-    expected = one_by_one(graph_def, images.files(chosen))
+    found = bottlenecks.get_or_create_bottleneck(frozen, images.only(chosen), tmp_path / "store")
+    expected = one_by_one(frozen.graph_def, images.files(chosen))
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found.read(range(len(chosen))), expected, atol=1e-4 * scale)
 

@@ -12,11 +12,12 @@ import time
 import numpy as np
 import pytest
 
-from mnist_mechanics import flags, fully_connected_feed, fully_connected_replicated
+from mnist_mechanics import fully_connected_feed, fully_connected_replicated
 from tests import in_cluster
 from tests.conftest import REPOSITORY
 from tests.saved import variables
-from tutorial_support import local_cluster, replicas
+from tutorial_support import programs
+from tutorial_support.cluster import launcher, replicas
 from tutorial_support.programs import UsageError
 
 COMMAND = [sys.executable, "-m", "mnist_mechanics.fully_connected_replicated", "--sample"]
@@ -27,10 +28,11 @@ def _path(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
 
 
+@pytest.mark.slow
 def test_two_synchronous_workers_follow_the_single_process(capfd):
     flags = ["--max_steps", "60", "--batch_size", "50", "--log_dir"]
     command = [*COMMAND, *flags, "replicated", "--sync"]
-    assert local_cluster.run(command, local_cluster.plan(1, 2)) == 0
+    assert launcher.run(command, launcher.plan(1, 2)) == 0
     printed = capfd.readouterr().out
     assert re.search(r"^\[chief 0\] Step 0: loss = 2\.3", printed, re.M)
     assert re.search(r"^\[worker 0\] Step 0: loss = 2\.3", printed, re.M)
@@ -45,7 +47,7 @@ class Tasks:
     """A cluster's tasks as processes, to be started and ended one by one."""
 
     def __init__(self, command):
-        self.command, self.plan = command, local_cluster.plan(1, 2)
+        self.command, self.plan = command, launcher.plan(1, 2)
         self.processes, self.lines = {}, {}
 
     def __enter__(self):
@@ -57,7 +59,7 @@ class Tasks:
             process.communicate()
 
     def begin(self, job):
-        self.processes[job] = local_cluster.start(self.command, self.plan[job, 0])
+        self.processes[job] = launcher.start(self.command, self.plan[job, 0])
         self.lines[job] = []
 
     def step(self, job, seconds=60):
@@ -87,6 +89,7 @@ class Tasks:
         return [self.processes[job].returncode for job in jobs]
 
 
+@pytest.mark.slow
 def test_tasks_are_killed_and_come_back_and_all_end_with_a_checkpoint():
     with Tasks([*COMMAND, "--max_steps", "1000000", "--log_dir", "run"]) as tasks:
         tasks.begin("worker")  # before there is a ps
@@ -127,7 +130,10 @@ def test_full_disk_and_damaged_checkpoint_cost_no_more_than_they_touch():
     def train(max_steps, *options):
         def parse():
             arguments = ["--sample", "--log_dir", "run", "--max_steps", max_steps, *options]
-            return flags.parse("", arguments, "", replicas.add_flags)
+            parser = programs.ArgumentParser("")
+            fully_connected_feed.add_flags(parser, "")
+            replicas.add_flags(parser)
+            return parser.parse_args(arguments)
 
         return in_cluster.train(fully_connected_replicated.run_worker, parse, num_workers=1)
 
@@ -156,7 +162,7 @@ def test_wrong_use_is_one_sentence(monkeypatch, capsys):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert main(["--sample"]) == 2
     assert "needs the variable TF_CONFIG" in capsys.readouterr().err
-    monkeypatch.setenv("TF_CONFIG", json.dumps(local_cluster.plan(1, 3)["worker", 0]))
+    monkeypatch.setenv("TF_CONFIG", json.dumps(launcher.plan(1, 3)["worker", 0]))
     assert main(["--sample", "--batch_size", "100"]) == 2
     assert "--batch_size 100 does not divide over 3 workers" in capsys.readouterr().err
     assert main(["--sample", "--batch_size", "99", "--wait_secs", "0.3"]) == 2
@@ -169,7 +175,7 @@ def test_the_launcher_ends_all_when_one_fails(capfd):
         "sys.exit(3) if task['type'] == 'chief' else time.sleep(60)"
     )
     started = time.monotonic()
-    assert local_cluster.main(["--workers", "3", "--", sys.executable, "-c", program]) == 3
+    assert launcher.main(["--workers", "3", "--", sys.executable, "-c", program]) == 3
     assert time.monotonic() - started < 20
     assert "chief 0 failed with exit code 3; ending the others." in capfd.readouterr().out
     assert not [p for p in pathlib.Path("/proc").glob("[0-9]*") if _child(p)]

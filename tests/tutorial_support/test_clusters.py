@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tutorial_support import clusters
+from tutorial_support.cluster import clusters
 from tutorial_support.programs import UsageError
 
 PS, CHIEF, WORKERS = ["h:1"], ["h:2"], ["h:3", "[::1]:4"]

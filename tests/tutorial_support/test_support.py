@@ -1,5 +1,6 @@
-"""The smaller support modules: events, runs, programs, environment, files, plots, sessions."""
+"""The smaller support modules: events, runs, programs, files, plots."""
 
+import argparse
 import csv
 import os
 import pathlib
@@ -13,9 +14,9 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from tutorial_support import classification, environment, events, files, plots, programs, runs
+from tutorial_support import checkpoints, events, files, plots, programs, runs
 from tutorial_support.programs import TrainingError, UsageError
-from tutorial_support.sessions import StopSignals
+from tutorial_support.runs import StopSignals
 
 
 def write_events(folder, values, tag="loss", session_start=None):
@@ -58,15 +59,25 @@ def test_events_of_a_resumed_run_are_read_once(tmp_path, monkeypatch):
     assert events.scalars(tmp_path)["loss"] == ([0, 10, 20, 30], [3.0, 2.0, 1.5, 0.5])
 
 
+def flags_of(fresh=False, **values):
+    return argparse.Namespace(fresh=fresh, fallback=False, keep_checkpoints=5, **values)
+
+
+def begin(folder, flags, facts=None, may_change=(), step=0):
+    """Goes through a run until its first step."""
+    with runs.Run(folder, "tests", flags) as run, tf.Graph().as_default():
+        run.settle(facts or {}, may_change)
+        writer = tf.summary.FileWriter(run.folder, filename_suffix=run.event_suffix)
+        run.begin(writer, step, 10)
+        events.write_scalar(writer, "loss", float(step), step)
+    return run
+
+
 def test_runs_begun_within_one_second_keep_their_events(tmp_path):
+    folder = str(tmp_path / "run")
     for number in range(3):
-        suffix = events.file_suffix(tmp_path)
-        with (
-            tf.Graph().as_default(),
-            tf.summary.FileWriter(str(tmp_path), filename_suffix=suffix) as writer,
-        ):
-            events.write_scalar(writer, "loss", number, number)
-    assert events.scalars(tmp_path)["loss"] == ([0, 1, 2], [0.0, 1.0, 2.0])
+        begin(folder, flags_of(), step=number)
+    assert events.scalars(folder)["loss"] == ([0, 1, 2], [0.0, 1.0, 2.0])
 
 
 def test_events_program(tmp_path, capsys):
@@ -103,16 +114,25 @@ def test_events_program_names_what_is_wrong(tmp_path, capsys, arguments, message
 
 
 def test_run_folder_keeps_flags_and_refuses_others(tmp_path):
-    runs.RunFolder(tmp_path / "run", {"seed": 1, "steps": 10}, ("steps",))
-    runs.RunFolder(tmp_path / "run", {"seed": 1, "steps": 20}, ("steps",))
-    assert runs.read_flags(tmp_path / "run") == {"seed": 1, "steps": 20}
-    with pytest.raises(UsageError, match="seed was 1, is 2"):
-        runs.RunFolder(tmp_path / "run", {"seed": 2, "steps": 20}, ("steps",))
+    folder = str(tmp_path / "run")
+    begin(folder, flags_of(seed=1, steps=10), {"data": "a"}, ("steps",))
+    begin(folder, flags_of(seed=1, steps=20), {"data": "a"}, ("steps",))
+    kept = runs.read_flags(folder)
+    assert (kept["program"], kept["seed"], kept["steps"], kept["data"]) == ("tests", 1, 20, "a")
+    with pytest.raises(UsageError, match="--seed was 1, is 2"):
+        begin(folder, flags_of(seed=2, steps=20), {"data": "a"}, ("steps",))
+    with pytest.raises(UsageError, match="the data was a, is b"):
+        begin(folder, flags_of(seed=1, steps=20), {"data": "b"}, ("steps",))
+    with pytest.raises(UsageError, match="holds a run of tests, not of others"):
+        runs.Run(folder, "others", flags_of())
+    assert runs.read_flags(folder) == kept
 
 
-def test_damaged_flags_are_named(tmp_path):
-    (tmp_path / "flags.json").write_text("{half")
-    with pytest.raises(UsageError, match=r"flags\.json is damaged"):
+@pytest.mark.parametrize("damage", ["{half", "[1]", "[" * 100_000, None])
+def test_damaged_flags_are_named(tmp_path, damage):
+    path = tmp_path / "flags.json"
+    path.mkdir() if damage is None else path.write_text(damage)
+    with pytest.raises(UsageError, match=r"flags\.json: cannot be read.*mend it or move it"):
         runs.read_flags(tmp_path)
 
 
@@ -120,14 +140,145 @@ def test_fresh_moves_only_a_run_and_never_the_current_folder(tmp_path, monkeypat
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "mine.txt").write_text("x")
-    runs.RunFolder(folder, {"fresh": True})  # no run in it yet: nothing is moved
+    begin(str(folder), flags_of(fresh=True))  # no run in it yet: nothing is moved
     assert (folder / "mine.txt").exists()
-    runs.RunFolder(folder, {"fresh": True})
-    runs.RunFolder(folder, {"fresh": True})
-    assert len(list(tmp_path.glob("folder-*"))) == 2
+    begin(str(folder), flags_of(fresh=True))
+    begin(str(folder), flags_of(fresh=True))
+    moved = sorted(path.name for path in tmp_path.glob("folder-*"))
+    assert len(moved) == 2 and all(name.count(".") <= 1 for name in moved)
     monkeypatch.chdir(folder)
     with pytest.raises(UsageError, match="the current folder"):
-        runs.RunFolder(".", {"fresh": True})
+        begin(".", flags_of(fresh=True))
+
+
+def test_fresh_leaves_a_run_that_is_training(tmp_path):
+    folder = str(tmp_path / "run")
+    with runs.Run(folder, "tests", flags_of()) as run:
+        run.settle({})
+        with pytest.raises(UsageError, match="another process is training"):
+            begin(folder, flags_of(fresh=True))
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["run"])
+
+
+def test_the_lock_file_is_no_way_to_empty_another_file(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "precious").write_text("x")
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(UsageError, match="is a link"):
+        runs.Run(str(tmp_path / "run"), "tests", flags_of())
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+def save(folder, step, value=1.0, keep=0):
+    """Saves a checkpoint of a small net."""
+    with tf.Graph().as_default(), tf.Session() as sess:
+        tf.Variable(value, name="weight")
+        tf.train.get_or_create_global_step()
+        saver = checkpoints.Saver(keep=keep)
+        sess.run(tf.global_variables_initializer())
+        return saver.save(sess, str(folder / "model.ckpt"), global_step=step)
+
+
+def steps_in(folder):
+    return [int(prefix.rpartition("-")[2]) for prefix in checkpoints.all_numbered(folder)]
+
+
+def test_only_the_newest_checkpoints_are_kept_also_across_resumes(tmp_path):
+    for step in (1, 2, 9, 10, 11):
+        save(tmp_path, step, keep=3)  # a new saver each time, as after a resume
+    assert steps_in(tmp_path) == [9, 10, 11]
+    assert not list(tmp_path.glob("model.ckpt-2.*"))
+    save(tmp_path, 12, keep=0)
+    assert steps_in(tmp_path) == [9, 10, 11, 12]
+
+
+def test_nothing_that_is_not_finite_is_saved(tmp_path):
+    save(tmp_path, 1)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for value in (np.nan, np.inf):
+        with pytest.raises(TrainingError, match="a variable is not finite at step 2"):
+            save(tmp_path, 2, value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        b"",
+        b"\xff\x00\x80",
+        b'all_model_checkpoint_paths: "x"',
+        b'model_checkpoint_path: "gone"',
+    ],
+    ids=["none", "empty", "binary", "no first line", "gone"],
+)
+def test_checkpoints_are_found_without_a_state_file(tmp_path, state):
+    for step in (9, 100):
+        save(tmp_path, step)
+    (tmp_path / "model.ckpt-best.index").write_bytes(b"x")
+    (tmp_path / "model.ckpt-2000 (copy).index").write_bytes(b"x")
+    (tmp_path / "checkpoint").unlink()
+    if state is not None:
+        (tmp_path / "checkpoint").write_bytes(state)
+    assert checkpoints.newest(tmp_path) == str(tmp_path / "model.ckpt-100")
+
+
+def test_a_state_file_with_a_byte_order_mark_or_a_windows_path_is_read(tmp_path):
+    for step in (9, 100):
+        save(tmp_path, step)
+    for text in (
+        b'\xef\xbb\xbfmodel_checkpoint_path: "model.ckpt-9"',
+        b'model_checkpoint_path: "C:\\\\runs\\\\model.ckpt-9"',
+    ):
+        (tmp_path / "checkpoint").write_bytes(text)
+        assert checkpoints.newest(tmp_path) == str(tmp_path / "model.ckpt-9")
+
+
+@pytest.mark.parametrize("character", list("[]*?\\"))
+def test_a_folder_that_tensorflow_cannot_restore_from_is_refused(tmp_path, character):
+    with pytest.raises(UsageError, match="use a path without that character"):
+        runs.Run(str(tmp_path / f"a{character}1"), "tests", flags_of())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_another_run_is_not_written_over(tmp_path):
+    save(tmp_path, 9)
+    for path in tmp_path.glob("model.ckpt-9.*"):
+        path.with_name(path.name.replace("-9", "-20")).write_bytes(path.read_bytes())
+    with runs.Run(str(tmp_path), "tests", flags_of()) as run:
+        run.settle({})
+        with pytest.raises(UsageError, match="model.ckpt-20' was not written by the run"):
+            run.newest_checkpoint()
+
+
+def test_steps_of_other_integer_types_and_the_cookbooks_name_are_taken(tmp_path):
+    for name, dtype in (("global_step", tf.int64), ("Variable", tf.int32)):
+        with tf.Graph().as_default(), tf.Session() as sess:
+            tf.Variable(2.0, name="weight")
+            tf.Variable(tf.constant(7, dtype), name=name, trainable=False)
+            sess.run(tf.global_variables_initializer())
+            prefix = tf.train.Saver().save(sess, str(tmp_path / name))
+        assert checkpoints.stored_step(prefix) == 7
+        with tf.Graph().as_default(), tf.Session() as sess:
+            weight = tf.Variable(0.0, name="weight")
+            step = tf.Variable(0, name="global_step", trainable=False)
+            checkpoints.Saver().restore(sess, prefix)
+            assert sess.run([weight, step]) == [2.0, 7]
+
+
+def test_the_reason_of_an_error_is_found_behind_its_trace():
+    text = "Graph execution error:\n\nDetected at node 'x' defined at (most recent call last):\n"
+    error = tf.errors.DataLossError(None, None, text + "Node: 'x'\nChecksum differs\n\t [[{{x}}]]")
+    assert programs.reason(error) == "Checksum differs"
+    assert programs.reason(FileNotFoundError(2, "No such file or directory", "x")) == (
+        "No such file or directory"
+    )
+    assert programs.reason(MemoryError()) == "MemoryError"
+
+
+def test_names_that_users_chose_fit_into_a_line():
+    assert programs.one_line("sea lion 日本 $5") == "sea lion 日本 $5"
+    assert programs.one_line("a\nb\x1b[31m\udce9") == r"a\nb\x1b[31m\xe9"
 
 
 @pytest.mark.parametrize(
@@ -157,13 +308,21 @@ def test_program_lets_unexpected_failures_through():
         main([])
 
 
-def test_defaults_never_override_the_users_environment():
-    environ = {"TF_ENABLE_ONEDNN_OPTS": "0"}
-    environment.set_defaults(environ)
-    assert environ == {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
+def test_programs_set_defaults_unless_the_user_did(program_environment):
+    """In a process of its own, because a program prepares its process."""
+    code = (
+        "import os\nfrom tutorial_support import programs\nprograms.before_tensorflow()\n"
+        "print(os.environ['TF_ENABLE_ONEDNN_OPTS'], os.environ['TF_CPP_MIN_LOG_LEVEL'])\n"
+    )
+    program_environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    program_environment["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=program_environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 3\n", "")
 
 
-def test_importing_is_quiet_and_changes_nothing_global(program_environment):
+def test_importing_changes_nothing(program_environment):
     """In a process of its own, for this one has imported everything already."""
     code = (
         "import mnist_mechanics.fully_connected_feed, mnist_mechanics.fully_connected_dataset\n"
@@ -171,13 +330,14 @@ def test_importing_is_quiet_and_changes_nothing_global(program_environment):
         "import tensorflow as tf\n"
         "assert tf.executing_eagerly() and tf.compat.v1.resource_variables_enabled()\n"
         "assert not tf.compat.v1.get_default_graph().get_operations()\n"
+        "import os\nassert 'TF_CPP_MIN_LOG_LEVEL' not in os.environ\n"
     )
-    for name in environment.DEFAULTS:
+    for name in programs.ENVIRONMENT:
         program_environment.pop(name, None)
     done = subprocess.run(
         [sys.executable, "-c", code], env=program_environment, capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_a_failed_replacement_leaves_the_old_file(tmp_path):
@@ -206,18 +366,18 @@ def test_stop_signals_take_the_first_signal_and_leave_the_second():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_classification_against_counting_by_hand():
+def test_confusion_against_counting_by_hand():
     labels, predictions = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 0])
-    matrix = classification.confusion_matrix(labels, predictions, 3)
+    matrix = plots.confusion_matrix(labels, np.eye(3)[predictions])
     np.testing.assert_array_equal(matrix, [[1, 1, 0], [0, 1, 0], [1, 0, 1]])
     logits = np.array([[1000.0, 1000.0], [0.0, np.log(3.0)]])
-    np.testing.assert_allclose(classification.softmax(logits), [[0.5, 0.5], [0.25, 0.75]])
+    np.testing.assert_allclose(plots.softmax(logits), [[0.5, 0.5], [0.25, 0.75]])
 
 
 def test_plots_show_what_they_are_given(tmp_path):
     plots.curves("c.png", {"a": ([0, 1], [1, 2]), "b": ([0], [1])}, "T", "x", "y")
     plots.curves("empty.png", {}, "T", "x", "y")
-    plots.confusion_matrix("m.png", np.eye(3, dtype=int), ["a", "b", "c"], "T")
+    plots.draw_confusion("m.png", np.eye(3, dtype=int), ["a", "$b", "c$"], "T")
     red = np.zeros((2, 4, 4, 3))
     red[..., 0] = 1
     plots.picture_sheet("s.png", red, ["one", "two"], "T", columns=2)

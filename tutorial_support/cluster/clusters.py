@@ -5,8 +5,9 @@ The variable TF_CONFIG says both, as Kubeflow's TFJob and others set it:
     {"cluster": {"ps": ["host:port"], "chief": ["host:port"], "worker": ["host:port", ...]},
      "task": {"type": "worker", "index": 0}}
 
-Variables live on the ps tasks (parameter servers); chief and workers compute; the chief also saves.
-Without a chief, worker 0 is it. An evaluator stands outside and watches the checkpoints.
+Variables live on the ps tasks (parameter servers). The chief and the workers compute, and the chief
+also saves. Without a chief, worker 0 takes its place. An evaluator is no part of the cluster: it
+watches the run folder.
 """
 
 import dataclasses
@@ -14,15 +15,16 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 import tensorflow.compat.v1 as tf
 
 from tutorial_support import feature_store, runs
-from tutorial_support.programs import UsageError
+from tutorial_support.cluster import CHIEF, EVALUATOR, JOBS, PS, VARIABLE, WORKER
+from tutorial_support.programs import StopSignals, UsageError, one_line, reason
 
-VARIABLE = "TF_CONFIG"
-PS, CHIEF, WORKER, EVALUATOR = JOBS = ("ps", "chief", "worker", "evaluator")
-LINGER = 20.0  # seconds; Kubernetes gives 30 from SIGTERM to SIGKILL
+LINGER = 20.0  # seconds that a ps goes on serving after SIGTERM, so that the chief can save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,81 +32,85 @@ class Cluster:
     """The tasks of a cluster, and this process's place among them.
 
     Attributes:
-        addresses: dict from a job to its tasks' addresses, a list of "host:port"; no evaluators.
+        addresses: from a job to its tasks' addresses, each "host:port"; no evaluators.
         job: one of JOBS.
-        index: int, the task's number in its job.
+        index: the task's number in its job.
     """
 
-    addresses: dict
+    addresses: dict[str, list[str]]
     job: str
     index: int
 
     @property
-    def is_chief(self):
+    def is_chief(self) -> bool:
         """Whether this task saves."""
         return self.job == CHIEF or (
             CHIEF not in self.addresses and (self.job, self.index) == (WORKER, 0)
         )
 
     @property
-    def num_workers(self):
-        """How many tasks compute, the chief included."""
-        return sum(len(self.addresses.get(job, [])) for job in (CHIEF, WORKER))
+    def computing(self) -> list[str]:
+        """The addresses of the tasks that compute, the chief first."""
+        return [address for job in (CHIEF, WORKER) for address in self.addresses.get(job, [])]
 
     @property
-    def worker_number(self):
+    def num_workers(self) -> int:
+        """How many tasks compute, the chief included."""
+        return len(self.computing)
+
+    @property
+    def worker_number(self) -> int:
         """The number of this task among those that compute, in 0 .. num_workers - 1."""
         return self.index + (self.job == WORKER) * len(self.addresses.get(CHIEF, []))
 
     @property
-    def share(self):
-        """The slice of what all computing tasks divide: every num_workers-th, from its own on."""
+    def share(self) -> slice:
+        """The part of a batch for this task: every num_workers-th example, from its number on."""
         return slice(self.worker_number, None, self.num_workers)
 
-    def feature_share(self, wait_secs):
+    def feature_share(self, wait_secs: float) -> feature_store.Share:
         """Returns the same as a feature_store.Share, with the longest wait for other tasks."""
         return feature_store.Share(self.worker_number, self.num_workers, wait_secs)
 
     @property
-    def device(self):
+    def device(self) -> str:
         """The name of this task's device."""
         return f"/job:{self.job}/task:{self.index}"
 
-    def variables_on_ps(self):
-        """Returns the device function that puts variables on the ps tasks, all else here."""
+    def variables_on_ps(self) -> Callable:
+        """Returns the device function that puts variables on the ps tasks and all else here."""
         return tf.train.replica_device_setter(worker_device=self.device, cluster=self.addresses)
 
-    def session_config(self, wait_secs):
-        """Returns the ConfigProto of a computing task.
+    def session_config(self, wait_secs: float) -> tf.ConfigProto:
+        """Returns the configuration of a computing task.
 
-        It sees the ps tasks and itself alone, so that no other worker's death touches it; an
-        operation that waits longer than `wait_secs` seconds for others fails.
+        The task sees only the ps tasks and itself, so that another worker's death does not touch
+        it. An op that waits for others longer than `wait_secs` seconds fails.
         """
         config = runs.session_config()
         config.device_filters.extend([f"/job:{PS}", self.device])
         config.operation_timeout_in_ms = int(1000 * wait_secs)
         return config
 
-    def start_server(self):
-        """Returns the tf.train.Server of this task.
+    def start_server(self) -> tf.train.Server:
+        """Returns the server of this task, which listens on every network interface.
 
         Raises:
-            UsageError: its port cannot be listened on.
+            UsageError: its port is in use.
         """
-        # Else a call to a task that is gone waits for it without an end, whatever the timeout.
+        # Without this, a call to a task that is gone waits for it, whatever the session's timeout.
         os.environ.setdefault("GRPC_FAIL_FAST", "true")
+        config = runs.session_config()
         try:
-            return tf.train.Server(
-                self.addresses, self.job, self.index, config=runs.session_config()
-            )
+            return tf.train.Server(self.addresses, self.job, self.index, config=config)
         except tf.errors.OpError as error:
             address = self.addresses[self.job][self.index]
             raise UsageError(
-                f"{VARIABLE}: {self.device} cannot listen on {address} "
-                f"({error.message.splitlines()[0]}); free the port or name another"
+                f"{VARIABLE}: {self.device} cannot listen on {address} ({reason(error)}); free "
+                "the port or name another one"
             ) from error
 
-    def wait_for_ps(self, wait_secs):
+    def wait_for_ps(self, wait_secs: float) -> None:
         """Waits until every ps accepts connections.
 
         Raises:
@@ -112,7 +118,7 @@ class Cluster:
         """
         due = time.monotonic() + wait_secs
         for index, address in enumerate(self.addresses[PS]):
-            while not _answers(address):
+            while not _accepts(address):
                 if time.monotonic() > due:
                     raise UsageError(
                         f"{VARIABLE}: /job:{PS}/task:{index} at {address} did not answer within "
@@ -121,47 +127,50 @@ class Cluster:
                 time.sleep(0.1)
 
 
-def from_environment(environ=os.environ, needs_ps=True):
-    """Returns the Cluster that TF_CONFIG in `environ` tells of.
+def from_environment(environ: Mapping[str, str] = os.environ, needs_ps: bool = True) -> Cluster:
+    """Returns the cluster that TF_CONFIG in `environ` describes.
 
     Args:
-        environ: dict of variables.
+        environ: the environment's variables.
         needs_ps: whether there must be a ps.
 
     Raises:
-        UsageError: it is missing, malformed, or contradicts itself.
+        UsageError: TF_CONFIG is missing, malformed, or contradicts itself.
     """
     text = environ.get(VARIABLE)
     if not text:
         raise UsageError(
-            f"this program is one of several and needs the variable {VARIABLE}, "
+            f"this program is one task of a cluster and needs the variable {VARIABLE}, "
             '{"cluster": {"ps": ["host:port"], "chief": ["host:port"], "worker": ["host:port"]}, '
             '"task": {"type": "worker", "index": 0}}; python -m tutorial_support.local_cluster '
-            "starts all of them on this machine and sets it"
+            "sets it and starts all tasks on this machine"
         )
     try:
         config = json.loads(text)
-        addresses = {_job(job): list(tasks) for job, tasks in config["cluster"].items()}
-        job, index = _job(config["task"]["type"]), int(config["task"].get("index", 0))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        addresses = {_job(job): tasks for job, tasks in config["cluster"].items()}
+        job = _job(config["task"]["type"])
+        index = int(str(config["task"].get("index", 0)))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(
-            f"{VARIABLE} is malformed ({type(error).__name__}: {error}); it needs a cluster, a "
-            "dict from job to addresses, and a task with type and index"
+            f"{VARIABLE} is malformed ({type(error).__name__}: {one_line(str(error))}); it needs a "
+            "cluster, which maps jobs to lists of addresses, and a task with type and index"
         ) from error
     _check(addresses, job, index, needs_ps)
-    addresses.pop(EVALUATOR, None)
-    return Cluster(addresses, job, index)
+    members = {name: tasks for name, tasks in addresses.items() if tasks and name != EVALUATOR}
+    return Cluster(members, job, index)
 
 
-def _job(name):
-    return CHIEF if name == "master" else name  # as older versions of TFJob call it
+def _job(name: str) -> str:
+    return CHIEF if name == "master" else name  # the name in older versions of TFJob
 
 
-def _check(addresses, job, index, needs_ps):
-    unknown = [name for name in (*addresses, job) if name not in JOBS]
-    if unknown:
-        _refuse(f"has the job '{unknown[0]}'; there are {', '.join(JOBS)}")
+def _check(addresses: dict[str, Any], job: Any, index: int, needs_ps: bool) -> None:
+    for name in (*addresses, job):
+        if name not in JOBS:
+            _refuse(f"has the job {name!r}; there are {', '.join(JOBS)}")
     for name, tasks in addresses.items():
+        if not isinstance(tasks, list):
+            _refuse(f"has {tasks!r} for {name}; it must be a list of addresses")
         for address in tasks:
             if not _is_address(address):
                 _refuse(f"has the address {address!r} of {name}; it must be host:port")
@@ -172,48 +181,47 @@ def _check(addresses, job, index, needs_ps):
     if len(addresses.get(CHIEF, [])) > 1:
         _refuse("has several chiefs; make all but one of them workers")
     everyone = [address for tasks in addresses.values() for address in tasks]
-    twice = [address for address in everyone if everyone.count(address) > 1]
-    if twice:
+    if twice := [address for address in everyone if everyone.count(address) > 1]:
         _refuse(f"has the address {twice[0]} twice; give each task its own")
     count = len(addresses.get(job, []))
     if job != EVALUATOR and not 0 <= index < count:
         _refuse(f"says that this is {job} {index}, but its cluster has {count} {job} tasks")
 
 
-def _refuse(reason):
-    raise UsageError(f"{VARIABLE} {reason}")
+def _refuse(why: str) -> NoReturn:
+    raise UsageError(f"{VARIABLE} {why}")
 
 
-def _is_address(address):
-    host, _, port = str(address).rpartition(":")
-    return bool(host) and port.isdigit() and 0 < int(port) < 65536
+def _is_address(address: Any) -> bool:
+    if not isinstance(address, str):
+        return False
+    host, _, port = address.rpartition(":")
+    is_number = port.isascii() and port.isdecimal() and len(port) <= 5
+    return bool(host) and host.isprintable() and is_number and 0 < int(port) < 65536
 
 
-def _answers(address):
+def _accepts(address: str) -> bool:
+    """Returns whether somebody accepts connections at an address."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=1.0):
             return True
-    except OSError:
+    except (OSError, UnicodeError):  # the latter for a host name that cannot be one
         return False
 
 
-def serve_variables(cluster):
-    """Serves as a ps until a signal comes, and the computing tasks, which save, have ended.
-
-    Args:
-        cluster: Cluster.
+def serve_variables(cluster: Cluster) -> int:
+    """Serves variables until a signal comes and the computing tasks have saved and ended.
 
     Returns:
         the exit code.
     """
     server = cluster.start_server()
     print(f"Serving variables at {server.target}.")
-    with runs.StopSignals() as stop:
+    with StopSignals() as stop:
         while not stop.requested:
             time.sleep(0.1)
         due = time.monotonic() + LINGER
-        computing = [a for job in (CHIEF, WORKER) for a in cluster.addresses.get(job, [])]
-        while any(_answers(address) for address in computing) and time.monotonic() < due:
+        while any(map(_accepts, cluster.computing)) and time.monotonic() < due:
             time.sleep(0.1)
     return stop.exit_code

@@ -5,27 +5,36 @@
 
 One of the workers is the chief. Each line of output begins with the task that printed it. When the
 workers have ended, the others are stopped. When a task fails, or on Ctrl-C, all of them are.
+
+TensorFlow's servers listen on every network interface, and whoever reaches their ports can run ops,
+which read and write files. With --private_network (Linux), nobody outside the cluster reaches them;
+but the tasks cannot download either.
 """
 
 import contextlib
-import ctypes
 import json
 import os
-import signal
+import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
-from tutorial_support import programs, runs
-from tutorial_support.cluster import clusters
-from tutorial_support.programs import ArgumentParser, number, program
+from tutorial_support import cluster, programs
+from tutorial_support.cluster import guard
+from tutorial_support.programs import LOG, UsageError, number
 
 GRACE = 30.0  # seconds between SIGTERM and SIGKILL, as Kubernetes gives
+Task = tuple[str, int]  # job and index
+_IS_PRIVATE = (
+    "GRAPH_TUTORIALS_PRIVATE_NETWORK"  # set for the launcher that runs in a network of its own
+)
 
 
-def free_addresses(count):
+def free_addresses(count: int) -> list[str]:
     """Returns `count` different addresses on loopback whose ports are free."""
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -34,124 +43,169 @@ def free_addresses(count):
         return [f"127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
 
 
-def plan(num_ps, num_workers, evaluator=False):
-    """Returns the value of TF_CONFIG for each task.
+def plan(num_ps: int, num_workers: int, evaluator: bool = False) -> dict[Task, dict[str, Any]]:
+    """Returns what TF_CONFIG holds as JSON, for each task.
 
     Args:
-        num_ps: int.
-        num_workers: int, at least 1, the chief included.
+        num_ps: number of parameter servers.
+        num_workers: at least 1, the chief included.
         evaluator: whether there is one.
-
-    Returns:
-        dict from (job, index) to the dict that TF_CONFIG holds as JSON.
     """
     addresses = free_addresses(num_ps + num_workers)
-    cluster = {
-        clusters.PS: addresses[:num_ps],
-        clusters.CHIEF: addresses[num_ps : num_ps + 1],
-        clusters.WORKER: addresses[num_ps + 1 :],
+    tasks = {
+        cluster.PS: addresses[:num_ps],
+        cluster.CHIEF: addresses[num_ps : num_ps + 1],
+        cluster.WORKER: addresses[num_ps + 1 :],
     }
-    cluster = {job: tasks for job, tasks in cluster.items() if tasks}
-    tasks = [(job, index) for job, tasks in cluster.items() for index in range(len(tasks))]
-    tasks += [(clusters.EVALUATOR, 0)] * evaluator
+    tasks = {job: members for job, members in tasks.items() if members}
+    names = [(job, index) for job, members in tasks.items() for index in range(len(members))]
+    names += [(cluster.EVALUATOR, 0)] * evaluator
     return {
-        (job, index): {"cluster": cluster, "task": {"type": job, "index": index}}
-        for job, index in tasks
+        (job, index): {"cluster": tasks, "task": {"type": job, "index": index}}
+        for job, index in names
     }
 
 
-def start(command, config):
-    """Starts one task, which ends when this process does.
-
-    Args:
-        command: list of strings.
-        config: dict for TF_CONFIG.
-
-    Returns:
-        subprocess.Popen, its output a pipe.
-    """
-    # What this process set by itself, a task shall not take for the user's choice.
-    chosen = {name: v for name, v in os.environ.items() if programs.ENVIRONMENT.get(name) != v}
+def start(command: list[str], config: dict[str, Any]) -> subprocess.Popen:
+    """Starts one task, with `config` in TF_CONFIG; its output is a pipe."""
     return subprocess.Popen(
         command,
-        env=chosen | {clusters.VARIABLE: json.dumps(config), "PYTHONUNBUFFERED": "1"},
+        env=os.environ | {cluster.VARIABLE: json.dumps(config), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C comes here alone, which then tells them in order
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        start_new_session=True,  # Ctrl-C comes to the launcher alone, which then ends the tasks
     )
 
 
-_SET_PARENT_DEATH_SIGNAL = 1  # of Linux' prctl
+class _Tasks:
+    """The running tasks; `guard.py` ends them when the block is left or this process is killed."""
+
+    def __init__(self) -> None:
+        self._processes: dict[Task, subprocess.Popen] = {}
+        self._threads: list[threading.Thread] = []
+        self._exit_codes: dict[Task, int] = {}
+
+    def __enter__(self) -> "_Tasks":
+        command = [sys.executable, "-S", "-E", guard.__file__, str(GRACE)]
+        self._guard = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+        if self._guard.wait():  # it was killed itself
+            for process in self._processes.values():
+                process.kill()
+        for thread in self._threads:
+            thread.join()
+
+    def start(self, task: Task, command: list[str], config: dict[str, Any]) -> None:
+        """Starts a task and labels its output."""
+        process = self._processes[task] = start(command, config)
+        self._tell_guard(process.pid)
+        thread = threading.Thread(target=_follow, args=(*task, process))
+        thread.start()
+        self._threads.append(thread)
+
+    def exit_codes(self) -> dict[Task, int]:
+        """Returns the exit codes of the tasks that have ended, in the order of their ends."""
+        for task, process in self._processes.items():
+            if task not in self._exit_codes and (code := process.poll()) is not None:
+                self._exit_codes[task] = code
+                self._tell_guard(-process.pid)
+        return self._exit_codes
+
+    def _tell_guard(self, number: int) -> None:
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(b"%d\n" % number)
+        self._guard.stdin.flush()
 
 
-def _end_with_parent():
-    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+def _follow(job: str, index: int, process: subprocess.Popen) -> None:
+    """Prints a task's output, each line with the task's name before it, and awaits its end."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        sys.stdout.write(f"[{job} {index}] {line.decode(errors='replace')}")
+        sys.stdout.flush()
+    process.wait()
 
 
-def label(name, stream, output):
-    """Copies a task's output to `output`, each line with the task's name before it."""
-    for line in stream:
-        output.write(f"[{name}] {line.decode(errors='replace')}")
-        output.flush()
-
-
-def end(processes):
-    """Ends processes: SIGTERM to all, SIGKILL to those that are still there after GRACE."""
-    for process in processes:
-        process.terminate()
-    due = time.monotonic() + GRACE
-    for process in processes:
-        try:
-            process.wait(max(0.0, due - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def run(command, configs):
+def run(command: list[str], configs: dict[Task, dict[str, Any]]) -> int:
     """Runs a cluster to its end.
 
     Args:
-        command: list of strings, the same for every task.
+        command: the same for every task.
         configs: from `plan`.
 
     Returns:
         the exit code: 0 when all computing tasks and the evaluator ended well, else that of the
-        first one that failed; 130 or 143 after a signal.
+        first one that failed; 129, 130 or 143 after a signal.
     """
-    tasks, threads = {}, []
-    with runs.StopSignals() as stop:
-        try:
-            for (job, index), config in configs.items():
-                process = tasks[(job, index)] = start(command, config)
-                arguments = (f"{job} {index}", process.stdout, sys.stdout)
-                threads.append(threading.Thread(target=label, args=arguments))
-                threads[-1].start()
-            while not stop.requested:
-                codes = {task: process.poll() for task, process in tasks.items()}
-                failed = {task: code for task, code in codes.items() if code}
-                if failed:
-                    (job, index), code = next(iter(failed.items()))
+    awaited = {task for task in configs if task[0] != cluster.PS}
+    with programs.StopSignals() as stop, _Tasks() as tasks:
+        for task, config in configs.items():
+            tasks.start(task, command, config)
+        while not stop.requested:
+            codes = tasks.exit_codes()
+            for (job, index), code in codes.items():
+                if code:
                     print(f"{job} {index} failed with exit code {code}; ending the others.")
                     return code if code > 0 else 128 - code
-                if all(code == 0 for (job, _), code in codes.items() if job != clusters.PS):
-                    return 0
-                time.sleep(0.1)
-            return stop.exit_code
-        finally:
-            end(tasks.values())
-            for thread in threads:
-                thread.join()
+            if awaited <= codes.keys():
+                return 0
+            time.sleep(0.1)
+    return stop.exit_code
 
 
-@program
-def main(argv=None):
+def _restart_in_private_network(argv: list[str]) -> None:
+    """Runs this program in place of this process, in a network that has nothing but loopback.
+
+    Raises:
+        UsageError: the system does not allow it.
+    """
+    isolated = ["unshare", "--user", "--map-current-user", "--keep-caps", "--net", "--"]
+    if not shutil.which("unshare") or subprocess.run([*isolated, "true"], check=False).returncode:
+        raise UsageError(
+            "--private_network: this system does not let you make a network namespace; leave the "
+            "flag out and keep others from the ports with a firewall"
+        )
+    os.environ[_IS_PRIVATE] = "1"
+    os.execvp(
+        isolated[0], [*isolated, sys.executable, "-m", "tutorial_support.local_cluster", *argv]
+    )
+
+
+def _switch_loopback_on() -> None:
+    import fcntl  # which Windows lacks
+
+    set_flags, is_up_and_running = 0x8914, 0x41  # SIOCSIFFLAGS; IFF_UP | IFF_RUNNING
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, set_flags, struct.pack("16sh", b"lo", is_up_and_running))
+
+
+@programs.program
+def main(argv: list[str] | None = None) -> int:
     """Parses the flags and runs the cluster."""
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("--ps", type=number(int, 0), default=1, help="parameter servers")
-    parser.add_argument("--workers", type=number(int, 1), default=2, help="the chief included")
-    parser.add_argument("--evaluator", action="store_true", help="start an evaluator, too")
-    parser.add_argument("command", nargs="+", metavar="COMMAND", help="the program and its flags")
+    parser = programs.ArgumentParser(__doc__)
+    parser.add_argument("--ps", type=number(int, 0), default=1, help="Parameter servers.")
+    parser.add_argument("--workers", type=number(int, 1), default=2, help="The chief included.")
+    parser.add_argument("--evaluator", action="store_true", help="Start an evaluator, too.")
+    parser.add_argument(
+        "--private_network",
+        action="store_true",
+        help="Give the cluster a network of its own, without a way in or out.",
+    )
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="The program and its flags.")
     flags = parser.parse_args(argv)
+    if os.environ.pop(_IS_PRIVATE, None):
+        _switch_loopback_on()
+    elif flags.private_network:
+        _restart_in_private_network(sys.argv[1:] if argv is None else argv)
+    else:
+        LOG.warning(
+            "whoever reaches this machine can use the tasks' ports, which run any op; keep others "
+            "out with --private_network or a firewall"
+        )
     return run(flags.command, plan(flags.ps, flags.workers, flags.evaluator))

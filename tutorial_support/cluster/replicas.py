@@ -1,13 +1,16 @@
-"""One of the tasks that train a net together: its session, and how it lives with the others.
+"""One of the tasks that train a net together: its steps, and how it gets on with the others.
 
-    replica = replicas.Replica(cluster, flags, folder, "mnist_mechanics")
-    with tf.Graph().as_default():
-        with tf.device(cluster.variables_on_ps()):
-            ...                                     the builders of the single process
-            train_op = training(loss, replica.optimizer(optimizer))
-        with replica.training(facts, may_change, last_step, save_every) as training:
-            for step in training.steps():
-                training.run(train_op)
+A program's `run_worker(flags, cluster)` reads like this:
+
+    with replicas.Replica(cluster, flags, folder, "mnist_mechanics") as replica:
+        with tf.Graph().as_default():
+            with tf.device(cluster.variables_on_ps()):
+                ...                                     the builders of the single process
+                train_op = training(loss, replica.optimizer(optimizer))
+            with replica.training(facts, may_change, last_step, save_every) as training:
+                for step in training.steps():
+                    training.run(train_op)
+    return replica.exit_code
 """
 
 import argparse
@@ -15,15 +18,24 @@ import contextlib
 import os
 import pathlib
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from tutorial_support import checkpoints, drivers, feature_store, runs, trained
-from tutorial_support.cluster import clusters
-from tutorial_support.programs import LOG, TrainingError, UsageError, number
+from tutorial_support import cluster as jobs
+from tutorial_support.cluster import clusters, sessions
+from tutorial_support.cluster.watchdog import Watchdog
+from tutorial_support.programs import (
+    ArgumentParser,
+    StopSignals,
+    TrainingError,
+    UsageError,
+    number,
+)
+
+SUMMARY_EVERY = 100  # steps
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -51,15 +63,6 @@ def add_wait_flag(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def check_batch_size(batch_size: int, cluster: clusters.Cluster, flag: str = "--batch_size") -> None:
-    """Raises UsageError where a batch does not divide over the workers."""
-    if batch_size % cluster.num_workers:
-        raise UsageError(
-            f"{flag} {batch_size} does not divide over {cluster.num_workers} workers; give a "
-            "multiple of their number"
-        )
-
-
 def share_from_environment(wait_secs: float) -> feature_store.Share:
     """Returns which pictures this task computes, as TF_CONFIG says; all of them without it.
 
@@ -67,58 +70,73 @@ def share_from_environment(wait_secs: float) -> feature_store.Share:
         wait_secs: longest wait for other tasks, in seconds.
 
     Raises:
-        UsageError: TF_CONFIG is unusable, or this task is none that computes.
+        UsageError: TF_CONFIG is unusable, or this task does not compute.
     """
-    if not os.environ.get(clusters.VARIABLE):
+    if not os.environ.get(jobs.VARIABLE):
         return feature_store.ALL
     cluster = clusters.from_environment(needs_ps=False)
-    if cluster.job not in (clusters.CHIEF, clusters.WORKER):
+    if cluster.job not in (jobs.CHIEF, jobs.WORKER):
         raise UsageError(
-            f"{clusters.VARIABLE} says that this is a task {cluster.job}, but here all tasks "
-            "compute; start workers alone"
+            f"{jobs.VARIABLE} says that this is a task {cluster.job}, but this program only has "
+            "tasks that compute; start workers alone"
         )
     return cluster.feature_share(wait_secs)
 
 
-def do_task(
-    cluster: clusters.Cluster,
-    flags: argparse.Namespace,
-    folder: str,
-    kind: type[trained.TrainedNet],
-    compute: Callable[[], int],
+def run_task(
+    parser: ArgumentParser,
+    argv: list[str] | None,
+    run_worker: Callable[[argparse.Namespace, clusters.Cluster], int],
+    net: type[trained.TrainedNet],
+    folder: str = "train_dir",
+    batch_size: str = "batch_size",
 ) -> int:
-    """Does what this task is for: serves variables, evaluates, or computes.
+    """Is the `main` of a replicated program: serves variables, evaluates, or computes.
 
     Args:
-        cluster: tells what this task is.
-        flags: with those of `add_flags`.
-        folder: the run folder, whose checkpoints an evaluator evaluates.
-        kind: the net that it evaluates.
-        compute: trains; returns an exit code.
+        parser: with the flags of the training and those of `add_flags`.
+        argv: the command line.
+        run_worker: trains; returns an exit code.
+        net: what an evaluator evaluates.
+        folder, batch_size: names of the flags for the run folder and for the batch.
 
     Returns:
         the exit code.
 
     Raises:
+        UsageError: flags or TF_CONFIG are wrong.
         TrainingError: another task let this one wait for too long.
     """
-    if cluster.job == clusters.PS:
-        return clusters.serve_variables(cluster)
-    if cluster.job == clusters.EVALUATOR:
+    flags = parser.parse_args(argv)
+    cluster = clusters.from_environment()
+    if vars(flags)[batch_size] % cluster.num_workers:
+        raise UsageError(
+            f"--{batch_size} {vars(flags)[batch_size]} does not divide over {cluster.num_workers} "
+            "workers; give a multiple of their number"
+        )
+    if cluster.job == jobs.PS:
+        with Watchdog():
+            return clusters.serve_variables(cluster)
+    if cluster.job == jobs.EVALUATOR:
         wait = ["--checkpoint_wait_secs", str(flags.checkpoint_wait_secs)]
-        watch = ["--checkpoint", folder, "--eval_interval_secs", "1", *wait]
-        return drivers.evaluate(kind, None, watch)
+        watch = ["--checkpoint", vars(flags)[folder], "--eval_interval_secs", "1", *wait]
+        with Watchdog():
+            return drivers.evaluate(net, None, watch)
     try:
-        return compute()
+        return run_worker(flags, cluster)
     except tf.errors.DeadlineExceededError as error:
-        raise TrainingError(
-            f"other tasks kept {cluster.job} {cluster.index} waiting for more than "
-            f"{flags.wait_secs:g} s: look at their output, or raise --wait_secs"
-        ) from error
+        raise TrainingError(_waited(cluster, flags.wait_secs)) from error
+
+
+def _waited(cluster: clusters.Cluster, wait_secs: float) -> str:
+    return (
+        f"other tasks kept {cluster.job} {cluster.index} waiting for more than {wait_secs:g} s: "
+        "look at their output, or raise --wait_secs"
+    )
 
 
 class Replica:
-    """One of the tasks that compute.
+    """One of the tasks that compute; a context manager.
 
     Attributes:
         kept: the flags and facts of the run that the folder holds; empty for a new run.
@@ -127,12 +145,12 @@ class Replica:
     def __init__(
         self, cluster: clusters.Cluster, flags: argparse.Namespace, folder: str, tutorial: str
     ) -> None:
-        """Lets the chief open the run folder.
+        """Opens the run folder if this task is the chief.
 
         Args:
             cluster: tells what this task is.
             flags: with those of `add_flags` and of `runs.add_flags`.
-            folder: the run folder, which the ps tasks can write to as well.
+            folder: the run folder, at the same path for the ps tasks, which write to it, too.
             tutorial: name of its package.
 
         Raises:
@@ -140,12 +158,28 @@ class Replica:
         """
         self._cluster, self._flags = cluster, flags
         self._path = pathlib.Path(folder).resolve()
-        self._hooks: list[tf.train.SessionRunHook] = []
         self._run = runs.Run(folder, tutorial, flags) if cluster.is_chief else None
+        self._stop = StopSignals() if self._run is None else self._run.stop
+        self._watchdog = Watchdog(flags.wait_secs, _waited(cluster, flags.wait_secs))
+        self._hooks: list[tf.train.SessionRunHook] = []
         self.kept = {} if flags.fresh else runs.read_flags(folder)
 
+    def __enter__(self) -> "Replica":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._run is not None:
+            self._run.__exit__(*exception)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 129, 130 or 143 after a signal."""
+        return self._stop.exit_code
+
     def optimizer(
-        self, optimizer: tf.train.Optimizer, average: tf.train.ExponentialMovingAverage | None = None
+        self,
+        optimizer: tf.train.Optimizer,
+        average: tf.train.ExponentialMovingAverage | None = None,
     ) -> tf.train.Optimizer:
         """Returns the optimizer to use: with --sync one that waits for all workers' gradients.
 
@@ -163,7 +197,7 @@ class Replica:
             variable_averages=average,
             variables_to_average=None if average is None else tf.trainable_variables(),
         )
-        # Without tokens in the beginning, nobody computes a second gradient for one step.
+        # By default a worker begins with a token, and computes a gradient before all have started.
         hook = synchronous.make_session_run_hook(self._cluster.is_chief, num_tokens=0)
         self._hooks.append(hook)
         return synchronous
@@ -175,232 +209,190 @@ class Replica:
         may_change: Collection[str],
         last_step: int,
         save_every: int,
-        begin_input: Callable[[tf.Session, int], None] | None = None,
+        seek_input: Callable[[tf.Session, int], None] | None = None,
     ) -> Iterator["Training"]:
         """Opens the session, a context manager; the chief saves when it is left, too.
 
-        What MonitoredTrainingSession makes, with two differences. A session is created, and
-        created anew after a ps was lost, only once the ps tasks answer; otherwise TensorFlow would
-        wait for them without an end. And a worker asks for the chief's variables ten times a
-        second, not every 30 seconds.
-
         Args:
             facts, may_change: as of `runs.Run.settle`.
-            last_step: at which the training ends.
+            last_step: the number of steps, in all; the chief's counts.
             save_every: steps between checkpoints.
-            begin_input: makes the batch of a step the next one, for input that the graph keeps a
-                place in; None for input that is fed.
+            seek_input: makes the batch of a step the next one, for input whose position the graph
+                keeps; None for input that is fed.
         """
-        flags = self._flags
-        with tf.device(self._cluster.variables_on_ps()):
-            training = Training(last_step, flags.sync, begin_input)
+        flags, watchdog = self._flags, self._watchdog
+        description = runs.description(flags, facts)
+        board = sessions.Noticeboard(self._cluster, self._path, description, may_change, last_step)
+        training = Training(board, self._stop, flags.sync, watchdog, seek_input)
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
-        scaffold = tf.train.Scaffold(saver=saver)
         hooks = [training, *self._hooks]
+        if self._run is not None:
+            self._run.settle(facts, may_change)
+            if (newest := self._run.newest_checkpoint()) is not None:
+                checkpoints.make_newest(newest)  # which the session restores
+            hooks.append(_Keeper(training, board, saver, self._run, last_step, save_every))
+        creator = sessions.Creator(
+            self._cluster, board, saver, self._path, watchdog, flags.wait_secs, not flags.sync
+        )
         with contextlib.ExitStack() as stack:
-            if self._run is not None:
-                stack.enter_context(self._run)
-                self._open_run(self._run, facts, may_change, last_step)
-                folder = str(self._path)
-                hooks += [
-                    tf.train.CheckpointSaverHook(folder, save_steps=save_every, scaffold=scaffold),
-                    tf.train.SummarySaverHook(100, output_dir=folder, scaffold=scaffold),
-                ]
-            self._server = self._cluster.start_server()
-            stack.enter_context(training.stop)
-            sess = stack.enter_context(
-                tf.train.MonitoredSession(
-                    self._session_creator(scaffold),
-                    hooks,
-                    # At the end, the chief's averaging thread waits for a step that never comes.
-                    stop_grace_period_secs=1,
-                )
-            )
+            stack.enter_context(watchdog)
+            with watchdog.waiting():
+                # The chief's thread that averages gradients waits in the end for ones that never
+                # come; it gets a second.
+                sess = tf.train.MonitoredSession(creator, hooks, stop_grace_period_secs=1)
+            if self._run is None:  # the chief's run has done so
+                stack.enter_context(self._stop)
+            stack.enter_context(sess)
+            stack.callback(watchdog.progress)  # closing the session is a wait, too
             training.enter(sess)
             yield training
-            threading.excepthook = _after_the_end(threading.excepthook)
-
-    def _open_run(
-        self, run: runs.Run, facts: dict[str, Any], may_change: Collection[str], last_step: int
-    ) -> None:
-        """Settles the run; makes the checkpoint to resume from the newest one, for the session."""
-        run.settle(facts, may_change)
-        prefix = run.newest_checkpoint()
-        step = 0
-        if prefix is not None:
-            checkpoints.make_newest(prefix)
-            step = checkpoints.stored_step(prefix) or 0
-        with tf.Graph().as_default():
-            writer = tf.summary.FileWriter(run.folder, filename_suffix=run.event_suffix)
-            run.begin(writer, step, last_step)
-
-    def _session_creator(self, scaffold: tf.train.Scaffold) -> tf.train.SessionCreator:
-        cluster, wait_secs, target = self._cluster, self._flags.wait_secs, self._server.target
-        config = cluster.session_config(wait_secs)
-        if cluster.is_chief:
-            creator = tf.train.ChiefSessionCreator(scaffold, target, config, str(self._path))
-        else:
-            creator = tf.train.WorkerSessionCreator(
-                scaffold, target, config, max_wait_secs=wait_secs
-            )
-            creator = _AfterChief(creator, target, config, wait_secs)
-        return _AfterPs(creator, cluster, wait_secs, can_recover=not self._flags.sync)
+            threading.excepthook = _without_cancelled(threading.excepthook)
 
 
 class Training(tf.train.SessionRunHook):
     """The steps of one task in a session.
 
     A synchronous worker that merely stopped would leave the others waiting for its next gradient.
-    So it tells them, in the variable `stop_after`, after which step all of them end.
+    So it first tells them, on the noticeboard, after which step all of them end.
 
     Attributes:
-        stop: runs.StopSignals.
+        step: the global step, as of the last run.
     """
 
-    def __init__(self, last_step, is_sync, begin_input):
-        """Adds the variable; arguments as of `Replica` and `Replica.training`."""
-        self.stop = runs.StopSignals()
-        self._is_sync, self._begin_input = is_sync, begin_input
-        self._sess = self._step = self._last_step = None
+    def __init__(
+        self,
+        board: sessions.Noticeboard,
+        stop: StopSignals,
+        is_sync: bool,
+        watchdog: Watchdog,
+        seek_input: Callable[[tf.Session, int], None] | None,
+    ) -> None:
+        self.step = self._last_step = 0
+        self._board, self._stop, self._is_sync = board, stop, is_sync
+        self._watchdog, self._seek_input = watchdog, seek_input
         self._global_step = tf.train.get_global_step()
-        self._stop_after = tf.get_variable(
-            "stop_after",
-            initializer=tf.constant(last_step, self._global_step.dtype.base_dtype),
-            trainable=False,
-            collections=[tf.GraphKeys.LOCAL_VARIABLES],
-        )
-        next_step = self._global_step + 1
-        self._announce = self._stop_after.assign(tf.minimum(self._stop_after, next_step))
+        self._sess: tf.train.MonitoredSession | None = None
 
-    def after_create_session(self, session, coord):
-        """Begins the input where the variables are: in the beginning, and after a ps was lost."""
-        self._look(session)
-        self._begin(session)
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        """Moves the input to the step of the variables: first of all, and after a ps was lost."""
+        self._read_step(session)
+        self._seek(session)
 
-    def after_run(self, run_context, run_values):
-        """Learns which step is next, after each run."""
-        session, expected = run_context.session, self._step + 1
-        if self.stop.requested and self._is_sync:
-            session.run(self._announce)
-        self._look(session)
-        # The chief may have died and gone back to its checkpoint. (A step that is too high is no
-        # wonder where others take steps meanwhile.)
-        if self._step < expected or (self._is_sync and self._step > expected):
-            self._begin(session)
+    def after_run(
+        self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
+    ) -> None:
+        """Reads which step is next, after each run."""
+        session, expected = run_context.session, self.step + 1
+        if self._stop.requested and self._is_sync:
+            self._board.end_after(session, expected)
+        self._read_step(session)
+        # A lower step: the chief was killed and has gone back to its checkpoint. A higher step is
+        # normal in asynchronous training, where other workers advance the global step, too.
+        if self.step < expected or (self._is_sync and self.step > expected):
+            self._seek(session)
 
-    def enter(self, sess):
-        """Takes the tf.train.MonitoredSession whose steps these are."""
+    def enter(self, sess: tf.train.MonitoredSession) -> None:
+        """Takes the session whose steps these are."""
         self._sess = sess
 
-    @property
-    def exit_code(self):
-        """0, or 130 or 143 after a signal."""
-        return self.stop.exit_code
+    def run(self, fetches: Any, feed_dict: dict | None = None) -> Any:
+        """Runs a step, as `Session.run`; if a ps is lost, again with its restored variables."""
+        assert self._sess is not None
+        with self._watchdog.waiting():
+            return self._sess.run(fetches, feed_dict)
 
-    def run(self, fetches, feed_dict=None):
-        """Runs a step, as `Session.run`; where a ps is lost, again with its restored variables."""
-        return self._sess.run(fetches, feed_dict)
-
-    def steps(self):
+    def steps(self) -> Iterator[int]:
         """Yields the number of each step to take, the global one, until the last or a signal.
 
         Raises:
-            TrainingError: the session has ended before.
+            TrainingError: the session ended before that.
         """
+        assert self._sess is not None
         while not self._sess.should_stop():
-            if self._step >= self._last_step or (self.stop.requested and not self._is_sync):
+            if self.step >= self._last_step or (self._stop.requested and not self._is_sync):
                 return
-            yield self._step
-        if not self.stop.requested:
+            yield self.step
+        if not self._stop.requested:
             raise TrainingError(
                 "the session ended before the last step; look at the chief's output"
             )
 
-    def _look(self, session):
-        self._step, self._last_step = map(int, session.run([self._global_step, self._stop_after]))
+    def _read_step(self, session: tf.Session) -> None:
+        fetches = [self._global_step, self._board.stop_after]
+        self.step, self._last_step = map(int, session.run(fetches))
 
-    def _begin(self, session):
-        if self._begin_input is not None:
-            self._begin_input(session, self._step)
+    def _seek(self, session: tf.Session) -> None:
+        if self._seek_input is not None:
+            self._seek_input(session, self.step)
 
 
-def _after_the_end(report):
-    """Returns a threading.excepthook that lets averaging threads be cancelled without a word."""
+class _Keeper(tf.train.SessionRunHook):
+    """Writes the chief's event file and checkpoints.
 
-    def hook(failure):
-        if not isinstance(failure.exc_value, (tf.errors.CancelledError, tf.errors.AbortedError)):
+    TensorFlow's own hooks for that write a second event file beside the run's.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        board: sessions.Noticeboard,
+        saver: checkpoints.Saver,
+        run: runs.Run,
+        last_step: int,
+        save_every: int,
+    ) -> None:
+        self._training, self._board, self._saver = training, board, saver
+        self._run, self._last_step, self._save_every = run, last_step, save_every
+        self._prefix = str(pathlib.Path(run.checkpoint_prefix).resolve())
+        self._summary = tf.summary.merge_all()
+        self._writer: tf.summary.FileWriter | None = None
+        self._saved = self._summed = 0
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        """Begins the run, or notes in its event file to which step a lost ps has put it back."""
+        step = self._saved = self._training.step
+        self._summed = step - step % SUMMARY_EVERY
+        if self._writer is None:
+            self._writer = tf.summary.FileWriter(
+                self._run.folder, session.graph, filename_suffix=self._run.event_suffix
+            )
+            self._run.begin(self._writer, step, self._last_step)
+        else:
+            self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step + 1)
+
+    def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs | None:
+        """Fetches the summaries along with the step, now and then."""
+        is_due = self._training.step >= self._summed and self._summary is not None
+        return tf.train.SessionRunArgs(self._summary) if is_due else None
+
+    def after_run(
+        self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
+    ) -> None:
+        """Writes the summaries that were fetched; saves when it is time."""
+        step = self._training.step
+        if run_values.results is not None and self._writer is not None:
+            self._writer.add_summary(run_values.results, self._summed)
+            self._writer.flush()
+            self._summed = step - step % SUMMARY_EVERY + SUMMARY_EVERY
+        if step // self._save_every > self._saved // self._save_every:
+            self._save(run_context.session)
+
+    def end(self, session: tf.Session) -> None:
+        """Saves the last step and says that this chief is done with the ps tasks."""
+        if self._training.step != self._saved:
+            self._save(session)
+        self._board.release(session)
+
+    def _save(self, session: tf.Session) -> None:
+        self._saved = self._training.step
+        self._saver.save(session, self._prefix, global_step=self._saved)
+
+
+def _without_cancelled(report: Callable) -> Callable:
+    """Returns a threading.excepthook that is silent on threads whose session was closed."""
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.exc_value, tf.errors.CancelledError | tf.errors.AbortedError):
             report(failure)
 
     return hook
-
-
-class _AfterPs(tf.train.SessionCreator):
-    """Creates a session once the ps tasks answer."""
-
-    def __init__(self, creator, cluster, wait_secs, can_recover):
-        """Takes the creator that then does it; and whether it may, when a ps was lost."""
-        self._creator, self._cluster = creator, cluster
-        self._wait_secs, self._can_recover = wait_secs, can_recover
-        self._has_begun, self._lost_at = False, None
-
-    def create_session(self):
-        """Returns a session.
-
-        Raises:
-            UsageError: other tasks did not answer in time.
-            TrainingError: the same, when they had before; or a lost ps cannot be recovered from.
-        """
-        if self._has_begun:
-            self._note_loss()
-        try:
-            self._cluster.wait_for_ps(self._wait_secs)
-            session = self._creator.create_session()
-        except UsageError as error:
-            raise (TrainingError(error) if self._has_begun else error) from None
-        self._has_begun, self._lost_at = True, None
-        return session
-
-    def _note_loss(self):
-        """Called again and again while no session can be created."""
-        if not self._can_recover:
-            # SyncReplicasOptimizer's threads would work on with the lost session's queues.
-            raise TrainingError(
-                "a ps was lost; start all tasks again: they go on from the newest checkpoint"
-            )
-        if self._lost_at is None:
-            self._lost_at = time.monotonic()
-            LOG.warning("a ps was lost; going on from the newest checkpoint once it is back")
-        elif time.monotonic() - self._lost_at > self._wait_secs:
-            raise TrainingError(
-                f"a ps was lost and did not serve again within {self._wait_secs:g} s; look at its "
-                "output, or raise --wait_secs"
-            )
-        else:
-            time.sleep(0.1)
-
-
-class _AfterChief(tf.train.SessionCreator):
-    """Creates a session once the chief has given every variable its value."""
-
-    def __init__(self, creator, target, config, wait_secs):
-        """Adds the op that asks; takes the creator that then does it, and what it was given."""
-        self._creator, self._target, self._config = creator, target, config
-        self._wait_secs = wait_secs
-        self._have_values = tf.reduce_all([v.is_initialized() for v in tf.global_variables()])
-
-    def create_session(self):
-        """Returns a session.
-
-        Raises:
-            UsageError: the chief did not in time.
-        """
-        due = time.monotonic() + self._wait_secs
-        with tf.Session(self._target, config=self._config) as sess:
-            while not sess.run(self._have_values):
-                if time.monotonic() > due:
-                    raise UsageError(
-                        f"{clusters.VARIABLE}: the chief has not begun within "
-                        f"{self._wait_secs:g} s; start it, or raise --wait_secs"
-                    )
-                time.sleep(0.1)
-        return self._creator.create_session()

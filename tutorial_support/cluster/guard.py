@@ -1,0 +1,49 @@
+"""Ends the tasks of a launcher, also when the launcher itself was killed.
+
+    python guard.py 30 < pipe
+
+The launcher writes the process id of each task into the pipe, and the negative id once it knows
+that the task has ended. When the pipe is closed, which the system does for a launcher that was
+killed, the guard ends the tasks that are left and everything that they have started.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+
+def main(grace: float) -> None:
+    """Reads process ids until the pipe is closed; then ends these processes.
+
+    Args:
+        grace: seconds between SIGTERM and SIGKILL.
+    """
+    groups: set[int] = set()  # each task leads a process group of its own
+    for line in sys.stdin:
+        group = int(line)
+        if group > 0:
+            groups.add(group)
+        else:
+            groups.discard(-group)
+    for group in groups:
+        _send(signal.SIGTERM, group)
+        _send(signal.SIGCONT, group)  # a stopped task would not see the other signal
+    due = time.monotonic() + grace
+    while any(_send(0, group) for group in groups) and time.monotonic() < due:
+        time.sleep(0.1)
+    for group in groups:
+        _send(signal.SIGKILL, group)
+
+
+def _send(number: int, group: int) -> bool:
+    """Sends a signal, or 0 to ask only; returns whether the process group is there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))

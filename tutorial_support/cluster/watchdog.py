@@ -1,0 +1,87 @@
+"""Ends this process when TensorFlow waits in it for a task that is frozen.
+
+A task that was killed makes every call to it fail. One that is frozen, by SIGSTOP or on a machine
+that hangs, keeps its connections open: a call to it may never return, whatever time-out the session
+has. While the main thread waits in such a call, Python also runs no signal handlers. So a second
+thread watches the time, and reads the signals from a socket that Python's signal module writes to.
+"""
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+STOP_SECS = 25.0  # from a signal to the end; Kubernetes gives 30 until SIGKILL
+_SLACK = 5.0  # seconds that TensorFlow's own time-outs have, to end with an error that tells more
+
+
+class Watchdog:
+    """Ends the process when a wait, or the stop after a signal, takes too long.
+
+    In another thread than the main thread, where signals do not arrive, it does nothing.
+    """
+
+    def __init__(self, wait_secs: float = math.inf, message: str = "") -> None:
+        """Takes the longest wait without `progress`, and what is then said."""
+        self._wait_secs, self._message = wait_secs + _SLACK, message
+        self._wait_due = self._stop_due = math.inf
+        self._signal = 0
+        self._written: socket.socket | None = None
+
+    def __enter__(self) -> "Watchdog":
+        if threading.current_thread() is threading.main_thread():
+            read, self._written = socket.socketpair()
+            self._written.setblocking(False)
+            self._previous = signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
+            threading.Thread(target=self._watch, args=(read,), daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.rest()
+        if self._written is not None:
+            signal.set_wakeup_fd(self._previous)
+            self._written.close()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Limits the time that the block may wait for other tasks."""
+        self.progress()
+        try:
+            yield
+        finally:
+            self.rest()
+
+    def progress(self) -> None:
+        """Starts the time that a wait may take, or starts it again."""
+        self._wait_due = time.monotonic() + self._wait_secs
+
+    def rest(self) -> None:
+        """Says that nothing is waited for."""
+        self._wait_due = math.inf
+
+    def _watch(self, read: socket.socket) -> None:
+        read.settimeout(0.5)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                numbers = read.recv(64)
+                if not numbers:  # closed
+                    return
+                self._note(numbers)
+            if time.monotonic() > self._stop_due:
+                _end(f"did not stop within {STOP_SECS:g} s after a signal", 128 + self._signal)
+            if time.monotonic() > self._wait_due:
+                _end(self._message, 1)
+
+    def _note(self, numbers: bytes) -> None:
+        for number in set(numbers) & {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}:
+            self._signal = number
+            self._stop_due = min(self._stop_due, time.monotonic() + STOP_SECS)
+
+
+def _end(message: str, exit_code: int) -> None:
+    os.write(2, f"error: {message}\n".encode())
+    os._exit(exit_code)
