@@ -311,6 +311,8 @@ def attach(frozen: FrozenGraph) -> AttachedBase:
         images = tf.placeholder_with_default(prepared, shape, "prepared")
         # Only what the bottleneck needs: the classes that the base was trained on are left out.
         net = tf.graph_util.extract_sub_graph(frozen.graph_def, [_op(base.bottleneck)])
+        # Importing adds the graph's ops to ours, below a name of our choice; input_map puts our
+        # placeholder in the place of the tensor that was its input.
         (bottlenecks,) = tf.import_graph_def(
             net, {base.image_input: images}, [base.bottleneck], name="base"
         )
@@ -335,6 +337,7 @@ def _own_preparation(graph_def: tf.GraphDef, base: Base) -> tuple[tf.Tensor, tf.
     assert base.jpeg_input is not None
     if _op(base.jpeg_input) not in {node.name for node in pruned.node}:
         raise ValueError(f"'{base.image_input}' does not follow from '{base.jpeg_input}'")
+    # name="" keeps the names as they are, so that the exported graph has those of 2015.
     contents, prepared = tf.import_graph_def(
         pruned, return_elements=[base.jpeg_input, base.image_input], name=""
     )
@@ -352,6 +355,7 @@ def preparation(size: int, mean: float, scale: float) -> tuple[tf.Tensor, tf.Ten
     Returns:
         (contents, decoded, prepared), as in AttachedBase.
     """
+    # Op by op as in the graph of 2015, names included: any program that uses that one can use this.
     contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
     decoded = tf.image.decode_jpeg(contents, channels=3, name="DecodeJpeg")
     picture = tf.expand_dims(tf.cast(decoded, tf.float32, "Cast"), 0, "ExpandDims")

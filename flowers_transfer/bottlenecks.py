@@ -144,6 +144,7 @@ def prepare_picture(
     feed = tensors.contents if isinstance(picture, bytes) else tensors.decoded
     try:
         if distort is not None:
+            # Out at the decoder, changed in numpy, and in again at the same place.
             picture = distort(sess.run(tensors.decoded, {feed: picture}))
             feed = tensors.decoded
         return sess.run(tensors.prepared, {feed: picture})[0]
@@ -164,11 +165,14 @@ class Extractor:
     """
 
     def __init__(self, base: base_graph.FrozenGraph) -> None:
+        # The base has a graph and a session of its own: the head's graph stays small, and training
+        # it never touches what the base holds.
         graph = tf.Graph()
         with graph.as_default():
             self.tensors = base_graph.attach(base)
         self.bottleneck_size = self.tensors.bottlenecks.shape.as_list()[1]
         self._session = tf.Session(graph=graph, config=runs.session_config())
+        # A session may run in many threads at once, and decoding lets go of Python's lock.
         self._threads = concurrent.futures.ThreadPoolExecutor()
 
     def __enter__(self) -> "Extractor":
@@ -196,6 +200,8 @@ class Extractor:
         Args:
             jobs: argument tuples of `prepare`.
         """
+        # Two batches ahead: while the base computes one, the threads prepare the next. Memory holds
+        # no more pictures than that, however many there are.
         waiting: collections.deque = collections.deque()
         for job in jobs:
             waiting.append(self._threads.submit(self.prepare, *job))
@@ -265,6 +271,7 @@ def get_or_create_bottleneck(
     with Extractor(base) as extractor:
         size = extractor.bottleneck_size
         store = feature_store.FeatureStore(folder, size, share)
+        # What a killed run had computed is there; only the rest goes through the base.
         mine = [path for path in share.of(images.paths) if path in stamps]
         missing = {path: stamps[path] for path in mine if store.find(path, stamps[path]) is None}
         bad |= _fill(store, extractor, images.folder, missing)
@@ -294,6 +301,7 @@ def _fill(
                 bad[path] = str(prepared)
             else:
                 batch[path] = prepared
+            # A batch takes the base less than its pictures one by one, and is kept when it is done.
             if batch and (len(batch) == BATCH or place == len(missing)):
                 vectors = extractor.bottlenecks(list(batch.values()))
                 store.append(list(batch), [missing[path] for path in batch], vectors)
@@ -324,6 +332,7 @@ class Sampler:
         return self.members[self._draw(step, how_many)]
 
     def _by_class(self, step: int, how_many: int) -> np.ndarray:
+        # A generator for each step, not one for all: step 5,000 needs none of those before it.
         generator = np.random.default_rng([self.seed, step])
         classes = generator.integers(len(self._counts), size=how_many)
         places = (generator.random(how_many) * self._counts[classes]).astype(int)
@@ -334,6 +343,7 @@ class Sampler:
         return np.array([self._at(step * how_many + place) for place in range(how_many)])
 
     def _at(self, position: int) -> int:
+        # Each epoch has an order of its own, which a resumed run finds again from its number.
         epoch, place = divmod(position, len(self.members))
         if epoch != self._epoch:
             generator = np.random.default_rng([self.seed, epoch])
@@ -423,6 +433,7 @@ class Distortions:
             uint8 [height', width', 3]: a window of the picture, of its proportions.
         """
         generator = np.random.default_rng(seed)
+        # Enlarging the picture and cropping it is the same as cutting a smaller window out of it.
         scale = (1 + self.random_crop / 100) * generator.uniform(1, 1 + self.random_scale / 100)
         height, width = (max(1, round(side / scale)) for side in picture.shape[:2])
         top = generator.integers(picture.shape[0] - height + 1)
@@ -504,6 +515,7 @@ def principal_plane(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     Returns:
         (float [n, 2], the share of the variance that lies in this plane).
     """
+    # The directions of the widest spread are the singular vectors of the centred data.
     centred = vectors - vectors.mean(axis=0)
     left, spread, _ = np.linalg.svd(centred, full_matrices=False)
     points = (left * spread)[:, :2]

@@ -52,6 +52,7 @@ def inference(bottlenecks: tf.Tensor, num_classes: int) -> tf.Tensor:
             initializer=tf.truncated_normal_initializer(stddev=_STDDEV),
         )
         biases = tf.get_variable("biases", [num_classes], initializer=tf.zeros_initializer())
+        # [batch, k] times [k, classes]; the biases are added to each row.
         logits = tf.matmul(bottlenecks, weights) + biases
     # A collection is a list that the graph keeps under a name. weight_decay() reads this one.
     tf.add_to_collection(tf.GraphKeys.WEIGHTS, weights)
@@ -70,6 +71,7 @@ def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         # Softmax and logarithm in one op: apart, a probability of 0 would give an infinite loss.
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         mean = tf.reduce_mean(cross_entropy)
+    # Puts the op into the graph's collection of summaries; merge_all() takes them from there.
     tf.summary.scalar("loss/train", mean)
     return mean
 

@@ -57,6 +57,7 @@ def run_training(flags: argparse.Namespace) -> int:
         if not 0 < num_validation < len(validation.members):
             num_validation = -1  # all of them
         distortions = bottlenecks.Distortions.of(flags)
+        # Of the graph: it decides the initial weights, and so has to stand before they are made.
         tf.set_random_seed(flags.seed)
 
         # The graph holds the head alone: what it is fed has been through the base already, in a
@@ -64,7 +65,7 @@ def run_training(flags: argparse.Namespace) -> int:
         bottleneck_input, ground_truth = head.placeholder_inputs(found.size)
         logits = head.inference(bottleneck_input, len(found.images.class_names))
         loss = head.loss(logits, ground_truth)
-        objective = loss + head.weight_decay(flags.weight_decay)
+        objective = tf.add(loss, head.weight_decay(flags.weight_decay), "objective")
         train_op = head.training(objective, flags.learning_rate, flags.momentum)
         correct = head.evaluation(logits, ground_truth)
         # All that builders have put into the usual collection, and histograms of the variables.
@@ -92,7 +93,8 @@ def run_training(flags: argparse.Namespace) -> int:
                 steps_done = step + 1
 
                 # Draw a batch, which is a function of seed and step: a resumed run goes on with
-                # the batches that it would have had. Look its bottlenecks up.
+                # the batches that it would have had. Look its bottlenecks up; distorted pictures
+                # go through the base anew, each in every step.
                 batch = found, training, flags.train_batch_size, step
                 if extractor is not None:
                     vectors, labels = bottlenecks.get_random_distorted_bottlenecks(
@@ -109,9 +111,10 @@ def run_training(flags: argparse.Namespace) -> int:
 
                 is_evaluated = steps_done % flags.eval_step_interval == 0 or steps_done == last_step
                 if is_evaluated:
+                    # Summaries are ops, too: one more run of the session computes them.
                     writer.add_summary(sess.run(summary, feed_dict), steps_done)
                 if is_evaluated and len(validation.members):
-                    # The same graph, other images: nothing here runs train_op.
+                    # The same graph, other images. Nothing fetches train_op here: nothing learns.
                     vectors, labels = bottlenecks.get_random_cached_bottlenecks(
                         found, validation, num_validation, step
                     )
@@ -175,12 +178,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--train_batch_size", type=count, default=100, help="Images in a training batch.")
     add("--validation_batch_size", type=number(int, -1), default=100, help="-1 takes all of them.")
     add("--eval_step_interval", type=count, default=100, help="Steps between validations.")
-    add(
-        "--sampling",
-        choices=["class", "image"],
-        default="class",
-        help="What has the same weight: each class, or each image.",
-    )
+    add("--sampling", choices=["class", "image"], default="class", help="What has equal weight.")
     add("--weight_decay", type=number(float, 0), default=0.0, help="L2 penalty on the weights.")
     add("--momentum", type=number(float, 0, 1), default=0.0, help="Of gradient descent.")
     add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Of weights and batches.")
