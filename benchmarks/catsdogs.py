@@ -111,10 +111,19 @@ def first_weights():
 
 def _trained(is_fine):
     """Returns the names of the layers whose variables a phase changes."""
+    upper = _layer_names(ALPHA)[FINE_TUNE_AT:] if is_fine else []
+    return {*upper, "prediction"}
+
+
+@functools.cache
+def _layer_names(alpha):
+    import tensorflow.compat.v1 as tf
+
     from catsdogs_finetune import mobilenet_v2
 
-    upper = mobilenet_v2.layer_names(ALPHA)[FINE_TUNE_AT:] if is_fine else []
-    return {*upper, "prediction"}
+    with tf.Graph().as_default():
+        images = tf.placeholder(tf.float32, [None, 32, 32, 3])
+        return list(mobilenet_v2.features(images, alpha)[1])
 
 
 def _keras(is_fine):
@@ -404,7 +413,7 @@ def _here(op, is_kept=False):
     import tensorflow.compat.v1 as tf
 
     from catsdogs_finetune import mobilenet_v2, photo_input, pretrained, train
-    from tutorial_support import image_lists, sessions
+    from tutorial_support import image_lists, runs
 
     folder, paths, labels = _photos()
     splits = np.zeros(len(paths), int)
@@ -423,8 +432,9 @@ def _here(op, is_kept=False):
     with tf.Graph().as_default():
         photos = photo_input.PhotoInput(images, everything, SIZE, BATCH, 0, distort)
         graph = train.build_graph(flags, 2, photos)
-        sess = tf.Session(config=sessions.config())
-        values = pretrained.initial_values(first_weights())
+        sess = tf.Session(config=runs.session_config())
+        values = first_weights()
+        values = pretrained.initial_values({n: graph.net_variables[n] for n in values}, values)
         sess.run(tf.global_variables_initializer(), values)
         photos.begin(sess, 0, 0)
     if is_kept:

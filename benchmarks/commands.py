@@ -27,17 +27,17 @@ IMPORT = [sys.executable, "-c", "import os, tensorflow; os._exit(0)"]
 # Starts a training program, and ends when its first step has been taken.
 FIRST_STEP = """
 import sys, os, importlib, tutorial_support
-from tutorial_support import progress
-make_bar = progress.bar
-def bar(total, description, **options):
-    made = make_bar(total, description, **options)
+from tutorial_support import files
+make_bar = files.progress_bar
+def bar(total, description, *unit, **options):
+    made = make_bar(total, description, *unit, **options)
     if description == "training" or description.startswith("Epoch"):
         def update(n=1):
             if n:
                 os._exit(0)
         made.update = update
     return made
-progress.bar = bar
+files.progress_bar = bar
 importlib.import_module(sys.argv[1]).main(sys.argv[2:])
 os._exit(1)
 """

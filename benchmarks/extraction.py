@@ -25,14 +25,13 @@ STEPS = {"": 2}
 
 
 def _frozen():
-    """Returns (GraphDef, base_graph.Base) of a net with random weights."""
+    """Returns the base_graph.FrozenGraph of a net with random weights."""
     from flowers_transfer import base_graph, make_base
 
     path = pathlib.Path(tempfile.mkdtemp(prefix="benchmark-"), "base.pb")
     if make_base.main(["--net", "InceptionV3", "--weights", "random", str(path)]):
         raise SystemExit("no base could be made")
-    base = base_graph.described(path)
-    return base_graph.load(path, base), base
+    return base_graph.load(path, base_graph.described(path))
 
 
 def _pictures():
@@ -50,7 +49,7 @@ def original_way():
     """The JPEG in, the bottleneck out, picture by picture, in the default session."""
     import tensorflow.compat.v1 as tf
 
-    graph_def, _ = _frozen()
+    graph_def = _frozen().graph_def
     paths = _pictures()
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
@@ -72,7 +71,7 @@ def here():
     from flowers_transfer import bottlenecks
 
     bottlenecks.BATCH = BATCH
-    extractor = bottlenecks.Extractor(*_frozen())
+    extractor = bottlenecks.Extractor(_frozen())
     paths = _pictures()
 
     def work(count):

@@ -5,10 +5,10 @@ rows of one file, 5,000 or 500,000 of them. Others hold 5,000 in memory. All tra
 from zeros, by plain gradient descent.
 """
 
+import itertools
 import os
 import pathlib
 import tempfile
-import types
 
 import numpy as np
 
@@ -50,15 +50,24 @@ def _labels(count):
     return np.arange(count) % CLASSES
 
 
+def _found(count, store=None):
+    """Returns the bottlenecks of `count` training images, and what draws their batches."""
+    from flowers_transfer import bottlenecks
+    from tutorial_support import TRAIN, image_lists
+
+    names = tuple(map(str, range(CLASSES)))
+    splits = np.zeros(count, int)
+    images = image_lists.ImageList(pathlib.Path(), names, (), _labels(count), splits)
+    rows = np.arange(1, count + 1)  # SQLite counts them from 1
+    found = bottlenecks.Bottlenecks(images, VALUES, [], store, rows)
+    return found, bottlenecks.Sampler(found, TRAIN, SAMPLING, 0)
+
+
 def _batches(count):
     """Yields the indices of each step's images, drawn as `flowers_transfer.retrain` does."""
-    from flowers_transfer import sampling
-
-    sampler = sampling.SAMPLINGS[SAMPLING](_labels(count), 0)
-    step = 0
-    while True:
+    _, sampler = _found(count)
+    for step in itertools.count():
         yield sampler.batch(step, BATCH)
-        step += 1
 
 
 def _head(tf, config):
@@ -200,8 +209,8 @@ def here(count=None):
     """`flowers_transfer.retrain`: batches drawn by class, looked up in the store, fed."""
     import tensorflow.compat.v1 as tf
 
-    from flowers_transfer import bottlenecks, retrain
-    from tutorial_support import sessions
+    from flowers_transfer import bottlenecks
+    from tutorial_support import runs
     from tutorial_support.feature_store import FeatureStore
 
     count = count or examples()
@@ -211,15 +220,15 @@ def here(count=None):
             keys = [str(number) for number in range(start, min(start + 5000, count))]
             store.append(keys, [(1, 1)] * len(keys), vectors(start, len(keys)))
     store = FeatureStore(folder, VALUES)  # as a training opens it, which verifies every row
-    images = types.SimpleNamespace(labels=_labels(count))
-    found = bottlenecks.Bottlenecks(images, VALUES, [], store, np.arange(count))
-    sess, placeholders, train_op, loss = _head(tf, sessions.config(small_net=True))
-    batches = _batches(count)
+    found, sampler = _found(count, store)
+    sess, placeholders, train_op, loss = _head(tf, runs.session_config(small_net=True))
+    every_step = itertools.count()
 
     def work(steps):
         losses = []
-        for _ in range(steps):
-            feed_dict = retrain.fill_feed_dict(found, *placeholders, next(batches))
+        for step in itertools.islice(every_step, steps):
+            batch = bottlenecks.get_random_cached_bottlenecks(found, sampler, BATCH, step)
+            feed_dict = dict(zip(placeholders, batch, strict=True))
             losses.append(sess.run([train_op, loss], feed_dict)[1])
         return losses
 

@@ -220,12 +220,12 @@ def _here(add_training):
     """Returns (a session with the first weights, what `add_training` has added to its graph)."""
     import tensorflow.compat.v1 as tf
 
-    from tutorial_support import sessions
+    from tutorial_support import runs
 
     graph = tf.Graph()
     with graph.as_default():
         fetches = add_training(tf)
-        sess = tf.Session(config=sessions.config(small_net=True))
+        sess = tf.Session(config=runs.session_config(small_net=True))
         sess.run(tf.global_variables_initializer())
         _set_weights(sess, tf.trainable_variables())
     return sess, fetches
@@ -264,29 +264,35 @@ def here_feed():
 
 
 def _dataset_graph(is_looped):
-    """The input, the net and the ops of `mnist_mechanics.fully_connected_dataset`."""
+    """The input, net and ops of `mnist_mechanics.fully_connected_dataset`, or `_looped`."""
     data_set = _data_set()
 
     def add_training(tf):
-        from mnist_mechanics import fully_connected_dataset, input_data, mnist
-        from tutorial_support import loops
+        from mnist_mechanics import fully_connected_looped, input_pipeline, mnist
 
-        inputs = fully_connected_dataset.Input(BATCH, 0, BLOCK if is_looped else 1)
+        def training(pixels, labels, first_step):
+            examples = pixels, labels, BATCH, 0, first_step
+            if is_looped:
+                return input_pipeline.training_blocks(*examples, BLOCK)
+            return input_pipeline.training_dataset(*examples)
+
+        inputs = input_pipeline.Input(training, BATCH)
 
         def add_step(images, labels):
             loss = mnist.loss(mnist.inference(images, *SIZES[1:3]), labels)
             return mnist.training(loss, RATE), loss
 
         def add_scaled_step(pixels, labels):
-            return add_step(input_data.scaled(pixels), labels)
+            return add_step(input_pipeline.scaled(pixels), labels)
 
         train_op, loss = add_step(inputs.images, inputs.labels)
         in_block = tf.placeholder(tf.int32, (2,))
-        looped = (
-            loops.looped(add_scaled_step, inputs.blocks, in_block[0], in_block[1])
-            if is_looped
-            else None
-        )
+        looped = None
+        if is_looped:
+            blocks = inputs.training.get_next()
+            looped = fully_connected_looped.looped(
+                add_scaled_step, blocks, in_block[0], in_block[1]
+            )
         return inputs, train_op, loss, in_block, looped
 
     sess, fetches = _here(add_training)
@@ -301,9 +307,9 @@ def here_dataset():
 
 
 def here_looped():
-    """`mnist_mechanics.fully_connected_dataset --steps_per_run 100`."""
+    """`mnist_mechanics.fully_connected_looped --steps_per_run 100`."""
     data_set, sess, inputs, _, _, in_block, looped = _dataset_graph(is_looped=True)
-    inputs.start_blocks(sess, data_set, 0)
+    inputs.start_training(sess, data_set, 0)
 
     def work(count):
         losses = []

@@ -45,9 +45,7 @@ class TrainedNet(trained.TrainedNet):
         with tf.name_scope("decoding"):
             return photo_input.decode(contents, self._size)[None]
 
-    def prepare(
-        self, sess: tf.Session, tensors: trained.Tensors, path: pathlib.Path
-    ) -> np.ndarray:
+    def prepare(self, sess: tf.Session, tensors: trained.Tensors, path: pathlib.Path) -> np.ndarray:
         """Returns a picture file as the net takes it."""
         return photo_input.run_on_picture(sess, tensors.images, tensors.jpeg, path)[0]
 

@@ -54,7 +54,9 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
 
             last, every = flags.how_many_training_steps, retrain.SAVE_EVERY
             with (
-                bottlenecks.Extractor(base) if distortions else contextlib.nullcontext() as extractor,
+                bottlenecks.Extractor(base)
+                if distortions
+                else contextlib.nullcontext() as extractor,
                 replica.training(facts | base.facts, retrain.MAY_CHANGE, last, every) as training,
             ):
                 for step in training.steps():
@@ -82,9 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = programs.ArgumentParser(__doc__)
     retrain.add_flags(parser)
     replicas.add_flags(parser)
-    return replicas.run_task(
-        parser, argv, run_worker, TrainedNet, batch_size="train_batch_size"
-    )
+    return replicas.run_task(parser, argv, run_worker, TrainedNet, batch_size="train_batch_size")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ def placeholder_inputs(batch_size: int | None = None) -> tuple[tf.Tensor, tf.Ten
         labels_placeholder: int32 [batch_size].
     """
     # A placeholder has a type and a shape but no value: a run of the session must feed one.
-    images_placeholder = tf.placeholder(tf.float32, (batch_size, mnist.IMAGE_PIXELS), "images_placeholder")
+    images_placeholder = tf.placeholder(
+        tf.float32, (batch_size, mnist.IMAGE_PIXELS), "images_placeholder"
+    )
     labels_placeholder = tf.placeholder(tf.int32, (batch_size,), "labels_placeholder")
     return images_placeholder, labels_placeholder
 

@@ -412,9 +412,11 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
 
 
 def _read_idx(path: str | os.PathLike, what: str, magic: int, dimensions: int) -> np.ndarray:
-    with files.reading(path, f"expected an idx file of {what}; replace it"):
-        with pathlib.Path(path).open("rb") as stream:
-            return _parse_idx(stream, path, what, magic, dimensions)
+    with (
+        files.reading(path, f"expected an idx file of {what}; replace it"),
+        pathlib.Path(path).open("rb") as stream,
+    ):
+        return _parse_idx(stream, path, what, magic, dimensions)
 
 
 def _parse_idx(

@@ -29,8 +29,8 @@ ENVIRONMENT = {
     # Where TensorFlow leaves oneDNN off, it makes convolutions 1.5 to 1.8 times faster.
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
-# How many threads an op may use; 0 leaves that to TensorFlow. The first session of a process decides
-# it for all later ones, so it is changed only in a process that is a program's own.
+# How many threads an op may use; 0 leaves that to TensorFlow. The first session of a process
+# decides it for all later ones, so it is changed only in a process that is a program's own.
 op_threads = 0
 
 

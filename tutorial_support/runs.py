@@ -127,8 +127,8 @@ class Run:
         if before != program:
             self._lock.release()
             raise UsageError(
-                f"'{folder}' holds a run of {one_line(str(before))}, not of {program}; name another "
-                "folder, or start anew with --fresh"
+                f"'{folder}' holds a run of {one_line(str(before))}, not of {program}; name "
+                "another folder, or start anew with --fresh"
             )
 
     def __enter__(self) -> "Run":

@@ -79,7 +79,7 @@ def test_extraction_contestants_find_the_same_bottlenecks(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(pathlib.Path.cwd()))
     monkeypatch.setattr(bottlenecks, "BATCH", bottlenecks.BATCH)  # put back what `here` changes
     monkeypatch.setattr(extraction, "BATCH", 6)
-    monkeypatch.setattr(extraction, "_frozen", lambda: (tiny.graph_def(), tiny.BASE))
+    monkeypatch.setattr(extraction, "_frozen", tiny.frozen)
     expected, found = (np.stack(work(1)) for work in (extraction.original_way(), extraction.here()))
     assert expected.shape == (6, tiny.VALUES)
     assert expected.std(axis=0).max() > 0

@@ -5,11 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from cifar10_cnn import evaluate, flags, train, train_replicated
+from cifar10_cnn import evaluate, train, train_replicated
 from tests import in_cluster
 from tests.cifar10_cnn import records as made
 from tests.saved import variables
-from tutorial_support import replicas
+from tutorial_support import programs
+from tutorial_support.cluster import replicas
 
 FEW = ["--batch_size", "8", "--save_every", "1000", "--eval_every", "1000"]
 
@@ -21,7 +22,10 @@ def data(tmp_path):
 
 def replicate(*arguments):
     def parse():
-        return flags.parse("", [*arguments], replicas.add_flags)
+        parser = programs.ArgumentParser("")
+        train.add_flags(parser)
+        replicas.add_flags(parser)
+        return parser.parse_args([*arguments])
 
     return in_cluster.train(train_replicated.run_worker, parse)
 
@@ -40,7 +44,7 @@ def test_synchronous_workers_follow_one_process_also_when_resumed(data):
 
 @pytest.mark.parametrize("options", [["--sync"], []], ids=["synchronous", "asynchronous"])
 def test_moving_averages_follow(data, capsys, options):
-    flags = [*data, *FEW, "--generations", "3", "--train_dir", "run", *options]
+    flags = [*data, *FEW, "--recipe", "best", "--generations", "3", "--train_dir", "run", *options]
     assert replicate(*flags) == [0, 0]
     found = variables("run")
     averages = [name for name in found if name.endswith("/ExponentialMovingAverage")]

@@ -31,7 +31,7 @@ def test_each_tower_computes_and_differentiates_on_its_device():
     with tf.Graph().as_default() as graph:
         recipe = RECIPES["cookbook"]
         images, targets = tf.zeros([4, 24, 24, 3]), tf.zeros([4], tf.int32)
-        loss, _ = train_towers.mean_losses(2, images, targets, recipe, 10, tf.identity)
+        loss, *_ = train_towers.mean_losses(2, images, targets, recipe, 10, tf.identity)
         tf.gradients(loss, tf.trainable_variables(), colocate_gradients_with_ops=True)
         for kind in ("Conv2D", "Conv2DBackpropFilter", "MatMul"):
             used = {op.device for op in graph.get_operations() if op.type == kind}

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from flowers_transfer import bottlenecks
-from flowers_transfer.distortions import Distortions
+from flowers_transfer.bottlenecks import Distortions, distorted_bottlenecks
 from tests import painted
 from tests.flowers_transfer import tiny
 from tutorial_support import feature_store, image_lists
@@ -20,7 +20,7 @@ from tutorial_support.programs import UsageError
 
 def compute(folder="photos", store="store"):
     images = image_lists.create(folder)
-    return bottlenecks.of_images(tiny.graph_def(), tiny.BASE, images, pathlib.Path(store))
+    return bottlenecks.get_or_create_bottleneck(tiny.frozen(), images, store)
 
 
 def one_by_one(paths):
@@ -152,11 +152,11 @@ def test_distorted_pictures_are_a_function_of_the_seed():
     folder = painted.write_pictures(pathlib.Path("photos"), count=3)
     paths = sorted(folder.glob("*/*.jpg"))
     some = Distortions(True, 20, 20, 30)
-    with bottlenecks.Extractor(tiny.graph_def(), tiny.BASE) as extractor:
+    with bottlenecks.Extractor(tiny.frozen()) as extractor:
         seeds, other_seeds = ([(0, step, n) for n in range(len(paths))] for step in (7, 8))
-        first, again = (extractor.of_distorted(paths, some, seeds) for _ in range(2))
-        other = extractor.of_distorted(paths, some, other_seeds)
-        plain = extractor.of_distorted(paths, Distortions(), seeds)
+        first, again = (distorted_bottlenecks(extractor, paths, some, seeds) for _ in range(2))
+        other = distorted_bottlenecks(extractor, paths, some, other_seeds)
+        plain = distorted_bottlenecks(extractor, paths, Distortions(), seeds)
     np.testing.assert_array_equal(first, again)
     assert (np.abs(first - other).max(axis=1) > 1e-3).all()
     expected = one_by_one([path.relative_to(folder) for path in paths])

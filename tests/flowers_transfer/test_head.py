@@ -1,11 +1,15 @@
 """The head against Keras, and the sampling of its batches."""
 
+import pathlib
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from flowers_transfer import head, sampling
+from flowers_transfer import bottlenecks, head
+from tutorial_support import TRAIN, VALIDATION, image_lists
 
 RANDOM = np.random.default_rng(0)
 VECTORS = RANDOM.normal(size=(30, 7)).astype(np.float32)
@@ -15,9 +19,9 @@ LABELS = RANDOM.integers(0, 4, 30)
 def test_names_shapes_and_initial_values():
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(0)
-        bottlenecks, labels = head.placeholder_inputs(2048)
-        head.training(head.loss(head.inference(bottlenecks, 5), labels), 0.01)
-        assert bottlenecks.name == "BottleneckInputPlaceholder:0"
+        vectors, labels = head.placeholder_inputs(2048)
+        head.training(head.loss(head.inference(vectors, 5), labels), 0.01)
+        assert vectors.name == "BottleneckInputPlaceholder:0"
         assert labels.name == "GroundTruthInput:0"
         names = {v.op.name: v.shape.as_list() for v in tf.global_variables()}
         assert names == {
@@ -72,28 +76,43 @@ def test_steps_against_keras(momentum):
             assert sess.run(correct, feed) == (predictions == LABELS).sum()
 
 
+def sampler(sampling, seed=0, labels=None, split=TRAIN, splits=None):
+    labels = uneven() if labels is None else labels
+    splits = np.zeros(len(labels), int) if splits is None else splits
+    paths = tuple(f"{label}/{i}.jpg" for i, label in enumerate(labels))
+    images = image_lists.ImageList(pathlib.Path("photos"), ("0", "1", "2"), paths, labels, splits)
+    return bottlenecks.Sampler(types.SimpleNamespace(images=images), split, sampling, seed)
+
+
 def uneven():
     return np.repeat([0, 1, 2], [5, 50, 500])
 
 
 def test_sampling_by_class_gives_each_class_the_same_weight():
-    sampler = sampling.ByClass(uneven(), seed=0)
-    drawn = np.concatenate([sampler.batch(step, 100) for step in range(60)])
+    by_class = sampler("class")
+    drawn = np.concatenate([by_class.batch(step, 100) for step in range(60)])
     shares = np.bincount(uneven()[drawn]) / len(drawn)
     np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
     assert len(np.unique(drawn)) > 530
 
 
 def test_sampling_by_image_gives_each_image_the_same_weight():
-    sampler = sampling.ByImage(uneven(), seed=0)
-    drawn = np.concatenate([sampler.batch(step, 37) for step in range(555 * 3 // 37)])
+    by_image = sampler("image")
+    drawn = np.concatenate([by_image.batch(step, 37) for step in range(555 * 3 // 37)])
     assert np.array_equal(np.bincount(drawn), np.full(555, 3))
 
 
-@pytest.mark.parametrize("kind", sampling.SAMPLINGS.values())
-def test_a_batch_is_a_function_of_seed_and_step(kind):
-    first = kind(uneven(), seed=1)
+@pytest.mark.parametrize("sampling", ["class", "image"])
+def test_a_batch_is_a_function_of_seed_and_step(sampling):
+    first = sampler(sampling, seed=1)
     batches = [first.batch(step, 100) for step in range(20)]
-    assert np.array_equal(kind(uneven(), seed=1).batch(13, 100), batches[13])
-    assert not np.array_equal(kind(uneven(), seed=2).batch(13, 100), batches[13])
+    assert np.array_equal(sampler(sampling, seed=1).batch(13, 100), batches[13])
+    assert not np.array_equal(sampler(sampling, seed=2).batch(13, 100), batches[13])
     assert not np.array_equal(batches[12], batches[13])
+
+
+@pytest.mark.parametrize("sampling", ["class", "image"])
+def test_a_batch_is_of_one_split(sampling):
+    labels, splits = np.arange(90) % 3, np.arange(90) // 3 % 3
+    drawn = sampler(sampling, labels=labels, split=VALIDATION, splits=splits).batch(0, 600)
+    assert set(drawn) == set(np.flatnonzero(splits == 1))

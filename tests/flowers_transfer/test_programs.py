@@ -17,11 +17,11 @@ from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins import projector
 
-from flowers_transfer import evaluate, export, flags, label_image, retrain
+from flowers_transfer import base_graph, bottlenecks, evaluate, export, label_image, retrain
 from tests import loopback, painted, processes
 from tests.flowers_transfer import tiny
 from tests.saved import variables
-from tutorial_support import datasets, events
+from tutorial_support import events, files
 
 FEW = ["--how_many_training_steps", "300", "--learning_rate", "1", "--train_batch_size", "20"]
 
@@ -55,14 +55,16 @@ def test_training_prints_saves_and_draws(made, capsys):
     final = re.search(r"^Final test accuracy = (\d+\.\d)% \(N=(\d+)\)$", printed, re.M)
     assert float(final[1]) > 90 and int(final[2]) >= 3
     assert variables("run")["global_step"] == 300
-    for picture in ("accuracy", "cross_entropy", "confusion", "misclassified", "bottlenecks"):
+    for picture in ("accuracy", "loss", "confusion", "misclassified", "bottlenecks"):
         assert Image.open(f"run/{picture}.png").size[0] > 300
     tags = {tag.name: tag for tag in events.read("run")}
-    for quantity in ("accuracy", "cross_entropy"):
-        for split in ("training", "validation"):
+    for quantity in ("accuracy", "loss"):
+        for split in ("train", "validation"):
             assert tags[f"{quantity}/{split}"].steps == [100, 200, 300]
-    assert tags["cross_entropy/training"].values[-1] < 0.5
-    assert tags["weights"].kind == "histograms"
+    assert tags["loss/train"].values[-1] < 0.5
+    assert tags["accuracy/test"].steps == [300]
+    assert tags["accuracy/test"].values[0] == pytest.approx(float(final[1]) / 100, abs=6e-4)
+    assert tags["variables/final_training_ops/weights"].kind == "histograms"
 
 
 def test_projector_files_fit_each_other(made):
@@ -76,6 +78,7 @@ def test_projector_files_fit_each_other(made):
     assert embedding.metadata_path == "bottlenecks_labels.tsv"
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_ends_bit_identical(made, tmp_path, program_environment, capsys):
     wanted = [*where(made), "--train_batch_size", "20", "--how_many_training_steps", "9000"]
     wanted += ["--sampling", "image", "--momentum", "0.5"]
@@ -144,7 +147,7 @@ def test_names_that_are_no_proper_text_are_no_obstacle(made, program_environment
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
-    assert b"  photos/red/bad \xff.jpg: not a whole PNG or JPEG" in done.stdout
+    assert rb"  photos/red/bad \xff.jpg: not a whole PNG or JPEG" in done.stdout
 
 
 def test_misclassified_images_are_printed_on_request(made, capsys):
@@ -160,12 +163,22 @@ def test_misclassified_images_are_printed_on_request(made, capsys):
 def test_evaluation_agrees_with_training(made, capsys):
     assert evaluate.main(["--checkpoint", str(made / "run"), "--output_dir", "out"]) == 0
     testing = capsys.readouterr().out
-    assert re.search(r"Accuracy on the testing images = \d+\.\d% \(N=\d+\)", testing)
-    assert Image.open("out/confusion.png").size[0] > 200
-    split = ["--split", "training", "--output_dir", "out"]
-    assert evaluate.main(["--checkpoint", str(made / "run"), *split]) == 0
-    accuracy, count = re.search(r"= (\S+)% \(N=(\d+)\)", capsys.readouterr().out).groups()
-    assert float(accuracy) > 90 and int(count) > 60
+    printed = re.search(r"Accuracy on the test images = (\d+\.\d)% \(N=\d+\)", testing)
+    (final,) = events.scalars(made / "run")["accuracy/test"][1]
+    assert float(printed[1]) == pytest.approx(100 * final, abs=0.06)
+    assert Image.open("out/confusion-test.png").size[0] > 200
+    for name in ("train", "training"):  # the second is the earlier name
+        split = ["--split", name, "--output_dir", "out"]
+        assert evaluate.main(["--checkpoint", str(made / "run"), *split]) == 0
+        accuracy, count = re.search(r"= (\S+)% \(N=(\d+)\)", capsys.readouterr().out).groups()
+        assert float(accuracy) > 90 and int(count) > 60
+    assert Image.open("out/confusion-train.png").size[0] > 200
+
+
+def test_evaluation_goes_beside_the_checkpoint(made):
+    shutil.copytree(made / "run", "run")
+    assert evaluate.main(["--checkpoint", "run", "--split", "testing"]) == 0
+    assert Image.open("run/evaluation/confusion-test.png").size[0] > 200
 
 
 def test_evaluation_of_other_classes_is_refused(made, capsys):
@@ -214,11 +227,21 @@ def test_export_gives_the_same_probabilities_everywhere(made, capsys):
     frozen = tf.GraphDef.FromString(pathlib.Path("out/frozen_graph.pb").read_bytes())
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as sess:
         tf.import_graph_def(frozen, name="")
-        found = sess.run("final_result:0", {"DecodeJpeg/contents:0": path.read_bytes()})
+        found, prepared = sess.run(
+            ["final_result:0", "Mul:0"], {"DecodeJpeg/contents:0": path.read_bytes()}
+        )
     np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-7)
-    serve = tf2.saved_model.load("out/saved_model").signatures["serving_default"]
-    found = serve(jpeg=tf2.constant(path.read_bytes()))["probabilities"]
+    signatures = tf2.saved_model.load("out/saved_model").signatures
+    found = signatures["jpeg"](jpeg=tf2.constant(path.read_bytes()))
+    np.testing.assert_allclose(found["probabilities"][0], expected, rtol=1e-5, atol=1e-7)
+    assert found["classes"].numpy().tolist() == [1]
+    two = tf2.constant(np.concatenate([prepared, prepared[:, ::-1]]))
+    found = signatures["serving_default"](images=two)["probabilities"]
+    assert found.shape == (2, 3)
     np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-7)
+    origin = json.loads(pathlib.Path("out/origin.json").read_text())
+    assert origin["global_step"] == 300 and origin["class_names"] == ["blue", "green", "red"]
+    assert origin["test_accuracy"] > 0.9
 
 
 def test_a_graph_of_ones_own_works_by_flags(made, capsys):
@@ -239,12 +262,15 @@ def test_a_graph_of_ones_own_works_by_flags(made, capsys):
 def test_a_changed_or_missing_base_is_named(made, capsys):
     shutil.copytree(made / "run", "run")
     kept = json.loads(pathlib.Path("run/flags.json").read_text())
-    tiny.write_graph("base.pb")
+    shutil.copy(kept["base_graph"], "base.pb")
     content = pathlib.Path("base.pb").read_bytes()
     picture = str(made / "photos/red/000.jpg")
     for change, said in (
-        (content.replace(b"pool_3/_reshape", b"pool_4/_reshape"), "is not the graph any more"),
-        (None, "cannot be read"),
+        (
+            content.replace(b"pool_3/_reshape", b"pool_4/_reshape"),
+            "is not the graph that this run was trained on",
+        ),
+        (None, "there is no file 'changed.pb'"),
     ):
         path = pathlib.Path("changed.pb")
         path.unlink(missing_ok=True)
@@ -254,13 +280,15 @@ def test_a_changed_or_missing_base_is_named(made, capsys):
         pathlib.Path("run/flags.json").write_text(json.dumps(kept))
         assert label_image.main([picture, "--checkpoint", "run"]) == 2
         assert said in capsys.readouterr().err
+    assert label_image.main([picture, "--checkpoint", "run", "--base_graph", "base.pb"]) == 0
+    assert "  red (score" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         (["--image_dir", "none"], "--image_dir 'none' cannot be read"),
-        (["--base_graph", "none.pb"], "the frozen graph 'none.pb' cannot be read"),
+        (["--base_graph", "none.pb"], "there is no file 'none.pb'; name a GraphDef"),
         (["--testing_percentage", "60", "--validation_percentage", "60"], "leave no training"),
         (["--bottleneck_tensor", "pool:0"], "has no tensor 'pool:0'; the nearest"),
         (["--random_crop", "101"], "--random_crop: expected a whole number from 0 up to 100"),
@@ -285,11 +313,11 @@ def test_no_run_is_one_sentence(capsys):
 
 def test_with_nothing_named_and_no_network_the_sample_is_trained_on(monkeypatch, caplog, capsys):
     with loopback.serve({"/x": loopback.sends(b"gone", 404)}) as address:
-        nothing = datasets.RemoteFile("x", 1, None, (f"{address}/x",))
-        monkeypatch.setattr(flags.flower_photos, "ARCHIVE", nothing)
-        monkeypatch.setattr(flags.base_graph, "INCEPTION_ARCHIVE", nothing)
+        nothing = files.RemoteFile("x", 1, None, (f"{address}/x",))
+        monkeypatch.setattr(bottlenecks, "ARCHIVE", nothing)
+        monkeypatch.setattr(base_graph, "INCEPTION_ARCHIVE", nothing)
         assert retrain.main(["--train_dir", "run", "--how_many_training_steps", "1000"]) == 0
-        assert "training on the shipped SAMPLE (drawings of flowers" in caplog.text
+        assert "using the shipped SAMPLE (drawings of flowers" in caplog.text
         printed = capsys.readouterr().out
         assert "The base is the shipped CIFAR-10 net: 192 values a bottleneck." in printed
         assert float(re.search(r"test accuracy = (\S+)%", printed)[1]) >= 70

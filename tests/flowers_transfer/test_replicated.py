@@ -1,18 +1,21 @@
 """Bottlenecks and the head's training, divided over the tasks of a cluster of threads."""
 
 import concurrent.futures
+import contextlib
 import json
 import pathlib
+import sqlite3
 import threading
 
 import numpy as np
 import pytest
 
-from flowers_transfer import extract, flags, retrain, retrain_replicated
+from flowers_transfer import extract, retrain, retrain_replicated
 from tests import in_cluster, painted
 from tests.flowers_transfer import tiny
 from tests.saved import variables
-from tutorial_support import feature_store, local_cluster, replicas
+from tutorial_support import feature_store, programs
+from tutorial_support.cluster import launcher, replicas
 from tutorial_support.programs import TrainingError
 
 
@@ -26,11 +29,11 @@ def where():
 def vectors(folder):
     """The vectors of a store by key; each must be there once."""
     (store,) = pathlib.Path(folder).iterdir()
-    lines = (store / feature_store.INDEX).read_text().splitlines()
-    rows = {key: row for row, key, *_ in map(json.loads, lines)}
-    values = np.fromfile(store / feature_store.VECTORS, "<f4").reshape(-1, tiny.VALUES)
-    assert sorted(rows.values()) == list(range(len(values)))
-    return {key: values[row] for key, row in rows.items()}
+    with contextlib.closing(sqlite3.connect(store / feature_store.DATABASE)) as database:
+        entries = database.execute("SELECT version, vector FROM vectors").fetchall()
+    found = {version.decode().split(" ", 2)[2]: np.frombuffer(data, "<f4") for version, data in entries}
+    assert len(found) == len(entries)
+    return found
 
 
 @pytest.mark.parametrize("distortion", [[], ["--flip_left_right", "--random_crop", "20"]])
@@ -41,7 +44,10 @@ def test_synchronous_workers_follow_one_process(where, distortion):
 
     def parse():
         more = ["--train_dir", "replicated", "--bottleneck_dir", "divided", "--sync"]
-        return flags.parse("", [*common, *more], replicas.add_flags)
+        parser = programs.ArgumentParser("")
+        retrain.add_flags(parser)
+        replicas.add_flags(parser)
+        return parser.parse_args([*common, *more])
 
     assert in_cluster.train(retrain_replicated.run_worker, parse, num_workers=3) == [0] * 3
     expected, found = variables("single"), variables("replicated")
@@ -56,7 +62,7 @@ def test_synchronous_workers_follow_one_process(where, distortion):
 
 def test_extraction_alone_and_what_others_do_not_add(where, monkeypatch, capsys):
     """A task whose fellow is missing says so; started again alone, it completes the store."""
-    config = local_cluster.plan(0, 2)["worker", 0]
+    config = launcher.plan(0, 2)["worker", 0]
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     assert extract.main([*where, "--bottleneck_dir", "store", "--wait_secs", "0.3"]) == 1
     assert "lacks 45 bottlenecks, and other tasks have added none" in capsys.readouterr().err
@@ -69,13 +75,13 @@ def test_extraction_alone_and_what_others_do_not_add(where, monkeypatch, capsys)
     assert len(everything) == 90
     for key, vector in mine.items():
         np.testing.assert_array_equal(everything[key], vector)
-    monkeypatch.setenv("TF_CONFIG", json.dumps(local_cluster.plan(1, 1)["ps", 0]))
+    monkeypatch.setenv("TF_CONFIG", json.dumps(launcher.plan(1, 1)["ps", 0]))
     assert extract.main(where) == 2
     assert "start workers alone" in capsys.readouterr().err
 
 
 def test_two_tasks_fill_a_store_that_a_third_died_in():
-    """Rests of a task that was killed in mid-append cost the others nothing."""
+    """What a task added before it died is there, and costs the others nothing."""
     keys = [f"{n}" for n in range(400)]
     expected = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
     dead = feature_store.FeatureStore("store", 6, feature_store.Share(2, 3))
@@ -93,10 +99,7 @@ def test_two_tasks_fill_a_store_that_a_third_died_in():
             with pytest.raises(TrainingError, match="lacks 132 bottlenecks"):
                 store.await_others(dict.fromkeys(keys, (1, 1)), lambda key: None)
 
-    early = opened(0)  # before the third died: it comes upon the rests when it appends
-    for name, rest in (("vectors.f32", b"half a vec"), ("index.jsonl", b'[77, "hal')):
-        with pathlib.Path("store", name).open("ab") as stream:
-            stream.write(rest)
+    early = opened(0)
     with concurrent.futures.ThreadPoolExecutor() as threads:
         first = threads.submit(fill, 0, early)
         threads.submit(lambda: fill(1, opened(1))).result()
@@ -106,23 +109,3 @@ def test_two_tasks_fill_a_store_that_a_third_died_in():
         rows = [store.find(keys[n], (1, 1)) for n in there]
         np.testing.assert_array_equal(store.read(rows), expected[there])
         assert len(store) == len(there)
-
-
-def test_entries_of_an_index_that_was_mended_twice_are_learned():
-    """It is shorter then, and the file system may give it the number that it had at first."""
-    vectors = np.arange(18, dtype=np.float32).reshape(3, 6)
-
-    def leave_a_rest():
-        with pathlib.Path("store", feature_store.INDEX).open("ab") as stream:
-            stream.write(b"a rest longer than all entries".ljust(500) + b"\n")
-
-    with feature_store.FeatureStore("store", 6, feature_store.Share(0, 2, 0.1)) as first:
-        leave_a_rest()
-        first.append(["a"], [(1, 1)], vectors[:1])
-        for key, vector in zip("bc", vectors[1:], strict=True):
-            leave_a_rest()
-            with feature_store.FeatureStore("store", 6, feature_store.Share(1, 2)) as second:
-                second.append([key], [(1, 1)], vector[None])
-        assert first.await_others(dict.fromkeys("abc", (1, 1)), lambda key: None) == {}
-        rows = [first.find(key, (1, 1)) for key in "abc"]
-        np.testing.assert_array_equal(first.read(rows), vectors)

@@ -30,6 +30,10 @@ def graph_def(jpeg_input=True, more=None):
     return graph.as_graph_def()
 
 
+def frozen(base=BASE, **options):
+    return base_graph.FrozenGraph(base, graph_def(**options), "tiny", "0123456789abcdef")
+
+
 def write_graph(path, **options):
     pathlib.Path(path).write_bytes(graph_def(**options).SerializeToString())
     return pathlib.Path(path)

@@ -97,8 +97,16 @@ def bad_files():
         "cut header": (0, body[:9], "truncated in its header"),
         "cut body": (0, body[:-1], "expected 23520 bytes after the header.*only 23519"),
         "too long": (0, body + b"\0", "there are more"),
-        "cut gzip": (0, gzip.compress(body)[:-300], "cannot be read.*expected an idx file of images"),
-        "damaged gzip": (0, gzip.compress(body)[:-8] + bytes(8), "cannot be read.*expected an idx file of images"),
+        "cut gzip": (
+            0,
+            gzip.compress(body)[:-300],
+            "cannot be read.*expected an idx file of images",
+        ),
+        "damaged gzip": (
+            0,
+            gzip.compress(body)[:-8] + bytes(8),
+            "cannot be read.*expected an idx file of images",
+        ),
         "count differs": (1, labels_bytes(labels[:-1]), "30 images, but .* 29 labels"),
         "no images": (0, images_bytes(images[:0]), "holds no images"),
         "label above 9": (1, labels_bytes(out_of_range), "label number 17 is 10"),
@@ -235,7 +243,9 @@ def test_training_dataset_keeps_the_promises_of_next_batch():
 
 def test_evaluation_dataset_passes_over_everything_once():
     data_set = numbered(25)
-    batches = elements(lambda: input_pipeline.evaluation_dataset(data_set.pixels, data_set.labels, 10))
+    batches = elements(
+        lambda: input_pipeline.evaluation_dataset(data_set.pixels, data_set.labels, 10)
+    )
     assert [len(labels) for _, labels in batches] == [10, 10, 5]
     np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), np.arange(25))
     np.testing.assert_allclose(batches[2][0][:, 0], np.arange(20, 25) / 255, rtol=1e-6)

@@ -144,7 +144,6 @@ def test_golden_checkpoint_of_the_original_restores_and_evaluates(tmp_path, batc
             sess.run(tf.global_variables_initializer())
             prefix = saver.save(sess, str(tmp_path / "model.ckpt"), global_step=6)
 
-
     sample = input_data.read_data_sets(input_data.SAMPLE).test
     with tf.Graph().as_default():
         images, logits = plain_tensorflow_1(hidden1=20, hidden2=12)

@@ -201,9 +201,7 @@ def exported(run, tmp_path_factory):
 def expected(run, sample):
     """The probabilities of 50 test images."""
     with TrainedNet.find(run).opened() as (sess, tensors):
-        return sess.run(
-            tf.nn.softmax(tensors.logits), {tensors.images: sample.test.images[:50]}
-        )
+        return sess.run(tf.nn.softmax(tensors.logits), {tensors.images: sample.test.images[:50]})
 
 
 def test_saved_model_gives_the_same_predictions_in_plain_tensorflow_2(exported, sample, expected):

@@ -13,7 +13,6 @@ from mnist_mechanics import (
     fully_connected_dataset,
     fully_connected_feed,
     fully_connected_looped,
-    mnist,
 )
 from tests import processes
 from tests.saved import variables

@@ -257,18 +257,26 @@ def test_what_killed_programs_left_is_swept_and_nothing_else(tmp_path):
 
 def test_whatever_goes_wrong_in_a_users_file_names_it(tmp_path):
     for error in (ValueError("odd"), RecursionError("deep"), MemoryError(), KeyError("x")):
-        with pytest.raises(UsageError, match="theirs.bin: .*replace it"):
-            with files.reading("theirs.bin", "replace it"):
-                raise error
-    with pytest.raises(UsageError, match="there is no file 'theirs.bin'"):
-        with files.reading("theirs.bin", "replace it"):
-            open("theirs.bin")
+        with (
+            pytest.raises(UsageError, match="theirs.bin: .*replace it"),
+            files.reading("theirs.bin", "replace it"),
+        ):
+            raise error
+    with (
+        pytest.raises(UsageError, match="there is no file 'theirs.bin'"),
+        files.reading("theirs.bin", "replace it"),
+    ):
+        pathlib.Path("theirs.bin").read_bytes()
 
 
 def test_files_are_on_the_disk_before_they_take_their_place(tmp_path, monkeypatch):
     order = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (order.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda fd: (order.append(str(pathlib.Path(f"/proc/self/fd/{fd}").readlink())), real(fd)),
+    )
     monkeypatch.setattr(pathlib.Path, "replace", lambda self, target: order.append("replaced"))
     files.write_text(tmp_path / "x", "text")
     assert [pathlib.Path(name).name.startswith(".x") for name in order] == [True, False, False]

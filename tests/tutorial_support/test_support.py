@@ -203,7 +203,13 @@ def test_nothing_that_is_not_finite_is_saved(tmp_path):
 
 @pytest.mark.parametrize(
     "state",
-    [None, b"", b"\xff\x00\x80", b'all_model_checkpoint_paths: "x"', b'model_checkpoint_path: "gone"'],
+    [
+        None,
+        b"",
+        b"\xff\x00\x80",
+        b'all_model_checkpoint_paths: "x"',
+        b'model_checkpoint_path: "gone"',
+    ],
     ids=["none", "empty", "binary", "no first line", "gone"],
 )
 def test_checkpoints_are_found_without_a_state_file(tmp_path, state):
