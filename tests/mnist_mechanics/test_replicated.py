@@ -134,6 +134,17 @@ def test_tasks_are_killed_and_come_back_and_all_end_with_a_checkpoint():
 
 
 @pytest.mark.slow
+def test_a_loss_that_is_not_finite_is_told_in_a_sentence(capfd):
+    command = [*COMMAND, "--sync", "--learning_rate", "1e30", "--log_dir", "run"]
+    assert launcher.run(command, launcher.plan(1, 2)) == 1
+    printed = capfd.readouterr().out
+    assert re.search(
+        r"^\[\w+ 0\] error: the loss is not finite at step 1: training has", printed, re.M
+    )
+    assert "Traceback" not in printed
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--sync"], []], ids=["synchronous", "asynchronous"])
 def test_a_frozen_ps_holds_nobody(options):
     """A process that is stopped keeps its connections, as a machine does that hangs."""
@@ -143,8 +154,9 @@ def test_a_frozen_ps_holds_nobody(options):
             tasks.begin(job)
         tasks.step("chief")
         tasks.processes["ps"].send_signal(signal.SIGSTOP)
-        tasks.processes["worker"].send_signal(signal.SIGTERM)
-        assert tasks.wait("chief", "worker") in ([1, 1], [1, 143])
+        started = time.monotonic()
+        assert tasks.wait("chief", "worker") == [1, 1]
+        assert time.monotonic() - started < 25
         assert "other tasks kept chief 0 waiting for more than 10 s" in "".join(
             tasks.lines["chief"]
         )
@@ -230,12 +242,12 @@ def test_full_disk_and_damaged_checkpoint_cost_no_more_than_they_touch():
 
 @pytest.mark.parametrize("options", [["--sync"], []], ids=["synchronous", "asynchronous"])
 def test_no_nan_is_saved(options):
-    assert train("--learning_rate", "1e3", max_steps=1) == [0]  # whose loss was still finite
-    saved = checkpoints.values(checkpoints.find("run"))
-    assert all(np.isfinite(value).all() for value in saved.values())
-    with pytest.raises(TrainingError, match="is not finite"):
-        train("--learning_rate", "1e30", *options, num_workers=2, log_dir="nan")
-    assert checkpoints.newest("nan") is None
+    with pytest.raises(TrainingError, match="the loss is not finite"):
+        train("--learning_rate", "1e30", *options, num_workers=2)
+    with pytest.raises(TrainingError, match="a variable is not finite"):
+        train("--learning_rate", "1e39", *options, "--fresh", max_steps=1)  # a finite loss
+    assert checkpoints.newest("run") is None
+    assert not list(pathlib.Path("run").glob("model.ckpt*"))
 
 
 def test_an_event_file_continues_where_the_checkpoint_was():

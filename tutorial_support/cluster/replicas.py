@@ -243,10 +243,13 @@ class Replica:
             if self._run is None:  # the chief's run has done so
                 stack.enter_context(self._stop)
             stack.enter_context(sess)
-            stack.callback(watchdog.progress)  # closing the session is a wait, too
+            stack.callback(self._before_closing)
             training.enter(sess)
             yield training
-            threading.excepthook = _without_cancelled(threading.excepthook)
+
+    def _before_closing(self) -> None:
+        self._watchdog.closing()
+        threading.excepthook = _without_cancelled(threading.excepthook)
 
 
 class Training(tf.train.SessionRunHook):
