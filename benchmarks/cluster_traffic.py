@@ -1,10 +1,10 @@
-"""Measures what moves between a worker and its ps in a step, and reckons how far that goes.
+"""Measures what moves between a worker and its ps in a step, and computes how far that scales.
 
     python -m benchmarks.cluster_traffic
 
-Runs each replicated program on loopback, one ps and one worker, and the program of a single process
-beside it, for two numbers of steps each. The difference of the two is steps alone: neither starting
-nor saving. The kernel counts the bytes.
+Runs each replicated program on loopback, with one ps and one worker, and the program of a single
+process, each for two numbers of steps. The difference of the two holds steps only, without starting
+and saving. The kernel counts the bytes.
 """
 
 import os
@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 
-from tutorial_support import checkpoints, local_cluster
+from tutorial_support import checkpoints
+from tutorial_support.cluster import launcher
 from tutorial_support.programs import ArgumentParser, program
 
 # Of each tutorial: the single program, the replicated one, their flags, the flag that names the
@@ -67,7 +68,7 @@ def alone(command):
 
 def on_cluster(command):
     """Runs a command as a ps and a worker; returns the exit code."""
-    return local_cluster.run(command, local_cluster.plan(1, 1))
+    return launcher.run(command, launcher.plan(1, 1))
 
 
 def step_cost(how, command, steps_flag, limits, folder_flag, folder):

@@ -6,6 +6,15 @@ import json
 from tutorial_support.cluster import clusters, launcher
 
 
+def start(num_workers=2):
+    """Starts a ps; returns its server and the clusters.Cluster of each task that computes."""
+    ps, *computing = [
+        clusters.from_environment({clusters.VARIABLE: json.dumps(config)})
+        for config in launcher.plan(1, num_workers).values()
+    ]
+    return ps.start_server(), computing
+
+
 def train(run_worker, parse, num_workers=2):
     """Runs a ps and the tasks that compute; returns their exit codes.
 
@@ -14,14 +23,16 @@ def train(run_worker, parse, num_workers=2):
         parse: function without arguments that returns flags.
         num_workers: int, the chief included.
     """
-    tasks = [
-        clusters.from_environment({clusters.VARIABLE: json.dumps(config)})
-        for config in launcher.plan(1, num_workers).values()
-    ]
-    ps = [task.start_server() for task in tasks if task.job == clusters.PS]
-    with concurrent.futures.ThreadPoolExecutor() as threads:
-        computing = [task for task in tasks if task.job != clusters.PS]
-        futures = [threads.submit(run_worker, parse(), task) for task in computing]
-        codes = [future.result(timeout=120) for future in futures]
+    ps, computing = start(num_workers)
+    futures = run_all(run_worker, [(parse(), task) for task in computing])
+    codes = [future.result() for future in futures]
     del ps
     return codes
+
+
+def run_all(run_worker, arguments):
+    """Runs tasks in parallel to their ends; returns a concurrent.futures.Future for each."""
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        futures = [threads.submit(run_worker, *task) for task in arguments]
+        concurrent.futures.wait(futures, timeout=120)
+    return futures

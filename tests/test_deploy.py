@@ -9,7 +9,7 @@ import yaml
 
 from tests.conftest import REPOSITORY
 from tutorial_support import programs
-from tutorial_support.cluster import clusters, replicas
+from tutorial_support.cluster import clusters, replicas, watchdog
 
 DEPLOY = REPOSITORY / "deploy"
 
@@ -49,9 +49,21 @@ def test_the_manifest_has_the_fields_that_the_operator_asks_for(job):
         pod, main = spec["template"]["spec"], container(spec)
         assert main["name"] == "tensorflow"
         assert {"name": "tfjob-port", "containerPort": 2222} in main["ports"]
-        assert pod["terminationGracePeriodSeconds"] > clusters.LINGER
+        assert pod["terminationGracePeriodSeconds"] > watchdog.STOP_SECS > clusters.LINGER
         mounted = {mount["name"] for mount in main["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_only_the_tasks_of_the_job_reach_their_port(job):
+    policy = yaml.safe_load((DEPLOY / "network.yaml").read_text())
+    spec, of_the_job = policy["spec"], {"training.kubeflow.org/job-name": job["metadata"]["name"]}
+    assert (policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy")
+    assert spec["podSelector"] == {"matchLabels": of_the_job}
+    assert spec["policyTypes"] == ["Ingress"]
+    (rule,) = spec["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": of_the_job}}]
+    (port,) = container(job["spec"]["tfReplicaSpecs"]["PS"])["ports"]
+    assert rule["ports"] == [{"port": port["containerPort"]}]
 
 
 def test_every_claim_is_there_and_can_be_shared(job):

@@ -293,7 +293,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(getattr(error, "message", None) or error).strip()
-    if node := re.search(r"^Node: .*\n(.+)", text, re.M):
+    # On a cluster, the name of the task that failed comes first.
+    if node := re.search(r"^Node: .*\n(?:From /job:.*\n)?(.+)", text, re.M):
         text = node[1]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -222,10 +222,11 @@ class Run:
                 else f"{what} is already at step {first_step}: a higher limit trains on, --fresh "
                 "starts anew."
             )
+        # TensorBoard takes a folder's first note of this kind for its beginning, and each later one
+        # for a restart.
+        session_log = tf.SessionLog(status=tf.SessionLog.START)
+        writer.add_session_log(session_log, first_step + 1 if first_step else 0)
         if len(self._event_files()) > 1:  # there was a run before, if only until its first step
-            first_forgotten = first_step + 1 if first_step else 0
-            session_log = tf.SessionLog(status=tf.SessionLog.START)
-            writer.add_session_log(session_log, first_forgotten)
             writer.add_graph(tf.get_default_graph())  # which a restart at step 0 makes forgotten
 
     @property

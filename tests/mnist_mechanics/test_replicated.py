@@ -1,24 +1,27 @@
 """The replicated MNIST program, as processes on loopback."""
 
+import contextlib
 import json
-import os
 import pathlib
 import re
 import resource
 import signal
+import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import fully_connected_feed, fully_connected_replicated
+from mnist_mechanics.trained import TrainedNet
 from tests import in_cluster
 from tests.conftest import REPOSITORY
 from tests.saved import variables
-from tutorial_support import programs
-from tutorial_support.cluster import launcher, replicas
-from tutorial_support.programs import UsageError
+from tutorial_support import checkpoints, drivers, events, programs, runs
+from tutorial_support.cluster import clusters, launcher, replicas, sessions
+from tutorial_support.programs import TrainingError, UsageError
 
 COMMAND = [sys.executable, "-m", "mnist_mechanics.fully_connected_replicated", "--sample"]
 
@@ -83,8 +86,12 @@ class Tasks:
         """Sends a signal to tasks; returns their exit codes."""
         for job in jobs:
             self.processes[job].send_signal(number)
+        return self.wait(*jobs)
+
+    def wait(self, *jobs):
+        """Waits until tasks have ended; returns their exit codes."""
         for job in jobs:
-            output, _ = self.processes[job].communicate(timeout=30)
+            output, _ = self.processes[job].communicate(timeout=60)
             self.lines[job].append(output.decode())
         return [self.processes[job].returncode for job in jobs]
 
@@ -119,42 +126,214 @@ def test_tasks_are_killed_and_come_back_and_all_end_with_a_checkpoint():
 
         assert tasks.end(signal.SIGTERM, "worker") == [143]  # which ends no one else
         step = tasks.reach("chief", tasks.step("chief") + 200)
-        codes = tasks.end(signal.SIGTERM, "chief", "ps")
-        assert codes == [143] * 2, tasks.lines
+        codes = tasks.end(signal.SIGHUP, "chief", "ps")  # as a terminal that is closed sends it
+        assert codes == [129] * 2, tasks.lines
         assert variables("run")["global_step"] >= step
+        steps, _ = events.scalars("run")["loss"]
+        assert steps == sorted(set(steps)) and steps[-1] > step - 200
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_is_told_in_a_sentence(capfd):
+    command = [*COMMAND, "--sync", "--learning_rate", "1e30", "--log_dir", "run"]
+    assert launcher.run(command, launcher.plan(1, 2)) == 1
+    printed = capfd.readouterr().out
+    assert re.search(
+        r"^\[\w+ 0\] error: the loss is not finite at step 1: training has", printed, re.M
+    )
+    assert "Traceback" not in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["--sync"], []], ids=["synchronous", "asynchronous"])
+def test_a_frozen_ps_holds_nobody(options):
+    """A process that is stopped keeps its connections, as a machine does that hangs."""
+    command = [*COMMAND, "--max_steps", "1000000", "--log_dir", "run", *options]
+    with Tasks([*command, "--wait_secs", "10"]) as tasks:
+        for job in ("ps", "chief", "worker"):
+            tasks.begin(job)
+        tasks.step("chief")
+        tasks.processes["ps"].send_signal(signal.SIGSTOP)
+        started = time.monotonic()
+        assert tasks.wait("chief", "worker") == [1, 1]
+        assert time.monotonic() - started < 25
+        assert "other tasks kept chief 0 waiting for more than 10 s" in "".join(
+            tasks.lines["chief"]
+        )
+
+
+@pytest.mark.slow
+def test_a_task_that_waits_for_a_frozen_ps_ends_within_30_seconds_of_a_signal():
+    command = [*COMMAND, "--max_steps", "1000000", "--log_dir", "run", "--wait_secs", "600"]
+    with Tasks(command) as tasks:
+        for job in ("ps", "chief"):
+            tasks.begin(job)
+        tasks.step("chief")
+        tasks.processes["ps"].send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        tasks.processes["chief"].send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert tasks.wait("chief") == [143]
+        assert 20 < time.monotonic() - started < 35
+        assert "did not stop within 25 s after a signal" in "".join(tasks.lines["chief"])
+
+
+@pytest.mark.slow
+def test_the_tasks_of_a_killed_launcher_save_and_end():
+    command = [sys.executable, "-m", "tutorial_support.local_cluster", "--workers", "1", "--"]
+    command += [*COMMAND, "--max_steps", "1000000", "--log_dir", "run"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        for line in process.stdout:
+            if b"Step 200:" in line:
+                break
+        children = {pid for pid, parent in processes() if parent == process.pid}
+        assert len(children) == 3  # ps, chief and guard
+        process.kill()
+    due = time.monotonic() + 60
+    while children & {pid for pid, _ in processes()} and time.monotonic() < due:
+        time.sleep(0.2)
+    assert not children & {pid for pid, _ in processes()}
+    assert variables("run")["global_step"] >= 200
+
+
+def processes():
+    """Yields (process id, parent's process id)."""
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if fields[0] != "Z":
+                yield int(stat.parent.name), int(fields[1])
+
+
+def flags(*options, log_dir="run", max_steps=20):
+    parser = programs.ArgumentParser("")
+    fully_connected_feed.add_flags(parser, "")
+    replicas.add_flags(parser)
+    log_dir, max_steps = ["--log_dir", log_dir], ["--max_steps", str(max_steps)]
+    return parser.parse_args(["--sample", *log_dir, *max_steps, *options])
+
+
+def train(*options, num_workers=1, **more):
+    run_worker = fully_connected_replicated.run_worker
+    return in_cluster.train(run_worker, lambda: flags(*options, **more), num_workers)
 
 
 def test_full_disk_and_damaged_checkpoint_cost_no_more_than_they_touch():
     """A limit on the size of files stands in for the full disk: writing fails in the same way."""
-
-    def train(max_steps, *options):
-        def parse():
-            arguments = ["--sample", "--log_dir", "run", "--max_steps", max_steps, *options]
-            parser = programs.ArgumentParser("")
-            fully_connected_feed.add_flags(parser, "")
-            replicas.add_flags(parser)
-            return parser.parse_args(arguments)
-
-        return in_cluster.train(fully_connected_replicated.run_worker, parse, num_workers=1)
-
-    assert train("20") == [0]
+    assert train(max_steps=20) == [0]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
-        with pytest.raises(Exception, match="File too large"):  # which programs.py reports
-            train("40")
+        with pytest.raises(Exception, match="File too large"):
+            train(max_steps=40)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert variables("run")["global_step"] == 20
-    assert train("40") == [0]
+    assert train(max_steps=40) == [0]
     assert variables("run")["global_step"] == 40
 
     data = pathlib.Path("run/model.ckpt-40.data-00000-of-00001")
     data.write_bytes(data.read_bytes()[:1000])
     with pytest.raises(UsageError, match="model.ckpt-40' cannot be read.*--fallback"):
-        train("60")
-    assert train("60", "--fallback") == [0]
+        train(max_steps=60)
+    assert train("--fallback", max_steps=60) == [0]
     assert variables("run")["global_step"] == 60
+
+
+@pytest.mark.parametrize("options", [["--sync"], []], ids=["synchronous", "asynchronous"])
+def test_no_nan_is_saved(options):
+    with pytest.raises(TrainingError, match="the loss is not finite"):
+        train("--learning_rate", "1e30", *options, num_workers=2)
+    with pytest.raises(TrainingError, match="a variable is not finite"):
+        train("--learning_rate", "1e39", *options, "--fresh", max_steps=1)  # a finite loss
+    assert checkpoints.newest("run") is None
+    assert not list(pathlib.Path("run").glob("model.ckpt*"))
+
+
+def test_an_event_file_continues_where_the_checkpoint_was():
+    assert train(max_steps=110) == [0]
+    with tf.Graph().as_default(), tf.summary.FileWriter("run", filename_suffix=".1") as writer:
+        for step in (200, 300, 400):  # which a killed chief had written after its checkpoint
+            events.write_scalar(writer, "loss", 9.0, step)
+    assert train(max_steps=220) == [0]
+    steps, values = events.scalars("run")["loss"]
+    assert steps == [0, 100, 200] and max(values) < 3
+    assert len(list(pathlib.Path("run").glob("*tfevents*"))) == 3
+
+
+def test_a_worker_with_other_flags_is_refused():
+    ps, (chief, worker, late) = in_cluster.start(3)
+    other = flags("--hidden1", "64", "--wait_secs", "20")
+    tasks = [(flags(), chief), (other, worker)]
+    trained, refused = in_cluster.run_all(fully_connected_replicated.run_worker, tasks)
+    assert trained.result() == 0
+    assert isinstance(refused.exception(), UsageError)
+    assert "--hidden1 is 128 there, 64 here" in str(refused.exception())
+    same = flags(max_steps=7)  # how far it goes, the chief decides
+    assert fully_connected_replicated.run_worker(same, late) == 0
+    del ps
+
+
+def test_a_second_chief_is_refused():
+    ps, (chief,) = in_cluster.start(1)
+    elsewhere = clusters.Cluster(chief.addresses | {"chief": ["127.0.0.1:1"]}, "chief", 0)
+
+    def board(call, folder, chief=chief, **description):
+        """Calls a method of the noticeboard that a task with these flags has."""
+        with tf.Graph().as_default(), tf.Session(ps.target, config=only_ps) as sess:
+            tf.train.get_or_create_global_step()
+            folder = pathlib.Path(folder)
+            return call(sessions.Noticeboard(chief, folder, description, ["seed"], 9), sess)
+
+    claim, has_chief = sessions.Noticeboard.claim, sessions.Noticeboard.has_chief
+    only_ps = tf.ConfigProto(device_filters=["/job:ps"])
+    assert not board(has_chief, "a", hidden1=1)
+    board(claim, "a", hidden1=1)
+    board(claim, "a", hidden1=1)  # the same one, started again
+    for other in (("b",), ("a", elsewhere)):
+        with pytest.raises(UsageError, match=f"of the chief at {chief.computing[0]} in 'a', but"):
+            board(claim, *other)
+    assert board(has_chief, "elsewhere", hidden1=1, seed=2)  # a worker's path may differ
+    with pytest.raises(UsageError, match="--hidden1 is 1 there, 2 here"):
+        board(has_chief, "a", hidden1=2)
+    board(sessions.Noticeboard.release, "a")
+    assert not board(has_chief, "a", hidden1=2)  # it waits for the next chief
+    board(claim, "b", hidden1=2)
+    assert board(has_chief, "a", hidden1=2)
+    with pytest.raises(UsageError, match="this is the chief at 127.0.0.1:1 for 'b'"):
+        board(claim, "b", elsewhere)
+
+
+def test_a_chief_takes_no_folder_of_a_running_or_another_training():
+    ps, (chief,) = in_cluster.start(1)
+    run_worker = fully_connected_replicated.run_worker
+    assert train(max_steps=1) == [0]
+    with runs.Run("run", "mnist_mechanics", flags()):
+        before = sorted(pathlib.Path("run").iterdir())
+        with pytest.raises(UsageError, match="another process is training in 'run'"):
+            run_worker(flags("--fresh"), chief)
+        assert sorted(pathlib.Path("run").iterdir()) == before
+    pathlib.Path("run/flags.json").write_text('{"program": "cifar10_cnn"}')
+    with pytest.raises(UsageError, match="holds a run of cifar10_cnn"):
+        run_worker(flags(), chief)
+    assert run_worker(flags("--fresh"), chief) == 0
+    del ps
+
+
+def test_an_evaluator_takes_a_newer_checkpoint_when_its_own_is_deleted(monkeypatch, capsys, caplog):
+    assert train(max_steps=20) == [0]
+    evaluate_once = drivers.evaluate_once
+
+    def after_a_save(net, evaluator_flags):
+        if net.step == 20:
+            assert train("--keep_checkpoints", "1", max_steps=40) == [0]
+        evaluate_once(net, evaluator_flags)
+
+    monkeypatch.setattr(drivers, "evaluate_once", after_a_save)
+    watch = ["--checkpoint", "run", "--eval_interval_secs", "0.1", "--sample"]
+    assert drivers.evaluate(TrainedNet, "", watch) == 0
+    assert "model.ckpt-20' was deleted while it was read" in caplog.text
+    assert "Evaluating 'run/model.ckpt-40', step 40" in capsys.readouterr().out
 
 
 def test_wrong_use_is_one_sentence(monkeypatch, capsys):
@@ -167,22 +346,3 @@ def test_wrong_use_is_one_sentence(monkeypatch, capsys):
     assert "--batch_size 100 does not divide over 3 workers" in capsys.readouterr().err
     assert main(["--sample", "--batch_size", "99", "--wait_secs", "0.3"]) == 2
     assert "did not answer within 0.3 s" in capsys.readouterr().err
-
-
-def test_the_launcher_ends_all_when_one_fails(capfd):
-    program = (
-        "import json, os, sys, time; task = json.loads(os.environ['TF_CONFIG'])['task']; "
-        "sys.exit(3) if task['type'] == 'chief' else time.sleep(60)"
-    )
-    started = time.monotonic()
-    assert launcher.main(["--workers", "3", "--", sys.executable, "-c", program]) == 3
-    assert time.monotonic() - started < 20
-    assert "chief 0 failed with exit code 3; ending the others." in capfd.readouterr().out
-    assert not [p for p in pathlib.Path("/proc").glob("[0-9]*") if _child(p)]
-
-
-def _child(folder):
-    try:
-        return folder.joinpath("stat").read_text().split()[3] == str(os.getpid())
-    except OSError:
-        return False

@@ -26,6 +26,9 @@ def test_places_of_the_tasks():
     assert first.is_chief and (first.worker_number, first.num_workers) == (0, 2)
     evaluator = clusters.from_environment(config("evaluator", 0))
     assert evaluator.job == "evaluator" and not evaluator.is_chief
+    empty = clusters.from_environment(config("worker", 0, ps=PS, chief=[], worker=WORKERS))
+    assert empty.is_chief and empty.num_workers == 2
+    assert list(range(9)[cluster.share]) == [2, 5, 8]
     filters = list(cluster.session_config(2.5).device_filters)
     assert filters == ["/job:ps", "/job:worker/task:1"]
     assert cluster.session_config(2.5).operation_timeout_in_ms == 2500
@@ -37,7 +40,14 @@ def test_places_of_the_tasks():
         ({}, "needs the variable TF_CONFIG.*local_cluster"),
         ({"TF_CONFIG": "{"}, "malformed .JSONDecodeError"),
         ({"TF_CONFIG": "[]"}, "malformed .TypeError"),
+        ({"TF_CONFIG": "[" * 100_000}, "malformed .RecursionError"),
         ({"TF_CONFIG": '{"cluster": {}}'}, "malformed .KeyError: 'task'"),
+        (config("worker", float("inf")), "malformed .ValueError.*'inf'"),
+        (config("worker", 1.5), "malformed .ValueError"),
+        (config("worker", 0, ps="h:1", worker=WORKERS), "has 'h:1' for ps; it must be a list"),
+        (config("worker", 0, ps=[1], worker=WORKERS), "the address 1 of ps; it must be host:port"),
+        (config("worker", 0, ps=PS, worker=["h:²"]), "the address 'h:²' of worker"),
+        (config(["worker"], 0), r"has the job \['worker'\]"),
         (
             config("worker", 0, ps=PS, worker=["h"]),
             "the address 'h' of worker; it must be host:port",

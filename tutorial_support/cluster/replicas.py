@@ -150,7 +150,7 @@ class Replica:
         Args:
             cluster: tells what this task is.
             flags: with those of `add_flags` and of `runs.add_flags`.
-            folder: the run folder, at the same path for the ps tasks, which write to it, too.
+            folder: the run folder, which only the chief writes to.
             tutorial: name of its package.
 
         Raises:
@@ -243,10 +243,13 @@ class Replica:
             if self._run is None:  # the chief's run has done so
                 stack.enter_context(self._stop)
             stack.enter_context(sess)
-            stack.callback(watchdog.progress)  # closing the session is a wait, too
+            stack.callback(self._before_closing)
             training.enter(sess)
             yield training
-            threading.excepthook = _without_cancelled(threading.excepthook)
+
+    def _before_closing(self) -> None:
+        self._watchdog.closing()
+        threading.excepthook = _without_cancelled(threading.excepthook)
 
 
 class Training(tf.train.SessionRunHook):
@@ -343,15 +346,14 @@ class _Keeper(tf.train.SessionRunHook):
     ) -> None:
         self._training, self._board, self._saver = training, board, saver
         self._run, self._last_step, self._save_every = run, last_step, save_every
-        self._prefix = str(pathlib.Path(run.checkpoint_prefix).resolve())
         self._summary = tf.summary.merge_all()
         self._writer: tf.summary.FileWriter | None = None
-        self._saved = self._summed = 0
+        self._saved = self._summary_step = self._next_summary = 0
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         """Begins the run, or notes in its event file to which step a lost ps has put it back."""
         step = self._saved = self._training.step
-        self._summed = step - step % SUMMARY_EVERY
+        self._next_summary = step + -step % SUMMARY_EVERY
         if self._writer is None:
             self._writer = tf.summary.FileWriter(
                 self._run.folder, session.graph, filename_suffix=self._run.event_suffix
@@ -362,7 +364,8 @@ class _Keeper(tf.train.SessionRunHook):
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs | None:
         """Fetches the summaries along with the step, now and then."""
-        is_due = self._training.step >= self._summed and self._summary is not None
+        self._summary_step = self._training.step
+        is_due = self._summary_step >= self._next_summary and self._summary is not None
         return tf.train.SessionRunArgs(self._summary) if is_due else None
 
     def after_run(
@@ -371,9 +374,9 @@ class _Keeper(tf.train.SessionRunHook):
         """Writes the summaries that were fetched; saves when it is time."""
         step = self._training.step
         if run_values.results is not None and self._writer is not None:
-            self._writer.add_summary(run_values.results, self._summed)
+            self._writer.add_summary(run_values.results, self._summary_step)
             self._writer.flush()
-            self._summed = step - step % SUMMARY_EVERY + SUMMARY_EVERY
+            self._next_summary = self._summary_step // SUMMARY_EVERY * SUMMARY_EVERY + SUMMARY_EVERY
         if step // self._save_every > self._saved // self._save_every:
             self._save(run_context.session)
 
@@ -385,7 +388,7 @@ class _Keeper(tf.train.SessionRunHook):
 
     def _save(self, session: tf.Session) -> None:
         self._saved = self._training.step
-        self._saver.save(session, self._prefix, global_step=self._saved)
+        self._saver.save(session, self._run.checkpoint_prefix, global_step=self._saved)
 
 
 def _without_cancelled(report: Callable) -> Callable:

@@ -47,19 +47,19 @@ class Noticeboard:
             may_differ: names of the entries in which they may differ.
             last_step: the number of steps, in all.
         """
-        self._chief = f"the chief at {cluster.computing[0]}, run folder '{folder}'"
+        self._address, self._folder = cluster.computing[0], str(folder)
         self._description, self._may_differ = json.dumps(description), may_differ
         step_type = tf.train.get_global_step().dtype.base_dtype
         # The device is named, because the device function would choose a ps by counting variables.
         with tf.device(f"/job:{PS}/task:0"), tf.variable_scope("noticeboard"):
-            self._owner = _variable("chief", tf.constant(self._chief))
+            self._owner = _variable("chief", tf.constant(f"{self._address} {folder}"))
             self._flags = _variable("flags", tf.constant(self._description))
             self.stop_after = _variable("stop_after", tf.constant(last_step, step_type))
             self._has_values = self._owner.is_initialized()
             values = [self._flags.initializer, self.stop_after.initializer]
             with tf.control_dependencies(values):
                 self._claim = tf.group(self._owner.initializer)
-            self._release = self._owner.assign("")
+            self._release = self._owner.assign(f"{self._address} ")
             self._new_end = tf.placeholder(step_type, ())
             self._end = self.stop_after.assign(tf.minimum(self.stop_after, self._new_end))
 
@@ -67,14 +67,16 @@ class Noticeboard:
         """Says that this chief trains on these ps tasks.
 
         Raises:
-            UsageError: another chief does, or one at another place did and was killed.
+            UsageError: these ps tasks know a chief at another address, or one that trains in
+                another folder, or was killed there.
         """
         if sess.run(self._has_values):
-            owner = sess.run(self._owner).decode()
-            if owner not in ("", self._chief):
+            address, _, folder = sess.run(self._owner).decode().partition(" ")
+            if address != self._address or folder not in ("", self._folder):
                 raise UsageError(
-                    f"{VARIABLE}: the ps tasks are in use by {one_line(owner)}, but this is "
-                    f"{one_line(self._chief)}; name other ps tasks, or start these again"
+                    f"{VARIABLE}: the ps tasks belong to the training of the chief at {address} in "
+                    f"'{one_line(folder)}', but this is the chief at {self._address} for "
+                    f"'{one_line(self._folder)}'; name other ps tasks, or start these again"
                 )
         sess.run(self._claim)
 
@@ -89,7 +91,7 @@ class Noticeboard:
         owner, text = (value.decode() for value in sess.run([self._owner, self._flags]))
         theirs, ours = json.loads(text), json.loads(self._description)
         differences = runs.differences(theirs, ours, self._may_differ, ours)
-        if not differences or not owner:  # an earlier chief with other flags has ended
+        if not differences or owner.endswith(" "):  # a chief with other flags trained here before
             return not differences
         listed = "; ".join(
             f"{name} is {there} there, {here} here" for name, there, here in differences

@@ -48,12 +48,18 @@ class Watchdog:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Limits the time that the block may wait for other tasks."""
+        """Limits the time that the block may wait for other tasks.
+
+        After an exception, what is left of the time is for closing the session.
+        """
         self.progress()
-        try:
-            yield
-        finally:
-            self.rest()
+        yield
+        self.rest()
+
+    def closing(self) -> None:
+        """Limits the time that closing the session may take, unless a wait has failed before."""
+        if self._wait_due == math.inf:
+            self.progress()
 
     def progress(self) -> None:
         """Starts the time that a wait may take, or starts it again."""
