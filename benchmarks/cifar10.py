@@ -92,7 +92,7 @@ def _net(images, add_lrn):
     from cifar10_cnn import cifar10
 
     with mock.patch.object(cifar10, "lrn", add_lrn):
-        return cifar10.inference(images)
+        return cifar10.inference(images).logits
 
 
 def original_way():
@@ -123,7 +123,7 @@ def original_way():
         images, labels = iterator.get_next()
         logits = _net(images, tf.nn.lrn)
         loss = cifar10.loss(logits, labels)
-        train_op = cifar10.training(loss, tf.train.GradientDescentOptimizer(RATE))
+        train_op = cifar10.training(loss, RATE)
         sess = tf.Session()
         sess.run(tf.global_variables_initializer())
         sess.run(iterator.initializer, dict(zip(placeholders, arrays, strict=True)))
@@ -134,15 +134,14 @@ def original_way():
 def _here(add_lrn=None):
     import tensorflow.compat.v1 as tf
 
-    from cifar10_cnn import cifar10, cifar10_input, train
-    from cifar10_cnn.lrn import lrn
+    from cifar10_cnn import cifar10, cifar10_input, distortions
     from cifar10_cnn.recipes import RECIPES
-    from tutorial_support import sessions
+    from tutorial_support import runs
 
     distort = RECIPES["cookbook"].distort
 
     def middle(images, seed):
-        return train.central_images(images)
+        return distortions.central_images(images)
 
     with tf.Graph().as_default():
         first_step = tf.constant(0, tf.int64)
@@ -151,10 +150,10 @@ def _here(add_lrn=None):
         )
         iterator = tf.data.make_initializable_iterator(batches)
         images, labels = iterator.get_next()
-        logits = _net(images, add_lrn or lrn)
+        logits = _net(images, add_lrn or cifar10.lrn)
         loss = cifar10.loss(logits, labels)
-        train_op = cifar10.training(loss, tf.train.GradientDescentOptimizer(RATE))
-        sess = tf.Session(config=sessions.config())
+        train_op = cifar10.training(loss, RATE)
+        sess = tf.Session(config=runs.session_config())
         sess.run([tf.global_variables_initializer(), iterator.initializer])
         _set_weights(tf, sess)
     return sess, train_op, loss, images
@@ -184,8 +183,8 @@ def here_lrn():
     """Both normalizations, forward and backward, on tensors of the net's shapes."""
     import tensorflow.compat.v1 as tf
 
-    from cifar10_cnn.lrn import lrn
-    from tutorial_support import sessions
+    from cifar10_cnn.cifar10 import lrn
+    from tutorial_support import runs
 
     random = np.random.default_rng(0)
     with tf.Graph().as_default():
@@ -198,7 +197,7 @@ def here_lrn():
             (gradient,) = tf.gradients(normalized, images, images)
             # A session computes what it is asked for; a corner is not much to hand over.
             fetches += [normalized[0, 0], gradient[0, 0]]
-        sess = tf.Session(config=sessions.config())
+        sess = tf.Session(config=runs.session_config())
         sess.run(tf.global_variables_initializer())
     return lambda count: [sess.run(fetches) for _ in range(count)]
 
@@ -214,10 +213,13 @@ def keras_fit():
     import keras
     import tensorflow as tf
 
-    from cifar10_cnn import cifar10_input, train
+    from cifar10_cnn import cifar10_input, distortions
     from cifar10_cnn.recipes import RECIPES
 
-    distort = RECIPES["cookbook"].distort if IS_RANDOM else lambda x, _: train.central_images(x)
+    def middle(images, seed):
+        return distortions.central_images(images)
+
+    distort = RECIPES["cookbook"].distort if IS_RANDOM else middle
     first_step = tf.constant(0, tf.int64)
     batches = cifar10_input.training_batches(_records(), BATCH, 0, first_step, distort)
 

@@ -27,7 +27,10 @@ TRAININGS = {
         "--log_dir",
     ),
     "cifar10_cnn": (
-        ["cifar10_cnn.train", "--sample", "--generations", "120", "--save_every", "10"],
+        [
+            *["cifar10_cnn.train", "--sample", "--recipe", "best"],
+            *["--generations", "120", "--save_every", "10"],
+        ],
         "--train_dir",
     ),
     "flowers_transfer": (

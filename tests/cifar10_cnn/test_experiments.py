@@ -1,8 +1,10 @@
-"""What a learner tries first: each change of one file must train, evaluate and export."""
+"""What a learner tries first: each change of one file trains, and is rebuilt from its checkpoint."""
 
+import numpy as np
 import pytest
 
-from cifar10_cnn import cifar10, evaluate, export, recipes, train
+from cifar10_cnn import cifar10, recipes, train
+from cifar10_cnn.trained import TrainedNet
 from tests.cifar10_cnn import records as made
 from tests.edited import edited
 from tutorial_support import events
@@ -24,10 +26,6 @@ EXPERIMENTS = {
     "another optimizer": (
         recipes,
         ("tf.train.GradientDescentOptimizer(rate)", "tf.train.AdamOptimizer(rate)"),
-        (
-            "MuonOptimizer(length, rate, is_hidden_matrix, decay=self.decay)",
-            "tf.train.AdagradOptimizer(rate)",
-        ),
     ),
 }
 
@@ -38,16 +36,17 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-@pytest.mark.parametrize("recipe", ["cookbook", "best"])
-def test_experiments_touch_one_file(name, recipe, data):
+def test_experiments_touch_one_file(name, data):
     module, *changes = EXPERIMENTS[name]
+    # The best recipe has the more parts that depend on the net: masks, penalty, Muon, averages.
+    recipe = "cookbook" if name == "another optimizer" else "best"
     flags = ["--recipe", recipe, "--data_dir", str(data), "--train_dir", "run", "--batch_size", "8"]
     flags += ["--output_every", "1", "--eval_every", "2"]
     with edited(module, *changes):
         assert train.main([*flags, "--generations", "2"]) == 0
-        assert evaluate.main(["--checkpoint", "run"]) == 0
-        if recipe == "best":
-            assert export.main(["--checkpoint", "run"]) == 0
+        with TrainedNet.find("run").opened() as (sess, tensors):
+            bottleneck = sess.run(tensors.bottleneck, {tensors.images: np.zeros((2, 32, 32, 3))})
+    assert len(bottleneck) == 2
     tags = events.scalars("run")
     assert tags["loss"][0] == [1, 2]
     if name == "another summary":
