@@ -9,7 +9,10 @@ import pytest
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-import tutorial_support  # noqa: E402, F401  (sets the environment for TensorFlow)
+from tutorial_support import programs  # noqa: E402
+
+for _name, _value in programs.ENVIRONMENT.items():  # importing a tutorial does not set them
+    os.environ.setdefault(_name, _value)
 
 REAL_DATA_VARIABLE = "GRAPH_TUTORIALS_REAL_DATA"
 

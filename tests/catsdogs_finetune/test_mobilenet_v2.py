@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from catsdogs_finetune import mobilenet_v2, optimizers, pretrained
+from catsdogs_finetune import mobilenet_v2, pretrained
 
 
 @pytest.fixture(autouse=True)
@@ -48,27 +48,29 @@ def test_names_and_features_are_keras(alpha, size, random):
     images = random.uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
     expected = model(images, training=False).numpy()
     with tf.Graph().as_default(), tf.Session() as sess:
-        features = mobilenet_v2.features(tf.constant(images), alpha)
-        shapes = {v.op.name: tuple(v.shape) for v in tf.global_variables()}
+        features, layers = mobilenet_v2.features(tf.constant(images), alpha)
+        variables = mobilenet_v2.weights(layers)
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         assert shapes == {name: value.shape for name, value in weights.items()}
-        sess.run(tf.global_variables_initializer(), pretrained.initial_values(weights))
+        assert mobilenet_v2.names_in_checkpoints(layers) == variables
+        sess.run(tf.global_variables_initializer(), pretrained.initial_values(variables, weights))
         found = sess.run(features)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
-    assert mobilenet_v2.layer_names(alpha)[1:] == [layer.name for layer in model.layers][1:]
+    assert list(layers)[1:] == [layer.name for layer in model.layers][1:]
 
 
 def test_counts_of_the_published_tutorial():
     with tf.Graph().as_default():
-        features = mobilenet_v2.features(tf.zeros([1, 160, 160, 3]))
+        features, layers = mobilenet_v2.features(tf.zeros([1, 160, 160, 3]))
         assert features.shape == (1, 5, 5, 1280)
         sizes = [v.shape.num_elements() for v in tf.global_variables()]
         assert (len(sizes), sum(sizes)) == (260, 2_257_984)
         bottlenecks = mobilenet_v2.bottlenecks(features)
         assert bottlenecks.shape == (1, mobilenet_v2.bottleneck_size(1.0))
         mobilenet_v2.inference(bottlenecks, 2)
-        assert len(mobilenet_v2.layer_names(1.0)) == 154
+        assert len(layers) == 154
         for layer, tensors, parameters in ((154, 2, 1281), (100, 56, 1_862_721)):
-            variables = mobilenet_v2.variables_from(layer, 1.0)
+            variables = mobilenet_v2.variables_from(layer, layers)
             assert len(variables) == tensors
             assert sum(v.shape.num_elements() for v in variables) == parameters
 
@@ -96,11 +98,11 @@ def keras_steps(model, images, labels, num_classes, layer, optimizer):
 
 
 def head_alone():
-    return 154, optimizers.adam(1e-4), keras.optimizers.Adam(1e-4)
+    return 154, mobilenet_v2.adam(1e-4), keras.optimizers.Adam(1e-4)
 
 
 def fine_tuning():
-    return 100, optimizers.RMSPropOptimizer(1e-5), keras.optimizers.RMSprop(1e-5)
+    return 100, mobilenet_v2.RMSPropOptimizer(1e-5), keras.optimizers.RMSprop(1e-5)
 
 
 @pytest.mark.parametrize(
@@ -114,18 +116,20 @@ def test_one_step_of_each_phase_equals_keras(num_classes, phase, random):
         keras_net(0.35, 96), images, labels, num_classes, layer, theirs
     )
     with tf.Graph().as_default(), tf.Session() as sess:
-        features = mobilenet_v2.features(tf.constant(images), 0.35)
+        features, layers = mobilenet_v2.features(tf.constant(images), 0.35)
         logits = mobilenet_v2.inference(mobilenet_v2.bottlenecks(features), num_classes)
         loss = mobilenet_v2.loss(logits, tf.constant(labels))
-        variables = mobilenet_v2.variables_from(layer, 0.35)
+        variables = mobilenet_v2.names_in_checkpoints(layers)
+        names = {variable.ref(): name for name, variable in variables.items()}
+        trained = mobilenet_v2.variables_from(layer, layers)
         gradients = dict(
-            zip([v.op.name for v in variables], tf.gradients(loss, variables), strict=True)
+            zip([names[v.ref()] for v in trained], tf.gradients(loss, trained), strict=True)
         )
-        train_op = mobilenet_v2.training(loss, ours, variables)
-        sess.run(tf.global_variables_initializer(), pretrained.initial_values(before))
+        train_op = mobilenet_v2.training(loss, ours, trained)
+        sess.run(tf.global_variables_initializer(), pretrained.initial_values(variables, before))
         loss_value, gradient_values = sess.run([loss, gradients])
         sess.run(train_op)
-        after = sess.run({v.op.name: v for v in tf.global_variables()})
+        after = sess.run(mobilenet_v2.names_in_checkpoints(layers))
         assert sess.run(tf.train.get_global_step()) == 1
     assert loss_value == pytest.approx(expected_loss, rel=1e-4)
     assert gradient_values.keys() == expected_gradients.keys()
@@ -171,3 +175,33 @@ def test_class_logits_and_evaluation(logits, expected):
         if logits.shape[-1] == 1:
             probabilities = sess.run(tf.nn.softmax(class_logits))
             np.testing.assert_allclose(probabilities[:, 1:], sess.run(tf.sigmoid(logits)), 1e-6)
+
+
+def test_each_number_of_a_layer_is_keras():
+    """For every `fine_tune_at`, also where a layer has no variables."""
+    model = keras.applications.MobileNetV2((96, 96, 3), 0.35, include_top=False, weights=None)
+    with tf.Graph().as_default():
+        _, layers = mobilenet_v2.features(tf.zeros([1, 96, 96, 3]), 0.35)
+        names = {v.ref(): name for name, v in mobilenet_v2.weights(layers).items()}
+        for number in range(len(layers) + 1):
+            expected = [v for layer in model.layers[number:] for v in layer.trainable_variables]
+            found = [names[v.ref()] for v in mobilenet_v2.variables_from(number, layers)]
+            assert found == list(by_name(expected, expected)), number
+
+
+def test_dropout_masks_differ_between_steps_layers_and_seeds_and_come_again():
+    with tf.Graph().as_default(), tf.Session() as sess:
+        ones, rate = tf.ones([20, 50]), tf.placeholder_with_default(0.25, ())
+        dropout, other = mobilenet_v2.dropout(rate, 7), mobilenet_v2.dropout(rate, 8)
+        again = mobilenet_v2.dropout(rate, 7)
+        masks = [dropout(ones), dropout(ones), other(ones), again(ones)]
+        step = tf.train.get_global_step()
+        sess.run(tf.global_variables_initializer())
+        first, second, of_other, repeated = sess.run(masks)
+        step.load(1, sess)
+        later = sess.run(masks[0])
+        unused = sess.run(masks[0], {rate: 0.0})
+    assert np.array_equal(first, repeated) and np.array_equal(unused, np.ones([20, 50]))
+    for one in (second, of_other, later):
+        assert not np.array_equal(first, one)
+    assert set(np.unique(first)) == {0, np.float32(4 / 3)} and 0.2 < np.mean(first == 0) < 0.3

@@ -11,7 +11,7 @@ from PIL import Image
 
 from catsdogs_finetune import photo_input
 from tests import painted, pipelines
-from tutorial_support import image_lists, pictures
+from tutorial_support import SPLITS, pictures
 from tutorial_support.programs import UsageError
 
 SIZE = 24
@@ -123,12 +123,12 @@ def test_held_out_images_are_divided_and_never_trained_on(tmp_path):
     write(tmp_path / "set" / "train", cats=20, dogs=20)
     write(tmp_path / "set" / "validation", cats=40, dogs=40)
     images = photo_input.find_images(tmp_path / "set")
-    parts = {name: images.of_split(name) for name in image_lists.SPLITS}
+    parts = {name: images.of_split(name) for name in SPLITS}
     assert [len(part) for part in parts.values()][0] == 40
     assert sum(len(part) for part in parts.values()) == 120 == len(set(images.paths))
-    assert all(images.paths[i].startswith("train/") for i in parts["training"])
-    assert all(images.paths[i].startswith("validation/") for i in parts["testing"])
-    assert 6 <= len(parts["testing"]) <= 30
+    assert all(images.paths[i].startswith("train/") for i in parts["train"])
+    assert all(images.paths[i].startswith("validation/") for i in parts["test"])
+    assert 6 <= len(parts["test"]) <= 30
     counts = collections.Counter(zip(images.splits, images.labels, strict=True))
     assert len(counts) == 6
     # Adding photos moves none.

@@ -1,8 +1,11 @@
 """Weights from Keras' h5 files, of every layout, into a graph."""
 
+import functools
 import json
+import os
 import pathlib
 import re
+import zipfile
 
 import h5py
 import keras
@@ -24,9 +27,21 @@ def made(tmp_path_factory):
     keras.utils.set_random_seed(3)
     net = keras.applications.MobileNetV2((96, 96, 3), ALPHA, include_top=False, weights=None)
     random = np.random.default_rng(0)
-    net.set_weights([random.normal(size=value.shape) for value in net.get_weights()])
+    net.set_weights(
+        [
+            abs(random.normal(size=w.shape))
+            if "variance" in v.path
+            else random.normal(size=w.shape)
+            for v, w in zip(net.weights, net.get_weights(), strict=True)
+        ]
+    )
     net.save_weights(folder / "keras3.weights.h5")
     net.save(folder / "whole.h5")
+    net.save(folder / "whole.keras")
+    published = published_tutorials_model(net)
+    published.save_weights(folder / "tutorial.weights.h5")
+    published.save(folder / "tutorial.keras")
+    published.save(folder / "tutorial.h5")
     values = {
         v.path.replace("depthwise/kernel", "depthwise/depthwise_kernel"): value.astype(np.float32)
         for v, value in zip(net.weights, net.get_weights(), strict=True)
@@ -36,6 +51,20 @@ def made(tmp_path_factory):
     write(folder / "top.h5", values | top)
     write(folder / "first.h5", {first_name(name): value for name, value in values.items()})
     return folder, values
+
+
+def published_tutorials_model(base):
+    """The original's model: augmentation, the net as a layer, a head; and its optimizer's state."""
+    layers = keras.layers
+    distort = keras.Sequential([layers.RandomFlip("horizontal"), layers.RandomRotation(0.2)])
+    inputs = keras.Input((96, 96, 3))
+    scaled = keras.applications.mobilenet_v2.preprocess_input(distort(inputs))
+    pooled = layers.GlobalAveragePooling2D()(base(scaled, training=False))
+    model = keras.Model(inputs, layers.Dense(1)(layers.Dropout(0.2)(pooled)))
+    base.trainable = False
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def first_name(name):
@@ -56,19 +85,37 @@ def write(path, values):
             file[f"{name.partition('/')[0]}/{name}:0"] = value
 
 
-def shapes():
+@functools.cache
+def variables():
+    """The variables of a net, by name; of a graph that no session runs."""
     with tf.Graph().as_default():
-        mobilenet_v2.features(tf.zeros([1, 96, 96, 3]), ALPHA)
-        return {v.op.name: v.shape.as_list() for v in tf.global_variables()}
+        _, layers = mobilenet_v2.features(tf.zeros([1, 96, 96, 3]), ALPHA)
+        return mobilenet_v2.weights(layers)
+
+
+def read(path):
+    """What `pretrained.read` gives for the variables of a net."""
+    return pretrained.read(path, variables())
 
 
 @pytest.mark.parametrize(
-    "name", ["keras3.weights.h5", "whole.h5", "keras2.h5", "top.h5", "first.h5"]
+    "name",
+    [
+        "keras3.weights.h5",
+        "whole.h5",
+        "whole.keras",
+        "tutorial.weights.h5",
+        "tutorial.keras",
+        "tutorial.h5",
+        "keras2.h5",
+        "top.h5",
+        "first.h5",
+    ],
 )
 def test_every_layout_gives_the_same_weights(name, made):
     folder, expected = made
     assert pretrained.alpha_of(folder / name) == ALPHA
-    values = pretrained.read(folder / name, shapes())
+    values = read(folder / name)
     assert values.keys() == expected.keys()
     for key, value in values.items():
         np.testing.assert_array_equal(value, expected[key], err_msg=key)
@@ -76,10 +123,11 @@ def test_every_layout_gives_the_same_weights(name, made):
 
 def test_assigned_weights_are_in_the_variables_and_not_in_the_graph(made):
     with tf.Graph().as_default() as graph, tf.Session() as sess:
-        mobilenet_v2.features(tf.zeros([1, 96, 96, 3]), ALPHA)
+        _, layers = mobilenet_v2.features(tf.zeros([1, 96, 96, 3]), ALPHA)
+        variables = mobilenet_v2.weights(layers)
         before = len(graph.as_graph_def().SerializeToString())
-        sess.run(tf.global_variables_initializer(), pretrained.initial_values(made[1]))
-        for name, value in sess.run({v.op.name: v for v in tf.global_variables()}).items():
+        sess.run(tf.global_variables_initializer(), pretrained.initial_values(variables, made[1]))
+        for name, value in sess.run(variables).items():
             np.testing.assert_array_equal(value, made[1][name])
         assert len(graph.as_graph_def().SerializeToString()) < before + 30_000 < 2_000_000
 
@@ -91,12 +139,12 @@ def test_what_is_missing_misshapen_and_surplus_is_listed(made):
     values["Conv2/kernel"] = np.ones(3)
     write("wrong.h5", values)
     with pytest.raises(UsageError) as error:
-        pretrained.read("wrong.h5", shapes())
+        read("wrong.h5")
     for line in (
         "missing in the file: Conv1/kernel [3, 3, 3, 16]",
         "misshapen: bn_Conv1/gamma is [7] in the file, [16] in the graph",
         "surplus in the file: Conv2/kernel [3]",
-        "Name weights of the same --alpha.",
+        "name a file of MobileNetV2's weights of the same --alpha with --weights",
     ):
         assert line in str(error.value)
 
@@ -104,22 +152,102 @@ def test_what_is_missing_misshapen_and_surplus_is_listed(made):
 def test_numbers_that_are_not_finite_are_named(made):
     write("nan.h5", made[1] | {"Conv1/kernel": np.full((3, 3, 3, 16), np.nan)})
     with pytest.raises(UsageError, match="not finite in Conv1/kernel"):
-        pretrained.read("nan.h5", shapes())
+        read("nan.h5")
+
+
+def test_negative_variances_are_named(made):
+    write("negative.h5", made[1] | {"bn_Conv1/moving_variance": np.full(16, -1e-3)})
+    with pytest.raises(UsageError, match="negative variances in bn_Conv1/moving_variance"):
+        read("negative.h5")
+
+
+def put(file, key, **options):
+    """Puts something else in the place of an array."""
+    del file[key]
+    return file.create_dataset(key, **options)
+
+
+HOSTILE = {
+    "references": lambda file, key: put(file, key, shape=(16,), dtype=h5py.ref_dtype),
+    "strings": lambda file, key: put(file, key, shape=(16,), dtype=h5py.string_dtype()),
+    "no dataspace": lambda file, key: put(file, key, data=h5py.Empty("f4")),
+    "integers": lambda file, key: put(file, key, data=np.zeros(16, np.int64)),
+    "records": lambda file, key: put(file, key, shape=(16,), dtype=[("a", "f4"), ("b", "f4")]),
+    "terabytes": lambda file, key: put(file, key, shape=(1 << 40,), dtype="f4", chunks=(1 << 20,)),
+    "a scalar": lambda file, key: put(file, key, data=np.float32(1)),
+    "a group": lambda file, key: (file.__delitem__(key), file.create_group(key)),
+    "a soft link": lambda file, key: (
+        file.__delitem__(key),
+        file.__setitem__(key, h5py.SoftLink("/Conv1")),
+    ),
+    "another file": lambda file, key: (
+        file.__delitem__(key),
+        file.__setitem__(key, h5py.ExternalLink("/etc/passwd", "/")),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_is_no_array_of_numbers_is_missing(kind, made):
+    write("hostile.h5", made[1])
+    with h5py.File("hostile.h5", "r+") as file:
+        HOSTILE[kind](file, "bn_Conv1/bn_Conv1/gamma:0")
+    with pytest.raises(UsageError, match=r"(missing|misshapen).* bn_Conv1/gamma"):
+        read("hostile.h5")
+
+
+def offsets(file):
+    """Where the arrays of a file lie in it."""
+    found = []
+
+    def visit(_, item):
+        if isinstance(item, h5py.Dataset):
+            found.append(item.id.get_offset() or 0)
+
+    file.visititems(visit)
+    return found
+
+
+def test_flipped_bytes_give_one_sentence_or_weights(made):
+    """In the structure of the file: its numbers take almost all of it."""
+    random = np.random.default_rng(0)
+    for name in ("keras2.h5", "tutorial.weights.h5"):
+        whole = np.fromfile(made[0] / name, np.uint8)
+        with h5py.File(made[0] / name) as file:
+            first = min(offset for offset in offsets(file) if offset)
+        structure = np.arange(first)
+        for _ in range(40):
+            flipped = whole.copy()
+            chosen = random.choice(structure, random.integers(1, 9))
+            flipped[chosen] ^= random.integers(1, 256, len(chosen), np.uint8)
+            flipped.tofile("flipped.h5")
+            try:
+                pretrained.alpha_of("flipped.h5")
+                assert len(read("flipped.h5")) == 260
+            except UsageError as error:
+                assert "flipped.h5" in str(error)
 
 
 def test_files_that_are_no_weights_are_named(made):
+    os.mkfifo("pipe.h5")
+    with pytest.raises(UsageError, match=r"pipe\.h5: cannot be read \(it is no file\)"):
+        read("pipe.h5")
+    with zipfile.ZipFile("other.keras", "w") as packed:
+        packed.writestr("model.weights", b"")
+    with pytest.raises(UsageError, match=r"other\.keras: cannot be read \(.*model\.weights\.h5"):
+        read("other.keras")
     pathlib.Path("page.h5").write_text("<html>")
-    for name in ("page.h5", "none.h5"):
-        with pytest.raises(UsageError, match=f"--weights: '{name}' cannot be read as an h5 file"):
-            pretrained.read(name, shapes())
+    for name, said in (("page.h5", r"page\.h5: cannot be read"), ("none.h5", "no file 'none.h5'")):
+        with pytest.raises(UsageError, match=f"{said}.*--weights"):
+            read(name)
     whole = (made[0] / "keras2.h5").read_bytes()
     pathlib.Path("cut.h5").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match=r"cut\.h5"):
-        pretrained.read("cut.h5", shapes())
+        read("cut.h5")
     with h5py.File("outside.h5", "w") as file:
         file.create_dataset("Conv1/kernel", (4,), "f4", external=[("secret.bin", 0, 16)])
     with pytest.raises(UsageError, match="refers to other files"):
-        pretrained.read("outside.h5", shapes())
+        read("outside.h5")
 
 
 def test_names_of_the_files_that_were_published_first():
@@ -156,11 +284,11 @@ def test_shipped_weights_have_learned_something():
     assert origin["test_accuracy"] > 0.7
     net = keras.applications.MobileNetV2((96, 96, 3), ALPHA, include_top=False, weights=None)
     net.load_weights(path)  # Keras reads them too
-    assert np.array_equal(net.get_weights()[0], pretrained.read(path, shapes())["Conv1/kernel"])
+    assert np.array_equal(net.get_weights()[0], read(path)["Conv1/kernel"])
 
 
 def test_real_weights_are_read(real_data):
     narrow, wide = sorted((real_data / "mobilenet_v2").glob("*.h5"), key=pretrained.alpha_of)
     assert (pretrained.alpha_of(narrow), pretrained.alpha_of(wide)) == (ALPHA, 1.0)
-    values = pretrained.read(narrow, shapes())
+    values = read(narrow)
     assert len(values) == 260 and values["Conv1/kernel"].std() > 0.1

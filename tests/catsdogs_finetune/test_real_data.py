@@ -27,9 +27,10 @@ def test_features_of_photos_equal_keras(alpha, real_data):
     net.load_weights(weights_of(alpha, real_data))
     expected = net(photos, training=False).numpy()
     with tf.Graph().as_default(), tf.Session() as sess:
-        features = mobilenet_v2.features(tf.constant(photos), alpha)
-        feed_dict = pretrained.fill_feed_dict(weights_of(alpha, real_data), tf.global_variables())
-        sess.run(tf.global_variables_initializer(), feed_dict)
+        features, layers = mobilenet_v2.features(tf.constant(photos), alpha)
+        variables = mobilenet_v2.weights(layers)
+        values = pretrained.read(weights_of(alpha, real_data), variables)
+        sess.run(tf.global_variables_initializer(), pretrained.initial_values(variables, values))
         found = sess.run(features)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * expected.max())
 

@@ -19,8 +19,8 @@ def write_weights(path):
     """Random weights in Keras' layout, under which classes of different colours lie apart."""
     random = np.random.default_rng(0)
     with tf.Graph().as_default():
-        mobilenet_v2.features(tf.zeros([1, 32, 32, 3]), 0.35)
-        shapes = {v.op.name: v.shape.as_list() for v in tf.global_variables()}
+        _, layers = mobilenet_v2.features(tf.zeros([1, 32, 32, 3]), 0.35)
+        shapes = {n: v.shape.as_list() for n, v in mobilenet_v2.weights(layers).items()}
     with h5py.File(path, "w") as file:
         for name, shape in shapes.items():
             layer, _, variable = name.partition("/")
