@@ -1,4 +1,4 @@
-"""What a learner tries first: each change of one file trains, and is rebuilt from its checkpoint."""
+"""What a learner tries first: each change of one file trains and is rebuilt from its checkpoint."""
 
 import numpy as np
 import pytest
