@@ -106,7 +106,8 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines of the description; adds a default unless it is None or False."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if not action.option_strings or action.default in (None, False, argparse.SUPPRESS):
+        no_default = any(action.default is none for none in (None, False, argparse.SUPPRESS))
+        if not action.option_strings or no_default:
             return action.help
         return f"{action.help} (default: %(default)s)"
 
@@ -280,7 +281,7 @@ def is_failed_write(error: BaseException) -> bool:
     if "Failed to flush" in str(error) or "tfevents" in str(error):
         return True  # TensorFlow's writer of event files, whose errors are of many kinds
     is_of_file_system = hasattr(error, "error_code") and getattr(error, "op", None) is None
-    kinds = ("ResourceExhaustedError", "PermissionDeniedError", "FailedPreconditionError")
+    kinds = ("ResourceExhaustedError", "PermissionDeniedError")
     return is_of_file_system and type(error).__name__ in kinds
 
 

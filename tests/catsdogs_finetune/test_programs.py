@@ -16,7 +16,6 @@ from catsdogs_finetune import (
     evaluate,
     export,
     extract,
-    flags,
     mobilenet_v2,
     photo_input,
     predict,
@@ -26,7 +25,8 @@ from catsdogs_finetune import (
 from tests import loopback, painted, pipelines, processes
 from tests.catsdogs_finetune import tiny_net
 from tests.saved import variables
-from tutorial_support import checkpoints, datasets, events, feature_store, local_cluster
+from tutorial_support import checkpoints, events, feature_store, files, programs, runs
+from tutorial_support.cluster import launcher
 from tutorial_support.programs import UsageError
 
 TWO = {"cats": (40, 40, 200), "dogs": (200, 90, 40)}
@@ -80,14 +80,14 @@ def test_training_prints_saves_and_draws(made, capsys):
     assert [epoch[:2] for epoch in epochs] == [
         ("1", "head"), ("2", "head"), ("3", "fine"), ("4", "fine")
     ]  # fmt: skip
-    for name in ("examples", "augmentations", "accuracy", "loss", "predictions", "misclassified"):
+    for name in ("examples", "augmentations", "accuracy", "loss", "predictions", "misclassified", "confusion"):
         assert Image.open(f"run/{name}.png").size[0] > 300
     scalars = events.scalars("run")
     ends = [STEPS * epoch for epoch in range(5)]
-    assert scalars["accuracy/validation"][0] == ends and scalars["loss/training"][0] == ends[1:]
+    assert scalars["accuracy/validation"][0] == ends and scalars["loss/train"][0] == ends[1:]
     accuracies = scalars["accuracy/validation"][1][1:]
     np.testing.assert_allclose(accuracies, [float(epoch[2]) for epoch in epochs], atol=1e-4)
-    assert scalars["batch_loss"][0] == [10]
+    assert scalars["loss"][0] == [10]
     # The best checkpoint is apart, and is the best.
     best = json.loads(pathlib.Path("run/best/best.json").read_text())
     assert best["accuracy"] == pytest.approx(max(accuracies))
@@ -95,8 +95,8 @@ def test_training_prints_saves_and_draws(made, capsys):
     assert variables("run")["global_step"] == 4 * STEPS
 
 
-class StopsAt:
-    """Takes the place of StopSignals: a signal comes when it is asked for the n-th time."""
+class StopsAfter:
+    """Takes the place of a run's StopSignals: a signal comes before the end of the n-th step."""
 
     def __init__(self, n):
         self.left, self.exit_code = n, 143
@@ -104,7 +104,7 @@ class StopsAt:
     @property
     def requested(self):
         self.left -= 1
-        return self.left < 0
+        return self.left <= 0
 
     def __enter__(self):
         return self
@@ -121,7 +121,7 @@ def test_stopped_in_the_middle_of_epochs_and_resumed_ends_bit_identical(
     flags = [*where(made), *more, "--train_dir", "stopped"]
     for steps, reached in ((STEPS + 2, STEPS + 2), (STEPS + 1, 2 * STEPS + 3)):
         with monkeypatch.context() as patched:
-            patched.setattr(train.sessions, "StopSignals", lambda n=steps: StopsAt(n))
+            patched.setattr(runs, "StopSignals", lambda n=steps: StopsAfter(n))
             assert train.main(flags) == 143
         assert f"Stopped by a signal; step {reached} is saved." in capsys.readouterr().out
     assert train.main(flags) == 0
@@ -157,9 +157,10 @@ def bottlenecks_of(made, images):
         ((photos, _),) = pipelines.elements(
             lambda: photo_input.evaluation_batches(images, everything, 32, 100)
         )
-        seen = mobilenet_v2.bottlenecks(mobilenet_v2.features(tf.constant(photos), 0.35))
-        feed_dict = pretrained.fill_feed_dict(made / "tiny.h5", tf.global_variables())
-        sess.run(tf.global_variables_initializer(), feed_dict)
+        features, layers = mobilenet_v2.features(tf.constant(photos), 0.35)
+        seen, base = mobilenet_v2.bottlenecks(features), mobilenet_v2.weights(layers)
+        values = pretrained.read(made / "tiny.h5", base)
+        sess.run(tf.global_variables_initializer(), pretrained.initial_values(base, values))
         return sess.run(seen)
 
 
@@ -174,7 +175,7 @@ def test_head_on_kept_bottlenecks_equals_logistic_regression_in_numpy(made):
     assert train.main([*alone, "--train_dir", "run"]) == 0
     images = photo_input.find_images(made / "photos")
     vectors = bottlenecks_of(made, images)
-    training = images.of_split("training")
+    training = images.of_split("train")
     order = pipelines.elements(
         lambda: photo_input.index_batches(training, 4, 0, tf.constant(0, tf.int64)), 2 * STEPS
     )
@@ -197,7 +198,7 @@ def test_two_tasks_extract_what_training_keeps(made, tmp_path, monkeypatch, caps
     store = ["--bottleneck_dir", str(tmp_path / "divided")]
     data = ["--data_dir", str(made / "photos"), "--weights", str(made / "tiny.h5"), *store]
     for index in (0, 1):  # the first one ends without the second, which then finds all there
-        configs = local_cluster.plan(0, 2)
+        configs = launcher.plan(0, 2)
         config = list(configs.values())[index]
         monkeypatch.setenv("TF_CONFIG", json.dumps(config))
         arguments = [*data, "--image_size", "32", "--wait_secs", "0.2"]
@@ -207,8 +208,8 @@ def test_two_tasks_extract_what_training_keeps(made, tmp_path, monkeypatch, caps
     monkeypatch.setattr(feature_store.FeatureStore, "append", lambda *_: pytest.fail("again"))
     plain = ["--no_augmentation", "--fine_tune_epochs", "0", "--train_dir", "divided_run"]
     assert train.main([*where(made), *store, *plain]) == 0
-    expected = events.scalars(made / "plain")["loss/training"][1][:2]
-    found = events.scalars("divided_run")["loss/training"][1]
+    expected = events.scalars(made / "plain")["loss/train"][1][:2]
+    found = events.scalars("divided_run")["loss/train"][1]
     np.testing.assert_allclose(found, expected, rtol=1e-4)  # batches of another size
 
 
@@ -216,8 +217,8 @@ def test_bottlenecks_are_computed_once(made, monkeypatch):
     monkeypatch.setattr(feature_store.FeatureStore, "append", lambda *_: pytest.fail("again"))
     plain = ["--no_augmentation", "--fine_tune_epochs", "0", "--train_dir", "again"]
     assert train.main([*where(made), *plain]) == 0
-    stored = events.scalars(made / "plain")["loss/training"][1][:2]
-    assert events.scalars("again")["loss/training"][1] == stored
+    stored = events.scalars(made / "plain")["loss/train"][1][:2]
+    assert events.scalars("again")["loss/train"][1] == stored
 
 
 def test_three_classes_learn_evaluate_predict_and_export(tmp_path, capsys):
@@ -292,14 +293,14 @@ def test_bad_pictures_are_left_out_and_named(tmp_path, caplog, capsys):
 def test_a_photo_that_vanishes_during_training_is_named(tmp_path, monkeypatch, capsys):
     painted.write_pictures(tmp_path / "photos", 12, TWO)
     tiny_net.write_weights(tmp_path / "tiny.h5")
-    draw_input = train.reports.draw_input
+    draw_examples = photo_input.draw_examples
 
     def vanish(*arguments):
-        draw_input(*arguments)
+        draw_examples(*arguments)
         for path in (tmp_path / "photos" / "cats").iterdir():
             path.unlink()
 
-    monkeypatch.setattr(train.reports, "draw_input", vanish)
+    monkeypatch.setattr(photo_input, "draw_examples", vanish)
     assert train.main([*where(tmp_path), "--train_dir", "run", "--initial_epochs", "50"]) == 2
     error = capsys.readouterr().err
     assert re.fullmatch(r"error: there is no file '.*photos/cats/\d+.jpg'; name .* file\n", error)
@@ -307,7 +308,7 @@ def test_a_photo_that_vanishes_during_training_is_named(tmp_path, monkeypatch, c
 
 def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, capsys):
     with loopback.serve({"/x": loopback.sends(b"gone", 404)}) as address:
-        nothing = datasets.RemoteFile("x", 1, None, (f"{address}/x",))
+        nothing = files.RemoteFile("x", 1, None, (f"{address}/x",))
         monkeypatch.setattr(photo_input, "ARCHIVE", nothing)
         monkeypatch.setattr(pretrained, "published", lambda alpha, size: nothing)
         monkeypatch.setattr(mobilenet_v2, "_STAGES", ALL_STAGES)
@@ -365,7 +366,9 @@ def test_evaluation_of_other_classes_is_refused(made, capsys):
 
 
 def test_flags_know_the_published_settings():
-    parsed = flags.parse("", [])
-    assert (parsed.batch_size, flags.EPOCHS, flags.IMAGE_SIZE) == (32, 10, 160)
+    parser = programs.ArgumentParser("")
+    train.add_flags(parser)
+    parsed = parser.parse_args([])
+    assert (parsed.batch_size, train.EPOCHS, photo_input.IMAGE_SIZE) == (32, 10, 160)
     assert (parsed.learning_rate, parsed.fine_tune_rate) == (1e-4, 1e-5)
     assert (parsed.fine_tune_at, parsed.dropout, parsed.rotation) == (100, 0.2, 0.2)

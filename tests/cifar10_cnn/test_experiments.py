@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """What a learner tries first: each change of one file trains and is rebuilt from a checkpoint."""
+=======
+"""What a learner tries first: each change of one file trains and is rebuilt from its checkpoint."""
+>>>>>>> cifar
 
 import numpy as np
 import pytest
