@@ -80,7 +80,15 @@ def test_training_prints_saves_and_draws(made, capsys):
     assert [epoch[:2] for epoch in epochs] == [
         ("1", "head"), ("2", "head"), ("3", "fine"), ("4", "fine")
     ]  # fmt: skip
-    for name in ("examples", "augmentations", "accuracy", "loss", "predictions", "misclassified", "confusion"):
+    for name in (
+        "examples",
+        "augmentations",
+        "accuracy",
+        "loss",
+        "predictions",
+        "misclassified",
+        "confusion",
+    ):
         assert Image.open(f"run/{name}.png").size[0] > 300
     scalars = events.scalars("run")
     ends = [STEPS * epoch for epoch in range(5)]
