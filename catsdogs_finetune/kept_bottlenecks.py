@@ -29,7 +29,7 @@ class KeptBottlenecks:
         flags: argparse.Namespace,
         digest: str,
         compute: Callable[[np.ndarray], Iterable[np.ndarray]],
-        feed: Callable[[np.ndarray, np.ndarray], dict[tf.Tensor, Any]] | None = None,
+        feed: Callable[[np.ndarray, np.ndarray], dict[tf.Tensor, Any]] = lambda *_: {},
         share: feature_store.Share = feature_store.ALL,
     ) -> None:
         """Opens the store and computes what it lacks.
@@ -41,7 +41,7 @@ class KeptBottlenecks:
             digest: from `pretrained.digest`; a store is for one base and one size of pictures.
             compute: function from an int array of indices; yields float32 [n, size], the
                 bottlenecks of the first n of them, then of the next, and so on.
-            feed: function from bottlenecks and labels to a feed dictionary, where one is wanted.
+            feed: function from bottlenecks and labels to a feed dictionary.
             share: which of them this task computes; it waits for the others'.
 
         Raises:
@@ -52,13 +52,13 @@ class KeptBottlenecks:
         stamps, bad = feature_store.stamps(images.only(chosen))
         if bad:
             raise UsageError("\nerror: ".join(bad.values()))
-        keys = {i: images.paths[i] for i in chosen}
+        keys = {i: images.paths[i] for i in chosen.tolist()}
         base = f"{digest}-{flags.image_size}"
         folder = feature_store.store_folder(flags.bottleneck_dir, images.folder, base)
         size = mobilenet_v2.bottleneck_size(flags.alpha)
         self._store = feature_store.FeatureStore(folder, size, share)
         missing = [
-            i for i in share.of(chosen) if self._store.find(keys[i], stamps[keys[i]]) is None
+            i for i in share.of(list(keys)) if self._store.find(keys[i], stamps[keys[i]]) is None
         ]
         first = 0
         with files.progress_bar(len(missing), "bottlenecks", unit="image") as bar:

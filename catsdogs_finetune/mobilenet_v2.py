@@ -43,7 +43,8 @@ Layers = dict[str, dict[str, tf.Variable]]
 
 def blocks(alpha: float) -> list[Block]:
     """Returns the net's 17 `Block`s; `alpha` as of `features`."""
-    found, inputs = [], _channels(32 * alpha)
+    found: list[Block] = []
+    inputs = _channels(32 * alpha)
     for expansion, channels, count, first_stride in _STAGES:
         channels = _channels(channels * alpha)
         for stride in [first_stride] + [1] * (count - 1):

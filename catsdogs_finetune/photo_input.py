@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -376,7 +376,7 @@ def until_end(sess: tf.Session, fetches: Any, feed_dict: dict | None = None) -> 
             return
 
 
-def photos(images: image_lists.ImageList, chosen: Iterable[int], size: int) -> Iterator[np.ndarray]:
+def photos(images: image_lists.ImageList, chosen: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Yields batches of photos as the net sees them, float32 [batch, size, size, 3] in [0, 255].
 
     Args:
@@ -396,10 +396,9 @@ def photos(images: image_lists.ImageList, chosen: Iterable[int], size: int) -> I
         yield from until_end(sess, batch)
 
 
-def to_draw(images: image_lists.ImageList, chosen: np.ndarray, size: int) -> np.ndarray:
-    """Returns photos as of `photos`, but as one array and in [0, 1]."""
-    nothing = np.zeros([0, size, size, 3], np.float32)
-    return np.concatenate([nothing, *photos(images, chosen, size)]) / 255
+def to_draw(images: image_lists.ImageList, chosen: np.ndarray, size: int) -> list[np.ndarray]:
+    """Returns photos as of `photos`, but one by one and in [0, 1]."""
+    return [photo / 255 for batch in photos(images, chosen, size) for photo in batch]
 
 
 def draw_examples(
@@ -422,13 +421,13 @@ def draw_examples(
     nine = np.random.default_rng(seed).permutation(chosen)[:9]
     examples = to_draw(images, nine, size)
     with tf.Graph().as_default(), tf.Session(config=runs.session_config()) as sess:
-        copies = tf.constant(np.repeat(examples[:1], 9, axis=0) * 255)
+        copies = tf.constant(np.stack([examples[0] * 255] * 9))
         distorted = sess.run(distort(copies, tf.constant([seed, 0], tf.int64))) / 255
     names = [images.class_names[label] for label in images.labels[nine]]
     title = f"What the net may see of one of them ({names[0]})"
     sheets = {
         "examples.png": (examples, names, "Training images"),
-        "augmentations.png": (np.clip(distorted, 0, 1), [""] * 9, title),
+        "augmentations.png": (list(np.clip(distorted, 0, 1)), [""] * 9, title),
     }
     for name, sheet in sheets.items():
         plots.picture_sheet(folder / name, *sheet, columns=3)

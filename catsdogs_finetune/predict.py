@@ -1,7 +1,9 @@
 """Classifies pictures with a trained net, prepared exactly as in its training.
 
-python -m catsdogs_finetune.predict cat.jpg dog.png
-python -m catsdogs_finetune.predict --checkpoint logs/catsdogs/best holiday_photos
+    python -m catsdogs_finetune.predict cat.jpg dog.png
+    python -m catsdogs_finetune.predict --checkpoint logs/catsdogs/best holiday_photos
+
+A folder stands for all pictures in it and below.
 """
 
 import sys

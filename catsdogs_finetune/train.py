@@ -1,9 +1,11 @@
 """Trains a new head on a pretrained net, then fine-tunes the upper layers of the net with it.
 
-python -m catsdogs_finetune.train
-python -m catsdogs_finetune.train --data_dir my_photos --weights mobilenet_v2.h5
-python -m catsdogs_finetune.train --no_augmentation --train_dir logs/catsdogs_plain
-tensorboard --logdir logs
+    python -m catsdogs_finetune.train
+    python -m catsdogs_finetune.train --data_dir my_photos --weights mobilenet_v2.h5
+    python -m catsdogs_finetune.train --no_augmentation --train_dir logs/catsdogs_plain
+    tensorboard --logdir logs
+
+The same command again resumes a run that was stopped, or trains it for more epochs.
 """
 
 import argparse
@@ -104,9 +106,9 @@ def run_training(flags: argparse.Namespace) -> int:
         steps = photo_input.steps_per_epoch(len(training), flags.batch_size)
         num_epochs = flags.initial_epochs + flags.fine_tune_epochs
         first_fine_step, last_step = flags.initial_epochs * steps, num_epochs * steps
-        distort = functools.partial(photo_input.rotate_and_flip, flags.rotation)
-        if flags.no_augmentation:
-            distort = photo_input.no_distortion
+        distort: photo_input.Distort = photo_input.no_distortion
+        if not flags.no_augmentation:
+            distort = functools.partial(photo_input.rotate_and_flip, flags.rotation)
 
         # The graph: ops are added to the default graph. Nothing is computed yet.
         tf.set_random_seed(flags.seed)
@@ -139,7 +141,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
             # As long as the base is frozen, it gives the same for the same photo. So photos that
             # are not distorted go through it once.
-            kept, first_photo_step = photos, first_step
+            kept, first_photo_step = None, first_step
             if first_step < first_fine_step:
                 undistorted = validation
                 if flags.no_augmentation:
@@ -156,7 +158,7 @@ def run_training(flags: argparse.Namespace) -> int:
             photos.begin(sess, first_step, first_photo_step)
 
             def validate(is_frozen: bool) -> tuple[float, float]:
-                source = kept if is_frozen else photos
+                source = kept if is_frozen and kept else photos
                 return means(source.one_pass(sess, validation, net.batch_totals))
 
             if first_step == 0:
@@ -176,7 +178,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
                     # One step: the photos are ready in the graph, or bottlenecks are fed.
                     feed_dict = photos.training_feed
-                    if is_frozen and flags.no_augmentation:
+                    if is_frozen and kept and flags.no_augmentation:
                         chosen = sess.run(photos.next_indices)
                         feed_dict = kept.feed(chosen)
                         if is_summary_step:  # a summary may be of the base, which needs the photos
@@ -240,7 +242,7 @@ def load(
 
 def means(totals: Iterable[np.ndarray]) -> tuple[float, float]:
     """Returns (mean loss, accuracy) from the batches' `batch_totals`, float32 [3] each."""
-    loss, correct, count = sum(values.astype(float) for values in totals)
+    loss, correct, count = np.sum([values.astype(float) for values in totals], axis=0)
     return loss / count, correct / count
 
 

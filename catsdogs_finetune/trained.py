@@ -71,7 +71,7 @@ class TrainedNet(trained.TrainedNet):
         def batches() -> Iterator[np.ndarray]:
             return photo_input.photos(images, everything, self._size)
 
-        def pictures(chosen: np.ndarray) -> np.ndarray:
+        def pictures(chosen: np.ndarray) -> list[np.ndarray]:
             return photo_input.to_draw(images, chosen, self._size)
 
         return trained.Examples(images.labels, batches, pictures, flags.sample)

@@ -101,7 +101,7 @@ class DataSet:
         self._pixels = images.reshape(len(images), *shape)
         self._labels = dense_to_one_hot(labels) if one_hot and labels.ndim == 1 else labels
         self._dtype = dtype
-        self._seed = np.random.SeedSequence().entropy if seed is None else seed
+        self._seed: Any = np.random.SeedSequence().entropy if seed is None else seed
         self._position = 0  # in examples, since the first epoch's start
         self._order_of: tuple[int | None, Any] = (None, None)
 

@@ -177,7 +177,7 @@ class Saver(tf.train.Saver):
             TrainingError: a variable is not finite, or the files cannot be written.
         """
         if not sess.run(self._are_finite):
-            step = global_step if isinstance(global_step, int | np.integer) else None
+            step = int(global_step) if isinstance(global_step, int | np.integer) else None
             check_finite(False, "a variable", step)
         folder = pathlib.Path(save_path).parent
         _, kept = _read_state(folder)

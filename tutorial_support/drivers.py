@@ -322,7 +322,7 @@ def _origin(net: trained.TrainedNet) -> dict:
     accuracy = None
     if any(folder.glob("*tfevents*")):
         steps, values = events.scalars(folder).get("accuracy/test", ([], []))
-        accuracy = dict(zip(steps, values, strict=True)).get(net.step)
+        accuracy = dict(zip(steps, values, strict=True)).get(net.step or 0)
     places = ("_dir", "base_graph", "weights")
     return {
         "checkpoint": pathlib.Path(net.prefix).name,

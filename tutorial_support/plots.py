@@ -225,7 +225,7 @@ def picture_sheet(
     _save(figure, path)
 
 
-def _figure(size: tuple[float, float], layout: str | None = "constrained") -> tuple[Any, Any]:
+def _figure(size: tuple[float, float], layout: Any = "constrained") -> tuple[Any, Any]:
     import matplotlib  # half a second that only a plot should cost
     from matplotlib.figure import Figure
 

@@ -336,11 +336,17 @@ def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["--weights", "missing.h5"], "--weights: 'missing.h5' cannot be read"),
-        (["--weights", "text.h5"], "--weights: 'text.h5' cannot be read as an h5 file"),
+        (
+            ["--weights", "missing.h5"],
+            "there is no file 'missing.h5'; name a file of MobileNetV2's weights",
+        ),
+        (["--weights", "text.h5"], "text.h5: cannot be read"),
         (["--weights", "empty.h5"], "'empty.h5' holds no MobileNetV2 of a width in"),
-        (["--weights", "missing.h5", "--alpha", "1.0"], "--weights: 'missing.h5' cannot be read"),
-        (["--alpha", "1.0"], "Name weights of the same --alpha"),
+        (
+            ["--weights", "missing.h5", "--alpha", "1.0"],
+            "there is no file 'missing.h5'; name a file of MobileNetV2's weights",
+        ),
+        (["--alpha", "1.0"], "does not fit the net"),
         (["--alpha", "2"], "argument --alpha: invalid choice"),
         (["--data_dir", "none"], "--data_dir 'none' cannot be read"),
         (["--rotation", "2"], "argument --rotation: expected a finite number from 0 up to 0.5"),
