@@ -2,7 +2,7 @@
 
     python -m tutorial_support.events logs/mnist_feed
     python -m tutorial_support.events logs --tag loss --print
-    python -m tutorial_support.events logs --tag precision --plot precision.png --csv precision.csv
+    python -m tutorial_support.events logs --tag accuracy --plot accuracy.png --csv accuracy.csv
 
 Reads what any version of TensorFlow wrote. Of a file that is still being written or was cut
 off, it reads every whole record.
