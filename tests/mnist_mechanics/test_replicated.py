@@ -1,6 +1,7 @@
 """The replicated MNIST program, as processes on loopback."""
 
 import contextlib
+import functools
 import json
 import pathlib
 import re
@@ -131,6 +132,22 @@ def test_tasks_are_killed_and_come_back_and_all_end_with_a_checkpoint():
         assert variables("run")["global_step"] >= step
         steps, _ = events.scalars("run")["loss"]
         assert steps == sorted(set(steps)) and steps[-1] > step - 200
+
+
+@pytest.mark.slow
+def test_synchronous_tasks_end_together_and_come_back():
+    with Tasks([*COMMAND, "--sync", "--max_steps", "1000000", "--log_dir", "run"]) as tasks:
+        for job in ("ps", "chief", "worker"):
+            tasks.begin(job)
+        tasks.step("worker")
+        # The chief's code tells a supervisor, too, that this is not the end of the training.
+        assert tasks.end(signal.SIGTERM, "worker") + tasks.wait("chief") == [143, 143]
+        saved = variables("run")["global_step"]
+        tasks.begin("worker")  # which waits for the chief
+        time.sleep(10)
+        tasks.begin("chief")
+        assert tasks.step("worker") >= saved and tasks.step("chief") >= saved
+        assert "Traceback" not in "".join(sum(tasks.lines.values(), []))
 
 
 @pytest.mark.slow
@@ -271,37 +288,51 @@ def test_a_worker_with_other_flags_is_refused():
     assert "--hidden1 is 128 there, 64 here" in str(refused.exception())
     same = flags(max_steps=7)  # how far it goes, the chief decides
     assert fully_connected_replicated.run_worker(same, late) == 0
+    on_board(ps, chief, sessions.Noticeboard.claim, "another")  # the first training has ended
     del ps
+
+
+def on_board(ps, cluster, call, folder, **description):
+    """Calls a method of the noticeboard that a task with these flags has."""
+    config = tf.ConfigProto(device_filters=["/job:ps"])
+    with tf.Graph().as_default(), tf.Session(ps.target, config=config) as sess:
+        tf.Variable(0, name="global_step", collections=["global_step", "variables"])
+        return call(
+            sessions.Noticeboard(cluster, pathlib.Path(folder), description, ["seed"], 9), sess
+        )
 
 
 def test_a_second_chief_is_refused():
     ps, (chief,) = in_cluster.start(1)
     elsewhere = clusters.Cluster(chief.addresses | {"chief": ["127.0.0.1:1"]}, "chief", 0)
 
-    def board(call, folder, chief=chief, **description):
-        """Calls a method of the noticeboard that a task with these flags has."""
-        with tf.Graph().as_default(), tf.Session(ps.target, config=only_ps) as sess:
-            tf.train.get_or_create_global_step()
-            folder = pathlib.Path(folder)
-            return call(sessions.Noticeboard(chief, folder, description, ["seed"], 9), sess)
+    def end_early(board, sess):
+        sess.run(tf.global_variables_initializer())  # the step is 0, the last one is 9
+        board.end_early(sess)
+        assert sess.run([board.stop_after, board.last_step]) == [1, 9]
 
     claim, has_chief = sessions.Noticeboard.claim, sessions.Noticeboard.has_chief
-    only_ps = tf.ConfigProto(device_filters=["/job:ps"])
+    board = functools.partial(on_board, ps, chief)
     assert not board(has_chief, "a", hidden1=1)
     board(claim, "a", hidden1=1)
     board(claim, "a", hidden1=1)  # the same one, started again
-    for other in (("b",), ("a", elsewhere)):
+    for place, folder in ((chief, "b"), (elsewhere, "a")):
         with pytest.raises(UsageError, match=f"of the chief at {chief.computing[0]} in 'a', but"):
-            board(claim, *other)
+            on_board(ps, place, claim, folder)
     assert board(has_chief, "elsewhere", hidden1=1, seed=2)  # a worker's path may differ
     with pytest.raises(UsageError, match="--hidden1 is 1 there, 2 here"):
         board(has_chief, "a", hidden1=2)
+    on_board(ps, chief, end_early, "a", hidden1=1)
     board(sessions.Noticeboard.release, "a")
+    assert not board(has_chief, "a", hidden1=1)  # it ended early, and will come back
+    board(claim, "a", hidden1=1)
+    board(sessions.Noticeboard.release, "a")
+    assert board(has_chief, "a", hidden1=1)  # it ended, and so can this worker
     assert not board(has_chief, "a", hidden1=2)  # it waits for the next chief
     board(claim, "b", hidden1=2)
     assert board(has_chief, "a", hidden1=2)
     with pytest.raises(UsageError, match="this is the chief at 127.0.0.1:1 for 'b'"):
-        board(claim, "b", elsewhere)
+        on_board(ps, elsewhere, claim, "b")
 
 
 def test_a_chief_takes_no_folder_of_a_running_or_another_training():

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import os
 import pathlib
+import signal
 import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -36,6 +37,7 @@ from tutorial_support.programs import (
 )
 
 SUMMARY_EVERY = 100  # steps
+_ENDED = "the session ended before the last step; look at the chief's output"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +124,7 @@ def run_task(
         watch = ["--checkpoint", vars(flags)[folder], "--eval_interval_secs", "1", *wait]
         with Watchdog():
             return drivers.evaluate(net, None, watch)
+    threading.excepthook = _without_cancelled(threading.excepthook)
     try:
         return run_worker(flags, cluster)
     except tf.errors.DeadlineExceededError as error:
@@ -162,6 +165,7 @@ class Replica:
         self._stop = StopSignals() if self._run is None else self._run.stop
         self._watchdog = Watchdog(flags.wait_secs, _waited(cluster, flags.wait_secs))
         self._hooks: list[tf.train.SessionRunHook] = []
+        self._is_cut_short = False
         self.kept = {} if flags.fresh else runs.read_flags(folder)
 
     def __enter__(self) -> "Replica":
@@ -173,8 +177,8 @@ class Replica:
 
     @property
     def exit_code(self) -> int:
-        """0, or 129, 130 or 143 after a signal."""
-        return self._stop.exit_code
+        """0; 129, 130 or 143 after a signal; 143 when another task ended all after a signal."""
+        return self._stop.exit_code or self._is_cut_short * (128 + signal.SIGTERM)
 
     def optimizer(
         self,
@@ -243,13 +247,10 @@ class Replica:
             if self._run is None:  # the chief's run has done so
                 stack.enter_context(self._stop)
             stack.enter_context(sess)
-            stack.callback(self._before_closing)
+            stack.callback(watchdog.closing)
             training.enter(sess)
             yield training
-
-    def _before_closing(self) -> None:
-        self._watchdog.closing()
-        threading.excepthook = _without_cancelled(threading.excepthook)
+            self._is_cut_short = training.is_cut_short
 
 
 class Training(tf.train.SessionRunHook):
@@ -260,6 +261,7 @@ class Training(tf.train.SessionRunHook):
 
     Attributes:
         step: the global step, as of the last run.
+        is_cut_short: whether a synchronous task has made all of them end before the last step.
     """
 
     def __init__(
@@ -270,7 +272,8 @@ class Training(tf.train.SessionRunHook):
         watchdog: Watchdog,
         seek_input: Callable[[tf.Session, int], None] | None,
     ) -> None:
-        self.step = self._last_step = 0
+        self.step = self._stop_after = 0
+        self.is_cut_short = False
         self._board, self._stop, self._is_sync = board, stop, is_sync
         self._watchdog, self._seek_input = watchdog, seek_input
         self._global_step = tf.train.get_global_step()
@@ -287,7 +290,7 @@ class Training(tf.train.SessionRunHook):
         """Reads which step is next, after each run."""
         session, expected = run_context.session, self.step + 1
         if self._stop.requested and self._is_sync:
-            self._board.end_after(session, expected)
+            self._board.end_early(session)
         self._read_step(session)
         # A lower step: the chief was killed and has gone back to its checkpoint. A higher step is
         # normal in asynchronous training, where other workers advance the global step, too.
@@ -299,10 +302,19 @@ class Training(tf.train.SessionRunHook):
         self._sess = sess
 
     def run(self, fetches: Any, feed_dict: dict | None = None) -> Any:
-        """Runs a step, as `Session.run`; if a ps is lost, again with its restored variables."""
+        """Runs a step, as `Session.run`; if a ps is lost, again with its restored variables.
+
+        Raises:
+            TrainingError: other tasks have ended before the last step.
+        """
         assert self._sess is not None
-        with self._watchdog.waiting():
-            return self._sess.run(fetches, feed_dict)
+        try:
+            with self._watchdog.waiting():
+                return self._sess.run(fetches, feed_dict)
+        except tf.errors.OutOfRangeError as error:  # of the queue in a synchronous training
+            if self.step + 1 >= self._stop_after:
+                raise  # to the session, which then ends
+            raise TrainingError(_ENDED) from error
 
     def steps(self) -> Iterator[int]:
         """Yields the number of each step to take, the global one, until the last or a signal.
@@ -312,17 +324,16 @@ class Training(tf.train.SessionRunHook):
         """
         assert self._sess is not None
         while not self._sess.should_stop():
-            if self.step >= self._last_step or (self._stop.requested and not self._is_sync):
+            if self.step >= self._stop_after or (self._stop.requested and not self._is_sync):
                 return
             yield self.step
         if not self._stop.requested:
-            raise TrainingError(
-                "the session ended before the last step; look at the chief's output"
-            )
+            raise TrainingError(_ENDED)
 
     def _read_step(self, session: tf.Session) -> None:
-        fetches = [self._global_step, self._board.stop_after]
-        self.step, self._last_step = map(int, session.run(fetches))
+        fetches = [self._global_step, self._board.stop_after, self._board.last_step]
+        self.step, self._stop_after, last_step = map(int, session.run(fetches))
+        self.is_cut_short = self._stop_after < last_step
 
     def _seek(self, session: tf.Session) -> None:
         if self._seek_input is not None:
@@ -392,7 +403,7 @@ class _Keeper(tf.train.SessionRunHook):
 
 
 def _without_cancelled(report: Callable) -> Callable:
-    """Returns a threading.excepthook that is silent on threads whose session was closed."""
+    """Returns a threading.excepthook that is silent on threads whose session or queue closed."""
 
     def hook(failure: threading.ExceptHookArgs) -> None:
         if not isinstance(failure.exc_value, tf.errors.CancelledError | tf.errors.AbortedError):

@@ -27,7 +27,8 @@ class Noticeboard:
     """What the tasks tell each other, in variables on the first ps that no checkpoint holds.
 
     Attributes:
-        stop_after: the step at which all tasks end.
+        stop_after: the step at which all tasks end: the last one, or an earlier one after a signal.
+        last_step: the number of steps, in all.
     """
 
     def __init__(
@@ -49,19 +50,22 @@ class Noticeboard:
         """
         self._address, self._folder = cluster.computing[0], str(folder)
         self._description, self._may_differ = json.dumps(description), may_differ
-        step_type = tf.train.get_global_step().dtype.base_dtype
+        global_step = tf.train.get_global_step()
+        step_type = global_step.dtype.base_dtype
         # The device is named, because the device function would choose a ps by counting variables.
         with tf.device(f"/job:{PS}/task:0"), tf.variable_scope("noticeboard"):
             self._owner = _variable("chief", tf.constant(f"{self._address} {folder}"))
             self._flags = _variable("flags", tf.constant(self._description))
             self.stop_after = _variable("stop_after", tf.constant(last_step, step_type))
+            self.last_step = _variable("last_step", tf.constant(last_step, step_type))
             self._has_values = self._owner.is_initialized()
-            values = [self._flags.initializer, self.stop_after.initializer]
-            with tf.control_dependencies(values):
-                self._claim = tf.group(self._owner.initializer)
             self._release = self._owner.assign(f"{self._address} ")
-            self._new_end = tf.placeholder(step_type, ())
-            self._end = self.stop_after.assign(tf.minimum(self.stop_after, self._new_end))
+            # The others may be taking the next step already, and need this task's gradient for it.
+            self._end = self.stop_after.assign(tf.minimum(self.stop_after, global_step + 1))
+
+    def was_left(self, sess: tf.Session) -> bool:
+        """Returns whether an earlier training on these ps tasks has ended."""
+        return bool(sess.run(self._has_values)) and sess.run(self._owner).endswith(b" ")
 
     def claim(self, sess: tf.Session) -> None:
         """Says that this chief trains on these ps tasks.
@@ -78,21 +82,27 @@ class Noticeboard:
                     f"'{one_line(folder)}', but this is the chief at {self._address} for "
                     f"'{one_line(self._folder)}'; name other ps tasks, or start these again"
                 )
-        sess.run(self._claim)
+        sess.run([v.initializer for v in (self._flags, self.stop_after, self.last_step)])
+        sess.run(self._owner.initializer)  # last, because workers look for it first
 
     def has_chief(self, sess: tf.Session) -> bool:
-        """Returns whether a chief trains here with the flags of this worker.
+        """Returns whether a chief trains here, or has trained to the end, with this worker's flags.
 
         Raises:
             UsageError: it trains with other flags.
         """
-        if not sess.run(self._has_values):
+        try:
+            owner, text, stop_after, last_step = sess.run(
+                [self._owner, self._flags, self.stop_after, self.last_step]
+            )
+        except tf.errors.FailedPreconditionError:  # they have no values
             return False
-        owner, text = (value.decode() for value in sess.run([self._owner, self._flags]))
         theirs, ours = json.loads(text), json.loads(self._description)
         differences = runs.differences(theirs, ours, self._may_differ, ours)
-        if not differences or owner.endswith(" "):  # a chief with other flags trained here before
-            return not differences
+        if owner.endswith(b" "):  # the chief has ended: has this worker nothing to do any more?
+            return not differences and stop_after == last_step
+        if not differences:
+            return True
         listed = "; ".join(
             f"{name} is {there} there, {here} here" for name, there, here in differences
         )
@@ -101,9 +111,9 @@ class Noticeboard:
             "tasks of a cluster with the same"
         )
 
-    def end_after(self, sess: tf.Session, step: int) -> None:
-        """Lets all tasks end at `step`, if they would not end earlier."""
-        sess.run(self._end, {self._new_end: step})
+    def end_early(self, sess: tf.Session) -> None:
+        """Makes all synchronous tasks end after the next step."""
+        sess.run(self._end)
 
     def release(self, sess: tf.Session) -> None:
         """Says that the chief has ended, so that another training may use the ps tasks."""
@@ -169,11 +179,10 @@ class Creator(tf.train.SessionCreator):
             self._watchdog.progress()
             self._cluster.wait_for_ps(self._wait_secs)
             self._watchdog.progress()
-            with tf.Session(self._server.target, config=self._config) as sess:
-                if self._cluster.is_chief:
-                    self._board.claim(sess)
-                else:
-                    self._await_chief(sess)
+            if self._cluster.is_chief:
+                self._claim()
+            else:
+                self._await_chief()
             self._watchdog.progress()
             session = self._creator.create_session()
         except UsageError as error:
@@ -181,15 +190,29 @@ class Creator(tf.train.SessionCreator):
         self._has_begun, self._lost_at = True, None
         return session
 
-    def _await_chief(self, sess: tf.Session) -> None:
+    def _session(self) -> tf.Session:
+        return tf.Session(self._server.target, config=self._config)
+
+    def _claim(self) -> None:
+        with self._session() as sess:
+            was_left = self._board.was_left(sess)
+        if was_left:
+            # Its variables may have other shapes, and the queue of a synchronous training that has
+            # ended stays closed.
+            tf.Session.reset(self._server.target, config=self._config)
+        with self._session() as sess:
+            self._board.claim(sess)
+
+    def _await_chief(self) -> None:
         due = time.monotonic() + self._wait_secs
-        while not (self._board.has_chief(sess) and sess.run(self._have_values)):
-            if time.monotonic() > due:
-                raise UsageError(
-                    f"{VARIABLE}: the chief has not begun within {self._wait_secs:g} s; start it, "
-                    "or raise --wait_secs"
-                )
-            time.sleep(_POLL_SECS)
+        with self._session() as sess:
+            while not (self._board.has_chief(sess) and sess.run(self._have_values)):
+                if time.monotonic() > due:
+                    raise UsageError(
+                        f"{VARIABLE}: the chief has not begun within {self._wait_secs:g} s; start "
+                        "it, or raise --wait_secs"
+                    )
+                time.sleep(_POLL_SECS)
 
     def _note_loss(self) -> None:
         """Is called again and again while no session can be created."""
