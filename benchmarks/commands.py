@@ -136,7 +136,7 @@ def commands(folder):
         ),
         "MNIST: here, --steps_per_run 100": (
             module(
-                "mnist_mechanics.fully_connected_dataset",
+                "mnist_mechanics.fully_connected_looped",
                 *(*data, "--log_dir", folder / "2", "--fresh", "--steps_per_run", 100),
             ),
             False,

@@ -61,6 +61,7 @@ _for_others = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [pytest.param("head", marks=_for_others), "fine"])
 def test_catsdogs_contestants_take_the_same_steps(phase, monkeypatch):
     small = {"IS_RANDOM": False, "SIZE": 64, "ALPHA": 0.35, "RATE": 1e-3, "FINE_RATE": 1e-4}
@@ -86,6 +87,7 @@ def test_extraction_contestants_find_the_same_bottlenecks(monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_contestants_work_in_turn_in_processes_of_their_own(monkeypatch, capsys):
     monkeypatch.syspath_prepend(REPOSITORY)
     contestants = [
