@@ -23,6 +23,7 @@ setup(
         "cifar10_cnn",
         "flowers_transfer",
         "mnist_mechanics",
+        "porting",
         "tutorial_support",
         "tutorial_support.cluster",
         "tutorial_support.sample_data",
