@@ -1,6 +1,7 @@
 """The wheel and the source distribution: what they hold, and the samples run from a wheel."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def test_source_distribution_is_complete(distributions):
         names = {name.partition("/")[2] for name in tar.getnames()}
     assert {"setup.py", "README.md", "LICENSE", "PORTING.md", "data/README.md"} <= names
     assert {"data/mnist/t10k-labels-idx1-ubyte.gz", "tests/conftest.py"} <= names
-    assert {"data/make_mnist_sample.py", "mnist_mechanics/README.md"} <= names
+    assert {"data/scripts/make_mnist_sample.py", "mnist_mechanics/README.md"} <= names
 
 
 PROGRAMS = [
@@ -58,6 +59,7 @@ def test_wheel_runs_the_samples_in_an_empty_folder(distributions, tmp_path):
         names = wheel.namelist()
     assert not [name for name in names if name.startswith(("tests", "data"))]
     assert "tutorial_support/sample_data/cifar10/cifar-10-binary.tar.gz" in names
+    assert not [name for name in names if re.search(r"sample_data/.*\.py$|images/.*\.png$", name)]
     site = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", site]
     subprocess.run([*pip, distributions[0]], check=True, capture_output=True)

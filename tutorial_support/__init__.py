@@ -1,3 +1,5 @@
 """What all four tutorials share. Tutorials import these modules; they import no tutorial."""
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")  # the parts of a data set
+
+__version__ = "0.2.0"

@@ -6,6 +6,7 @@ after SIGHUP, SIGINT and SIGTERM. This module does not load TensorFlow.
 
 import argparse
 import contextlib
+import difflib
 import errno
 import functools
 import logging
@@ -18,6 +19,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import tutorial_support
 
 LOG = logging.getLogger("graph_tutorials")
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -96,10 +99,16 @@ class ArgumentParser(argparse.ArgumentParser):
             allow_abbrev=False,
             epilog=f"Set the variable {DEBUG}=1 to see the traceback of an error.",
         )
+        version = f"graph-tutorials {tutorial_support.__version__}"
+        self.add_argument("--version", action="version", version=version)
 
     def error(self, message: str) -> Any:
         """Raises UsageError instead of printing the usage and exiting."""
-        raise UsageError(f"{message} (--help lists the flags)")
+        hint = ""
+        if unknown := re.match(r"unrecognized arguments: (--[^\s=]+)", message):
+            near = nearest(unknown[1], list(self._option_string_actions))
+            hint = f"; did you mean {near}?" if near else ""
+        raise UsageError(f"{message}{hint} (--help lists the flags)")
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -110,6 +119,11 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         if not action.option_strings or no_default:
             return action.help
         return f"{action.help} (default: %(default)s)"
+
+
+def nearest(word: str, known: list[str]) -> str | None:
+    """Returns the known word that is closest to a misspelt one, or None where none is close."""
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def pathless(path: str) -> str:

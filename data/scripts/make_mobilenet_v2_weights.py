@@ -1,6 +1,6 @@
 """Makes data/mobilenet_v2: weights of a narrow MobileNetV2, trained on CIFAR-10 with Keras.
 
-    python data/make_mobilenet_v2_weights.py /path/to/cifar-10-batches-bin data/mobilenet_v2
+    python data/scripts/make_mobilenet_v2_weights.py /path/to/cifar-10-batches-bin data/mobilenet_v2
 
 They stand in for the weights from ImageNet where those cannot be had: a net that has seen 50,000
 small photos of ten kinds. It is trained on pictures that are enlarged from 32 to 64 pixels, and

@@ -1,6 +1,6 @@
 """Makes data/cifar10/cifar-10-binary.tar.gz: drawn shapes in CIFAR-10's file format.
 
-    python data/make_cifar10_sample.py data/cifar10/cifar-10-binary.tar.gz
+    python data/scripts/make_cifar10_sample.py data/cifar10/cifar-10-binary.tar.gz
 
 These are NOT CIFAR-10's photographs. They are ten classes of shapes, drawn by this script at
 random places, in random sizes, turns and colours on shaded backgrounds, in the same files of the
