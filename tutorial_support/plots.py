@@ -301,7 +301,7 @@ def _drawing(
     from matplotlib.figure import Figure
 
     # "$" in a name is just a character. A text takes this setting when it is made.
-    settings = {"text.parse_math": False, "font.family": user_text.fonts()}
+    settings: Any = {"text.parse_math": False, "font.family": user_text.fonts()}
     with matplotlib.rc_context(settings), files.replacing(path) as temporary:
         figure = Figure(figsize=size, layout=layout)
         axes = figure.subplots(ncols=columns)
