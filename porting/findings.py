@@ -337,7 +337,14 @@ class _Judge:
             if name in _SESSIONS and use.call and "graph" not in use.call.keywords:
                 sentence = "build the graph and run it in `with tf.Graph().as_default():`"
                 self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
-                return
+                break
+        else:
+            return
+        for use in uses.names:
+            if use.name.endswith(".reset_default_graph"):
+                name = remedies.short(use.name)
+                sentence = "in such a block it fails: open a new block for the new graph"
+                self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
 
 
 def _import_change(bound_by: Import, text: str) -> Change | None:

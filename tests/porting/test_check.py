@@ -79,6 +79,11 @@ PROGRAMS = {
         "import tensorflow.compat.v1 as tf\ntf.placeholder(1)\nwith tf.Session(): pass",
         [(3, "tf.Session")],
     ),
+    "graph_reset": (
+        "import tensorflow.compat.v1 as tf\nx = tf.placeholder(1)\ntf.reset_default_graph()\n"
+        "tf.Session()",
+        [(3, "tf.reset_default_graph"), (4, "tf.Session")],
+    ),
     "session_apart": (
         "import tensorflow.compat.v1 as tf\ndef f():\n  return tf.Session()",
         [],
