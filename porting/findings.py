@@ -272,6 +272,9 @@ class _Judge:
         if v1.found_by_switch or plain.found_by_switch:
             kind = "keras 2"
             sentence += f"; or set {SWITCH}=1 before the first import, which brings it back"
+        elif "Keras 3" in v1.why + plain.why and self._switched:
+            kind = "keras 2"
+            sentence = f"install tf_keras, which {SWITCH}=1 in this file asks for"
         elif "Keras 3" in v1.why + plain.why and not self.installed.switch_is_set:
             kind = "keras 2"
             sentence += f"; or install tf_keras and check again with {SWITCH}=1 set"
