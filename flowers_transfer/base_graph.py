@@ -278,8 +278,8 @@ def load(path: str | pathlib.Path, base: Base, name: str | None = None) -> Froze
 
 def _unusable(path: str | pathlib.Path, base: Base, error: Exception) -> UsageError:
     return UsageError(
-        f"{path}: cannot be used with {base}: {reason(error)}; describe it by --jpeg_tensor, "
-        "--image_tensor, --bottleneck_tensor and --image_size, or freeze another graph"
+        f"{path}: cannot be used: {reason(error)} (it was taken as {base}); describe it by "
+        "--jpeg_tensor, --image_tensor, --bottleneck_tensor and --image_size, or freeze another"
     )
 
 
@@ -336,7 +336,9 @@ def attach(frozen: FrozenGraph) -> AttachedBase:
             bottlenecks = imported(images)
         else:  # a loop in the graph, which gives the net one picture after the other
             bottlenecks = tf.map_fn(
-                lambda picture: imported(picture[None])[0], images, parallel_iterations=1
+                lambda picture: tf.reshape(imported(picture[None]), [-1]),
+                images,
+                parallel_iterations=1,
             )
         shape = bottlenecks.shape.as_list()[1:]
         if not shape or None in shape:

@@ -132,7 +132,7 @@ def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
                 f"{[1, base.size, base.size, 3]}"
             )
     vector = _tried(graph_def, base.bottleneck, {base.image_input: prepared})
-    if vector.shape[:1] != (1,) or vector.ndim < 2 or not vector.size:
+    if vector.size < 2 or (vector.ndim > 1 and len(vector) > 1):
         raise ValueError(
             f"'{base.bottleneck}' is of the shape {list(vector.shape)} for one picture, not [1, k]"
         )
@@ -145,7 +145,8 @@ def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
             found = _imported(graph_def, base.bottleneck, {base.image_input: pictures})
         except ValueError:
             return False
-        return found.shape.as_list() == [PICTURES, *vector.shape[1:]]
+        # A base that flattens the batch, or that is made for a batch of 1, gives another shape.
+        return vector.ndim > 1 and found.shape.as_list() == [PICTURES, *vector.shape[1:]]
 
 
 def decoder(graph_def: tf.GraphDef, jpeg_input: str) -> str:
