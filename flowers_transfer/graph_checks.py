@@ -126,10 +126,9 @@ def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
     else:
         decoded = decoder(graph_def, base.jpeg_input)
         prepared = _tried(graph_def, base.image_input, {decoded: noise})
-        if prepared.shape != (1, base.size, base.size, 3):
+        if prepared.ndim != 4 or prepared.shape[0] != 1 or prepared.shape[3] != 3:
             raise ValueError(
-                f"'{base.image_input}' is of the shape {list(prepared.shape)}, not "
-                f"{[1, base.size, base.size, 3]}"
+                f"'{base.image_input}' is of the shape {list(prepared.shape)}, not [1, h, w, 3]"
             )
     vector = _tried(graph_def, base.bottleneck, {base.image_input: prepared})
     if vector.size < 2 or (vector.ndim > 1 and len(vector) > 1):
