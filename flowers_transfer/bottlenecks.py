@@ -279,8 +279,8 @@ def get_or_create_bottleneck(
         others = {path: stamp for path, stamp in stamps.items() if path not in bad}
         bad |= store.await_others(others, lambda path: extractor.why_bad(images.folder / path))
     runs.say(f"The base is {base}: {size} values a bottleneck.")
-    images = images.without(bad)
     images.check_training(bad)
+    images = images.without(bad)
     rows = [store.find(path, stamps[path]) for path in images.paths]
     return Bottlenecks(images, size, list(bad.values()), store, np.array(rows, np.int64))
 

@@ -128,7 +128,10 @@ def evaluate_once(net: trained.TrainedNet, flags: argparse.Namespace) -> None:
         tf.summary.FileWriter(str(folder), filename_suffix=suffix) as writer,
     ):
         events.write_scalar(writer, f"accuracy/{flags.split}", correct / count, net.step or 0)
-    title = f"{flags.split} images, {pathlib.Path(net.prefix).parent.name} at step {net.step}"
+    sample = " of the shipped sample" * examples.is_sample
+    title = (
+        f"{flags.split} images{sample}, {pathlib.Path(net.prefix).parent.name} at step {net.step}"
+    )
     drawn = plots.draw_predictions(
         folder,
         examples.labels,

@@ -295,7 +295,11 @@ class Run:
             mark, x_axis: as of `plots.draw_curves`.
             more: names of pictures that are there already.
         """
-        title = f"test images, {self.path.name} at step {self._last_step}"
+        is_sample = bool(self._to_keep.get("sample"))
+        if is_sample:
+            say("These results are on the shipped sample, not on the full data set.")
+        sample = " of the shipped sample" * is_sample
+        title = f"test images{sample}, {self.path.name} at step {self._last_step}"
         scalars = events.scalars(self.path)
         drawn = plots.draw_curves(self.path, scalars, self.path.name, mark, x_axis)
         if len(labels):
