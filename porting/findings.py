@@ -174,7 +174,7 @@ class _Judge:
                     remedies.NAMES,
                 )
         if "as_default" not in uses.attributes and not self._called & _MAKES_GRAPHS_DEFAULT:
-            self._sessions(uses.names)
+            self._sessions(uses)
 
     def _syntax(self, source: Source) -> None:
         if source.problem:
@@ -325,9 +325,14 @@ class _Judge:
             change=change,
         )
 
-    def _sessions(self, uses: Sequence[Use]) -> None:
-        """Reports the first session on a default graph that nothing makes the default."""
-        for use in uses:
+    def _sessions(self, uses: Uses) -> None:
+        """Reports the first session on a default graph that nothing makes the default.
+
+        A module that is no program may be called where a graph is the default.
+        """
+        for use in uses.names:
+            if use.in_function and not uses.is_program:
+                continue
             name = remedies.short(use.name)
             if name in _SESSIONS and use.call and "graph" not in use.call.keywords:
                 sentence = "build the graph and run it in `with tf.Graph().as_default():`"

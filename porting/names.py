@@ -55,6 +55,7 @@ class Use:
         bound_by: the import through which the name is reached.
         call: the arguments, where the name is called.
         imports_module: the name has to be a module, as in `import tensorflow.contrib`.
+        in_function: it is not used when the file is imported, but later.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Use:
     bound_by: Import
     call: Call | None = None
     imports_module: bool = False
+    in_function: bool = False
 
 
 @dataclasses.dataclass
@@ -74,12 +76,14 @@ class Uses:
         dimension_values: (line, column) of each `x.shape[i].value`.
         attributes: every attribute's and called function's name in the file, such as "as_default".
         sets_switch: whether the file itself sets TF_USE_LEGACY_KERAS in the environment.
+        is_program: whether the file asks for `__name__`, as programs do.
     """
 
     names: list[Use] = dataclasses.field(default_factory=list)
     dimension_values: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     attributes: set[str] = dataclasses.field(default_factory=set)
     sets_switch: bool = False
+    is_program: bool = False
 
 
 def uses_of(tree: ast.Module) -> Uses:
@@ -106,6 +110,10 @@ class _Scope(dict[str, "_Value | None"]):
 
 class _ClassScope(_Scope):
     """The body of a class, which its methods do not see."""
+
+
+class _FunctionScope(_Scope):
+    """The body of a function, which is read after the module."""
 
 
 class _Reader(ast.NodeVisitor):
@@ -227,7 +235,9 @@ class _Reader(ast.NodeVisitor):
     def _add(self, name: str, line: int, column: int, bound_by: Import, **facts) -> None:
         known_names = (*self._known_to_exist, *self._own)
         if not any(f"{name}.".startswith(f"{known}.") for known in known_names):
-            self.uses.names.append(Use(name, line, column, bound_by, **facts))
+            in_function = any(isinstance(scope, _FunctionScope) for scope in self._scopes)
+            use = Use(name, line, column, bound_by, in_function=in_function, **facts)
+            self.uses.names.append(use)
 
     def _add_expression(self, node: ast.expr, call: Call | None = None) -> bool:
         value = self._resolve(node)
@@ -239,6 +249,7 @@ class _Reader(ast.NodeVisitor):
         return True
 
     def visit_Name(self, node: ast.Name) -> None:
+        self.uses.is_program |= node.id == "__name__"
         if isinstance(node.ctx, ast.Load):
             self._add_expression(node)
 
@@ -351,7 +362,7 @@ class _Reader(ast.NodeVisitor):
     def _defer(self, node) -> None:
         """Leaves the body of a function for later, with the scopes that it will see."""
         visible = [scope for scope in self._scopes if not isinstance(scope, _ClassScope)]
-        parameters = _Scope({argument.arg: None for argument in _arguments(node.args)})
+        parameters = _FunctionScope({argument.arg: None for argument in _arguments(node.args)})
         self._later.append((node, [*visible, parameters]))
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:

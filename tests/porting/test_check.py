@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from porting import check, findings, sources, syntax
+from tests.conftest import REPOSITORY
 
 # Programs, with the (line, name) of each finding. What is passed is asked for separately.
 PROGRAMS = {
@@ -75,8 +76,17 @@ PROGRAMS = {
         [(2, "shape[i].value"), (3, "shape[i].value"), (5, "shape[i].value")],
     ),
     "session": (
-        "import tensorflow.compat.v1 as tf\nwith tf.Session() as session: pass",
-        [(2, "tf.Session")],
+        "import tensorflow.compat.v1 as tf\ntf.placeholder(1)\nwith tf.Session(): pass",
+        [(3, "tf.Session")],
+    ),
+    "session_apart": (
+        "import tensorflow.compat.v1 as tf\ndef f():\n  return tf.Session()",
+        [],
+    ),
+    "session_in_program": (
+        "import tensorflow.compat.v1 as tf\ndef f():\n  return tf.Session()\n"
+        "if __name__ == '__main__':\n  f()",
+        [(3, "tf.Session")],
     ),
     "session_in_graph": (
         "import tensorflow.compat.v1 as tf\nwith tf.Graph().as_default():\n  tf.Session()",
@@ -283,7 +293,7 @@ def test_python_2_keeps_lines_and_names():
         async = ur'x' + str(0777L)
     """)
     parsed = syntax.parse(text)
-    assert parsed.python2 == 1 and not parsed.left_out
+    assert parsed.python2 and not parsed.left_out
     nodes = [n for s in parsed.statements for n in ast.walk(s) if isinstance(n, ast.Attribute)]
     assert sorted((n.attr, n.lineno) for n in nodes) == [
         ("a", 1),
@@ -292,3 +302,9 @@ def test_python_2_keeps_lines_and_names():
         ("d", 4),
         ("e", 5),
     ]
+
+
+def test_this_project_is_clean(capsys):
+    """All but the recipes' "before", which are here to fail."""
+    assert check.main([str(REPOSITORY), "--exclude", "before_*.py"]) == 0
+    assert "0 of " in capsys.readouterr().out
