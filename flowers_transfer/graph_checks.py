@@ -119,8 +119,8 @@ def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
         ValueError, tf.errors.OpError: it cannot be used with this description.
     """
     noise = np.random.default_rng(0).integers(0, 256, _PICTURE_SHAPE, np.uint8)
-    prepared = np.resize(noise, (1, base.size, base.size, 3))
-    prepared = (np.float32(prepared) - np.float32(base.mean)) * np.float32(base.scale)
+    square = np.resize(noise, (1, base.size, base.size, 3)).astype(np.float32)
+    prepared = (square - np.float32(base.mean)) * np.float32(base.scale)
     if base.jpeg_input is None:
         _check_declared(graph_def, base)
     else:
