@@ -85,9 +85,13 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary file beside `path` that takes its place when the block succeeds.
 
     A reader finds the whole new file or the old one, also after a power cut. Where the block
-    raises, the temporary file goes and `path` stays as it was.
+    raises, the temporary file goes and `path` stays as it was. A device, such as /dev/stdout, is
+    written to as it is.
     """
     path = pathlib.Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     temporary = _partial(path)
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:

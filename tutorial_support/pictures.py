@@ -20,7 +20,7 @@ from tutorial_support.programs import UsageError
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 # A file with such an ending is taken for a picture without a look into it.
 _ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_REMEDY = "save the picture again as PNG or JPEG"
+_REMEDY = "name a picture file, or save it again as PNG or JPEG"
 # Of a larger picture or file, a smaller one is made as it is read, and of one at a time. So memory
 # is bounded, however many threads read.
 _LARGE_PICTURE = 1 << 22  # pixels

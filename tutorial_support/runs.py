@@ -30,7 +30,15 @@ import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 from tutorial_support import checkpoints, events, files, plots, programs
-from tutorial_support.programs import LOG, StopSignals, UsageError, number, one_line, reason
+from tutorial_support.programs import (
+    LOG,
+    StopSignals,
+    UsageError,
+    number,
+    one_line,
+    printable,
+    reason,
+)
 
 FLAGS_FILE = "flags.json"
 _LOCK_FILE = ".lock"
@@ -351,7 +359,7 @@ def differences(
 
 def say(text: str) -> None:
     """Prints a line on standard output without breaking a progress bar."""
-    tqdm.write(text)
+    tqdm.write(printable(text))
 
 
 def read_flags(folder: str | os.PathLike) -> dict[str, Any]:
