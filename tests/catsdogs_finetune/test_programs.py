@@ -311,7 +311,9 @@ def test_a_photo_that_vanishes_during_training_is_named(tmp_path, monkeypatch, c
     monkeypatch.setattr(photo_input, "draw_examples", vanish)
     assert train.main([*where(tmp_path), "--train_dir", "run", "--initial_epochs", "50"]) == 2
     error = capsys.readouterr().err
-    assert re.fullmatch(r"error: there is no file '.*photos/cats/\d+.jpg'; name a picture .*\n", error)
+    assert re.fullmatch(
+        r"error: there is no file '.*photos/cats/\d+.jpg'; name a picture .*\n", error
+    )
 
 
 def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, capsys):

@@ -289,7 +289,9 @@ def test_a_bad_picture_does_not_keep_the_others_from_being_labelled(made, capsys
     good = str(made / "photos/green/001.jpg")
     assert label_image.main(["bad.jpg", good, "--checkpoint", str(made / "run")]) == 2
     captured = capsys.readouterr()
-    assert "green (score" in captured.out and captured.err.startswith("error: bad.jpg: cannot be read")
+    assert "green (score" in captured.out and captured.err.startswith(
+        "error: bad.jpg: cannot be read"
+    )
 
 
 def test_export_gives_the_same_probabilities_everywhere(made, capsys):
