@@ -31,7 +31,7 @@ from tutorial_support import (
     plots,
     runs,
 )
-from tutorial_support.programs import UsageError, number, one_line
+from tutorial_support.programs import UsageError, number, one_line, reason
 
 ARCHIVE = files.RemoteFile(
     "flower_photos.tgz",
@@ -150,7 +150,7 @@ def prepare_picture(
         return sess.run(tensors.prepared, {feed: picture})[0]
     except tf.errors.InvalidArgumentError as error:
         raise UsageError(
-            f"{path}: not a whole JPEG file ({error.message.splitlines()[0]}); save it again"
+            f"{path}: cannot be decoded ({reason(error)}); save the picture again"
         ) from error
 
 
@@ -173,7 +173,9 @@ class Extractor:
         self.bottleneck_size = self.tensors.bottlenecks.shape.as_list()[1]
         self._session = tf.Session(graph=graph, config=runs.session_config())
         # A session may run in many threads at once, and decoding lets go of Python's lock.
-        self._threads = concurrent.futures.ThreadPoolExecutor()
+        # Each may hold a picture of several megapixels: no more threads on a machine of many cores.
+        threads = min(16, (os.cpu_count() or 1) + 4)
+        self._threads = concurrent.futures.ThreadPoolExecutor(threads)
 
     def __enter__(self) -> "Extractor":
         return self

@@ -163,7 +163,7 @@ class DataSet:
             shuffle: False serves in the order of the files.
         """
         if fake_data:
-            fake = fake_data_set()
+            fake = fake_data_set(self._labels.ndim == 2)
             return fake.images[:batch_size], fake.labels[:batch_size]
         indices = []
         while batch_size > 0:
@@ -216,10 +216,10 @@ def dense_to_one_hot(labels_dense: np.ndarray, num_classes: int = 10) -> np.ndar
     return np.eye(num_classes)[labels_dense]
 
 
-def fake_data_set() -> DataSet:
+def fake_data_set(one_hot: bool = False, dtype: Any = np.float32, reshape: bool = True) -> DataSet:
     """Returns 10,000 white images labelled 0, for trying a program without data."""
     nothing = np.zeros(0, np.uint8)
-    return DataSet(nothing, nothing, fake_data=True)
+    return DataSet(nothing, nothing, True, one_hot, dtype, reshape)
 
 
 def read_data_sets(
@@ -246,7 +246,7 @@ def read_data_sets(
         UsageError: a file is missing or damaged, or `validation_size` leaves nothing to train on.
     """
     if fake_data or train_dir is None:
-        return DataSets(fake_data_set(), fake_data_set(), fake_data_set())
+        return DataSets(*(fake_data_set(one_hot, dtype, reshape) for _ in DataSets._fields))
     train_images, train_labels = _read_pair(train_dir, "train", source_url)
     test_images, test_labels = _read_pair(train_dir, "t10k", source_url)
     if validation_size is None:
