@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from flowers_transfer import base_graph, make_base
+from flowers_transfer import base_graph, bottlenecks, make_base
 from tests import painted
 from tests.flowers_transfer import tiny
 from tutorial_support.programs import UsageError
@@ -227,8 +227,8 @@ def test_a_base_that_sees_the_mirror_image_and_takes_roots():
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--weights", "missing.h5", "m.pb"], "--weights missing.h5: they do not serve"),
-        (["--alpha", "0.35", "--weights", "page.h5", "m.pb"], "--weights page.h5"),
+        (["--weights", "missing.h5", "m.pb"], "no file 'missing.h5'; --weights takes"),
+        (["--alpha", "0.35", "--weights", "page.h5", "m.pb"], "page.h5: cannot be read"),
         (["base"], "'base' does not end in .pb"),
     ],
 )
@@ -333,6 +333,17 @@ def test_a_base_of_one_picture_at_a_time_is_given_them_one_by_one(build, first_c
     np.testing.assert_array_equal(vectors, pictures.reshape(5, -1))
 
 
+def test_a_base_that_fails_on_a_picture_is_blamed_itself():
+    """Noise gives numbers, a black picture does not."""
+    frozen = base_graph.load(*net_of(lambda images: tf.log(mean(images) + 0.9)))
+    black = np.full((tiny.SIZE, tiny.SIZE, 3), -1, np.float32)
+    with (
+        bottlenecks.Extractor(frozen) as extractor,
+        pytest.raises(UsageError, match=r"the base '.*net\.pb' gives numbers .*--base_graph"),
+    ):
+        extractor.bottlenecks([black])
+
+
 def test_a_device_that_is_not_there_does_not_matter():
     def elsewhere(images):
         with tf.device("/job:worker/task:3/device:GPU:7"):
@@ -341,3 +352,22 @@ def test_a_device_that_is_not_there_does_not_matter():
     pictures = np.ones((2, tiny.SIZE, tiny.SIZE, 3), np.float32)
     frozen = base_graph.load(*net_of(elsewhere))
     np.testing.assert_allclose(run(frozen, "bottlenecks", {"images": pictures}), np.ones((2, 3)))
+
+
+def test_make_base_reads_weights_of_every_layout(tmp_path):
+    """Of the net alone, and of a model that has it as a layer, as fine-tuning makes it."""
+    keras = make_base.tf2.keras
+    keras.utils.set_random_seed(3)
+    net = keras.applications.MobileNetV2((32, 32, 3), 0.35, include_top=False, weights=None)
+    inputs = keras.Input((32, 32, 3))
+    distort = keras.Sequential([keras.layers.RandomFlip("horizontal")])
+    pooled = keras.layers.GlobalAveragePooling2D()(net(distort(inputs)))
+    tutorial = keras.Model(inputs, keras.layers.Dense(1)(pooled))
+    net.save_weights("alone.weights.h5")
+    tutorial.save_weights("tutorial.weights.h5")
+    tutorial.save("tutorial.keras")
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    expected = net(images, training=False).numpy()
+    for path in ("alone.weights.h5", "tutorial.weights.h5", "tutorial.keras"):
+        read = make_base.keras_net("MobileNetV2", 32, 0.35, path)
+        np.testing.assert_array_equal(read(images, training=False).numpy(), expected)
