@@ -58,15 +58,17 @@ def split_record(answer: Callable) -> str:
 
 @exercise(
     "Each of the 64 filters looks at 5 x 5 pixels. How many numbers does it see there?",
-    "A pixel of the image has 3 channels, so a filter of conv1 has 5 x 5 x 3 weights, and one bias. "
+    "A pixel of the image has 3 channels, so a filter of conv1 has 5 x 5 x 3 weights and one bias. "
     "For full1: what does the image look like after the second pooling?",
-    "conv1: 64 x (5 x 5 x 3 + 1). full1: each of the 384 units sees 6 x 6 x 64 numbers, plus 1 bias.",
+    "conv1: 64 x (5 x 5 x 3 + 1). full1: each of 384 units sees 6 x 6 x 64 numbers and has 1 bias.",
 )
 def count_weights(answer: dict) -> str:
     """Takes {"conv1": n, "full1": n}, the numbers in kernel and biases."""
     conv1, full1 = answer["conv1"], answer["full1"]
     require(
-        (conv1, full1) != (4800, 884736), "You left out the biases: one for each channel or unit.", 3
+        (conv1, full1) != (4800, 884736),
+        "You left out the biases: one for each channel or unit.",
+        3,
     )
     require(
         conv1 not in (1600, 1664),
@@ -104,7 +106,8 @@ def fetch_pair(answer: Callable) -> str:
         for batch in range(4):
             pair = answer(sess, images, labels)
             require(
-                isinstance(pair, tuple | list) and len(pair) == 2, "Return the two values as a pair."
+                isinstance(pair, tuple | list) and len(pair) == 2,
+                "Return the two values as a pair.",
             )
             require(
                 all(isinstance(value, np.ndarray) for value in pair),
@@ -212,7 +215,8 @@ def decaying(answer: Callable) -> str:
             weights.append(float(sess.run(weight)))
             sess.run(train_op)
         require(
-            weights[1] != weights[0], "Running the train op did not change the variable of the loss."
+            weights[1] != weights[0],
+            "Running the train op did not change the variable of the loss.",
         )
         require(
             rates[-1] != rates[0],
@@ -256,7 +260,7 @@ def small_net(images: tf.Tensor) -> tf.Tensor:
     "with tf.variable_scope('net'): ... and then with tf.variable_scope('net', reuse=True): ...",
 )
 def share(answer: Callable) -> str:
-    """Takes a function (net, images, test_images) -> (logits, test_logits) with shared variables."""
+    """Takes a function (net, images, test_images) -> (logits, test_logits), variables shared."""
     with tf.Graph().as_default(), tf.Session() as sess:
         images = tf.constant(np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32))
         try:
@@ -308,7 +312,7 @@ def half_life(answer: float) -> str:
     require(0 < answer < 1, "A decay lies between 0 and 1.", 1)
     require(
         abs(answer - 0.5**0.01) < 1e-5,
-        f"With {answer}, a value of 100 steps ago has {answer**100:.3f} of the newest one's weight.",
+        f"With {answer}, a value of 100 steps ago has {answer**100:.3f} times the newest's weight.",
         2,
     )
     return "About 0.9931. In the same way, 0.999 halves a weight every 693 steps."

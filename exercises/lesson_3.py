@@ -38,7 +38,7 @@ SITUATIONS = {
 _KINDS = {"a": "inductive", "b": "transductive", "c": "unsupervised", "d": "multi-task"}
 _WHY = {
     "a": "The target has labels of its own, for another task than the source's.",
-    "b": "Source and target have the same task, but only the source has labels. The domain differs.",
+    "b": "Source and target have the same task, but only the source has labels; domains differ.",
     "c": "Neither source nor target has labels.",
     "d": "Here no task is learned for the sake of another: there is no source and no target.",
 }
@@ -95,7 +95,9 @@ def run_base(answer: Callable) -> str:
             raise
         after = len(graph.get_operations())
     require(
-        not isinstance(found, tf.Tensor), "This is a tensor. A run of the session gives its value.", 2
+        not isinstance(found, tf.Tensor),
+        "This is a tensor. A run of the session gives its value.",
+        2,
     )
     found = np.asarray(found)
     require(
@@ -266,9 +268,7 @@ def evaluation(answer: Callable) -> str:
         built = answer(tf.constant(logits), tf.constant(labels))
         require(isinstance(built, tf.Tensor), "Return a tensor.", 1)
         value = sess.run(built)
-    require(
-        value.shape != (5,), "This says of each image whether it is right. How many are?", 3
-    )
+    require(value.shape != (5,), "This says of each image whether it is right. How many are?", 3)
     require(
         not (value.dtype.kind == "f" and np.isclose(value, 0.6)),
         "This is the share of correct predictions. Count them: counts of batches can be added, "
