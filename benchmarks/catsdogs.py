@@ -437,8 +437,8 @@ def _here(is_fine, is_kept=False):
             optimizer, first_layer = mobilenet_v2.RMSPropOptimizer(FINE_RATE), FINE_TUNE_AT
         to_train = mobilenet_v2.variables_from(first_layer, layers)
         train_op = mobilenet_v2.training(loss, optimizer, to_train)
-        totals = mobilenet_v2.batch_totals(logits, photos.labels, loss)
-        fetches = [train_op, loss, mobilenet_v2.epoch_totals(totals)[0]]
+        _, of_epoch, _ = mobilenet_v2.totals(logits, photos.labels, loss)
+        fetches = [train_op, loss, of_epoch]
         sess = tf.Session(config=runs.session_config())
         values = first_weights()
         values = pretrained.initial_values({n: variables[n] for n in values}, values)

@@ -351,8 +351,10 @@ def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(tf.cast(tf.equal(predictions, labels), tf.int32))
 
 
-def batch_totals(logits: tf.Tensor, labels: tf.Tensor, loss: tf.Tensor) -> tf.Tensor:
-    """Adds what a mean over several batches needs: float32 [3].
+def totals(
+    logits: tf.Tensor, labels: tf.Tensor, loss: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Operation]:
+    """Adds what a mean over several batches, or over an epoch of training, needs.
 
     Args:
         logits: from `inference`.
@@ -360,24 +362,16 @@ def batch_totals(logits: tf.Tensor, labels: tf.Tensor, loss: tf.Tensor) -> tf.Te
         loss: the mean of the batch, from `loss`.
 
     Returns:
-        the sum of the losses, the number of correct predictions, the number of images.
+        of_batch: float32 [3]: the sum of the losses, the correct predictions, the images.
+        of_epoch: their sums since the epoch began; fetching it adds the batch.
+        begin_epoch: the op that sets them to 0.
     """
     with tf.name_scope("totals"):
         # The size of the batch is known when it is run: the last one of an epoch may be smaller.
         size = tf.cast(tf.size(labels), tf.float32)
         correct = tf.cast(evaluation(logits, labels), tf.float32)
-        return tf.stack([loss * size, correct, size])
-
-
-def epoch_totals(batch_totals: tf.Tensor) -> tuple[tf.Tensor, tf.Operation]:
-    """Adds the sum of the batches' totals over an epoch.
-
-    Returns:
-        (the sum with this batch, float32 [3]; the op that begins an epoch).
-    """
-    # In a variable, because checkpoints hold variables: so a run that is stopped in mid-epoch and
-    # resumed still tells the whole epoch's loss. It is not trainable: no optimizer changes it.
-    with tf.name_scope("epoch"):
-        totals = tf.get_variable("epoch_totals", initializer=tf.zeros([3]), trainable=False)
-        # Fetching the result of an assign_add runs it, as fetching train_op takes a step.
-        return totals.assign_add(batch_totals), totals.initializer
+        of_batch = tf.stack([loss * size, correct, size])
+        # In a variable, because checkpoints hold variables: so a run that is stopped in mid-epoch
+        # and resumed still tells the whole epoch's loss. No optimizer changes it.
+        epoch_totals = tf.get_variable("epoch_totals", initializer=tf.zeros([3]), trainable=False)
+        return of_batch, epoch_totals.assign_add(of_batch), epoch_totals.initializer

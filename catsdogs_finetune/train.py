@@ -74,8 +74,7 @@ def run_training(flags: argparse.Namespace) -> int:
         rmsprop = mobilenet_v2.RMSPropOptimizer(flags.fine_tune_rate)
         head_op = mobilenet_v2.training(loss, mobilenet_v2.adam(flags.learning_rate), head)
         fine_tune_op = mobilenet_v2.training(loss, rmsprop, upper)
-        batch_totals = mobilenet_v2.batch_totals(logits, photos.labels, loss)
-        add_to_epoch, begin_epoch = mobilenet_v2.epoch_totals(batch_totals)
+        of_batch, of_epoch, begin_epoch = mobilenet_v2.totals(logits, photos.labels, loss)
         class_logits = mobilenet_v2.class_logits(logits)
         summary = tf.summary.merge_all()  # all that builders have put into the usual collection
         init = tf.global_variables_initializer()
@@ -109,7 +108,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
             def validate(is_frozen: bool, step: int) -> Found:
                 source = kept if is_frozen and kept else photos
-                totals = source.one_pass(sess, batch_totals, validation)
+                totals = source.one_pass(sess, of_batch, validation)
                 return log(writer, VALIDATION, totals, step)
 
             if first_step == 0:
@@ -131,7 +130,7 @@ def run_training(flags: argparse.Namespace) -> int:
                         # Photos besides for a summary, which may be of the base.
                         feed_dict = kept.training_feed(sess, photos, with_photos=is_summary_step)
                     # The summary is of the same run: another one would take the next photos.
-                    fetches = [train_op, loss, add_to_epoch] + [summary] * is_summary_step
+                    fetches = [train_op, loss, of_epoch] + [summary] * is_summary_step
                     feed_dict = {**feed_dict, dropout_rate: flags.dropout}
                     _, loss_value, totals, *summaries = sess.run(fetches, feed_dict)
                     checkpoints.check_finite(np.isfinite(loss_value), "the loss", steps_done)
