@@ -40,11 +40,7 @@ def do_eval(
 
 
 def run_training(flags: argparse.Namespace) -> int:
-    """Trains for `flags.max_steps` steps, or goes on to them from the newest checkpoint.
-
-    Returns:
-        the exit code: 0, or 128 plus the signal's number after a signal.
-    """
+    """Trains up to step `flags.max_steps`, from the newest checkpoint on; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, fully_connected_feed.MAY_CHANGE)
@@ -127,7 +123,8 @@ def run_training(flags: argparse.Namespace) -> int:
 @programs.program
 def main(argv: list[str] | None = None) -> int:
     """Parses the flags and trains."""
-    return run_training(fully_connected_feed.parse(__doc__, argv, LOG_DIR))
+    parser = programs.ArgumentParser(__doc__)
+    return run_training(fully_connected_feed.parse(parser, argv, LOG_DIR))
 
 
 if __name__ == "__main__":

@@ -68,11 +68,7 @@ def looped(
 
 
 def run_training(flags: argparse.Namespace) -> int:
-    """Trains for `flags.max_steps` steps, or goes on to them from the newest checkpoint.
-
-    Returns:
-        the exit code: 0, or 128 plus the signal's number after a signal.
-    """
+    """Trains up to step `flags.max_steps`, from the newest checkpoint on; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, fully_connected_feed.MAY_CHANGE)
@@ -166,20 +162,17 @@ def run_training(flags: argparse.Namespace) -> int:
     return run.exit_code
 
 
-def add_steps_flag(parser: argparse.ArgumentParser) -> None:
-    """Adds this program's own flag."""
+@programs.program
+def main(argv: list[str] | None = None) -> int:
+    """Parses the flags and trains."""
+    parser = programs.ArgumentParser(__doc__)
     parser.add_argument(
         "--steps_per_run",
         type=number(int, 1),
         default=100,
         help="Steps that one run of the session takes; it must divide 100.",
     )
-
-
-@programs.program
-def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and trains."""
-    flags = fully_connected_feed.parse(__doc__, argv, LOG_DIR, add_steps_flag)
+    flags = fully_connected_feed.parse(parser, argv, LOG_DIR)
     if _SHOWN_EVERY % flags.steps_per_run:
         raise programs.UsageError(
             f"--steps_per_run {flags.steps_per_run} does not divide {_SHOWN_EVERY}, the steps "
