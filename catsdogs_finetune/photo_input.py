@@ -120,15 +120,15 @@ def load(
     Raises:
         UsageError: the images cannot be used.
     """
-    images = find(flags, kept)
+    found = find(flags, kept)
     if flags.image_size is None:
         flags.image_size = SAMPLE_IMAGE_SIZE if flags.sample else IMAGE_SIZE
-    images, bad = readable(images)
-    images.check_training(bad)
+    images, bad = readable(found)
+    found.check_training(bad)
     counts = {split: len(images.of_split(split)) for split in SPLITS}
     for split, count in counts.items():
         if not count:
-            why = next(iter(bad.values()))
+            why = bad[found.paths[found.of_split(split)[0]]]
             raise UsageError(f"no {TITLES[split]} image of '{images.folder}' can be read: {why}")
     described = ", ".join(f"{count} {TITLES[split]}" for split, count in counts.items())
     runs.say(f"{described} images in '{images.folder}'.")

@@ -232,6 +232,22 @@ def evaluation(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(tf.cast(correct, tf.int32))
 
 
+def mean_of_views(logits: tf.Tensor, views: int) -> tf.Tensor:
+    """Adds the mean of the probabilities that a net gives to several views of an image.
+
+    Args:
+        logits: float32 [batch * views, classes], the views of an image in a row.
+        views: of each image.
+
+    Returns:
+        float32 [batch, classes], the logarithm of the mean probabilities: their softmax is that
+        mean.
+    """
+    with tf.name_scope("mean_of_views"):
+        each = tf.nn.log_softmax(tf.reshape(logits, [-1, views, logits.shape.as_list()[-1]]))
+        return tf.reduce_logsumexp(each, axis=1) - np.log(views)
+
+
 def averaged(average: tf.train.ExponentialMovingAverage) -> Callable[..., Any]:
     """Returns a custom_getter: with it, `inference` reads the moving averages of the variables."""
 

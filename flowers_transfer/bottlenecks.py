@@ -32,7 +32,7 @@ from tutorial_support import (
     plots,
     runs,
 )
-from tutorial_support.programs import UsageError, number
+from tutorial_support.programs import UsageError, number, one_line
 
 ARCHIVE = files.RemoteFile(
     "flower_photos.tgz",
@@ -280,8 +280,8 @@ def get_or_create_bottleneck(
         others = {path: stamp for path, stamp in stamps.items() if path not in bad}
         bad |= store.await_others(others, lambda path: extractor.why_bad(images.folder / path))
     runs.say(f"The base is {base}: {size} values a bottleneck.")
-    images = images.without(bad)
     images.check_training(bad)
+    images = images.without(bad)
     rows = [store.find(path, stamps[path]) for path in images.paths]
     return Bottlenecks(images, size, list(bad.values()), store, np.array(rows, np.int64))
 
@@ -512,8 +512,9 @@ def draw_bottlenecks(folder: pathlib.Path, found: Bottlenecks) -> str:
     plots.scatter(folder / name, points, images.labels, images.class_names, title)
     # One row at a time: all the numbers as strings at once take a quarter of a gigabyte.
     _write_table(folder / "bottlenecks.tsv", ([f"{x:.6g}" for x in row] for row in vectors))
-    classes = [images.class_names[label] for label in images.labels]
-    rows = [("class", "image"), *zip(classes, images.paths, strict=True)]
+    classes = [one_line(images.class_names[label]) for label in images.labels]
+    paths = map(one_line, images.paths)
+    rows = [("class", "image"), *zip(classes, paths, strict=True)]
     _write_table(folder / "bottlenecks_labels.tsv", rows)
     files.write_text(folder / "projector_config.pbtxt", _PROJECTOR_CONFIG)
     return name
@@ -546,4 +547,4 @@ def principal_plane(vectors: np.ndarray) -> tuple[np.ndarray, float]:
 def _write_table(path: pathlib.Path, rows: Iterable[Sequence[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, delimiter="\t", lineterminator="\n").writerows(rows)
-    files.write_text(path, text.getvalue().encode("utf-8", "replace").decode())
+    files.write_text(path, text.getvalue())

@@ -24,14 +24,26 @@ import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import mnist
 from tutorial_support import files
-from tutorial_support.programs import UsageError
+from tutorial_support.programs import UsageError, one_line
 
 VALIDATION_SIZE = 5000  # of MNIST's 60,000 training images, as in the original
 TITLES = {"train": "Training", "validation": "Validation", "test": "Test"}  # of the splits
 CLASS_NAMES = [str(digit) for digit in range(mnist.NUM_CLASSES)]
 
+# Sets in MNIST's format with other classes, by their largest label.
+_OTHER_CLASSES = {
+    26: "EMNIST's letters, of 26 classes: 1 is A",
+    46: "EMNIST's balanced or merged set, of 47 classes: digits, then letters",
+    61: "EMNIST's set by class, of 62 classes: digits, capitals, small letters",
+}
+
 IMAGES_MAGIC = 2051  # idx: unsigned bytes (0x08) in 3 dimensions
 LABELS_MAGIC = 2049  # idx: unsigned bytes in 1 dimension
+_KNOWN_MAGIC = {
+    IMAGES_MAGIC: "the file holds images",
+    LABELS_MAGIC: "the file holds labels",
+    3074: "these are QMNIST's labels, 8 numbers for each image, of which the first is the digit",
+}
 
 SAMPLE = files.sample_folder("mnist")
 _MIRRORS = (
@@ -227,7 +239,7 @@ def read_data_sets(
         fake_data: ignore the folder and return three times `fake_data_set()`.
         one_hot, dtype, reshape, seed: as in `DataSet`.
         validation_size: how many of the first training images become the validation set. None
-            takes 5,000, or a tenth where there are fewer than 50,000.
+            takes 5,000, or where there are fewer than 50,000 a tenth, but at least one.
         source_url: where to download from; None asks the known mirrors.
 
     Raises:
@@ -238,7 +250,7 @@ def read_data_sets(
     train_images, train_labels = _read_pair(train_dir, "train", source_url)
     test_images, test_labels = _read_pair(train_dir, "t10k", source_url)
     if validation_size is None:
-        validation_size = min(VALIDATION_SIZE, len(train_images) // 10)
+        validation_size = min(VALIDATION_SIZE, max(1, len(train_images) // 10))
     if not 0 <= validation_size < len(train_images):
         raise UsageError(
             f"validation_size must be from 0 to {len(train_images) - 1} for the "
@@ -342,9 +354,13 @@ def _find_file(folder: str | os.PathLike, name: str) -> pathlib.Path | None:
 
 
 def _missing(folder: str | os.PathLike, name: str, why: object = "") -> UsageError:
+    # EMNIST and QMNIST put the name of the set in front, and say "test" for "t10k".
+    kind = name.removeprefix("train-").removeprefix("t10k-").partition("-")[0]
+    others = sorted(path.name for path in pathlib.Path(folder).glob(f"?*-{kind}-idx*"))
+    hint = f", or name '{one_line(others[0])}' so if it is that file" if others else ""
     return UsageError(
-        f"'{folder}' has no file '{name}' or '{name.removesuffix('.gz')}'{why}; put it there, or "
-        "name another folder with --input_data_dir"
+        f"'{folder}' has no file '{name}' or '{name.removesuffix('.gz')}'{why}; put it there{hint}"
+        ", or name another folder with --input_data_dir"
     )
 
 
@@ -404,9 +420,11 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
     labels = _read_idx(path, "labels", LABELS_MAGIC, dimensions=1)
     if labels.max() >= mnist.NUM_CLASSES:
         where = int(np.argmax(labels >= mnist.NUM_CLASSES))
+        known = _OTHER_CLASSES.get(int(labels.max()))
         raise UsageError(
             f"{path}: label number {where} is {labels[where]}, expected 0 to "
-            f"{mnist.NUM_CLASSES - 1}; use a set of {mnist.NUM_CLASSES} classes"
+            f"{mnist.NUM_CLASSES - 1}{f' (this looks like {known})' if known else ''}; use a set "
+            f"of {mnist.NUM_CLASSES} classes"
         )
     return labels
 
@@ -458,8 +476,7 @@ def _check_header(
         raise UsageError(f"{path}: empty, expected an idx file of {what}; replace the file")
     found = int.from_bytes(header[:4], "big")
     if found != magic:
-        known = {IMAGES_MAGIC: "the file holds images", LABELS_MAGIC: "the file holds labels"}
-        hint = known.get(found, "the file is of another kind")
+        hint = _KNOWN_MAGIC.get(found, "the file is of another kind")
         raise UsageError(
             f"{path}: starts with {found}, expected {magic} for idx {what}: {hint}; replace the "
             "file, or mend its name"

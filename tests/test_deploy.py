@@ -1,9 +1,11 @@
 """What of the deployment can be checked without a cluster."""
 
+import gzip
 import importlib
 import json
 import re
 
+import jsonschema
 import pytest
 import yaml
 
@@ -17,6 +19,82 @@ DEPLOY = REPOSITORY / "deploy"
 @pytest.fixture
 def job():
     return yaml.safe_load((DEPLOY / "tfjob.yaml").read_text())
+
+
+@pytest.fixture
+def job_set():
+    return yaml.safe_load((DEPLOY / "jobset.yaml").read_text())
+
+
+def strict(schema):
+    """The schema of a Kubernetes resource, with every field refused that it does not name."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    stricter = {key: strict(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and "type" in schema:
+        stricter.setdefault("additionalProperties", False)
+    if schema.get("x-kubernetes-int-or-string"):
+        stricter["type"] = ["integer", "string"]
+    return stricter
+
+
+@pytest.mark.parametrize("kind", ["tfjob", "jobset"])
+def test_the_manifest_fits_its_published_schema(kind):
+    with gzip.open(REPOSITORY / "tests" / "schemas" / f"{kind}.json.gz") as file:
+        validator = jsonschema.Draft7Validator(strict(json.load(file)))
+    manifest = yaml.safe_load((DEPLOY / f"{kind}.yaml").read_text())
+    assert [error.message for error in validator.iter_errors(manifest)] == []
+    (pod, *_) = pods(manifest)
+    pod["spec"]["containers"][0]["imagePolicy"] = "Always"  # misspelt: imagePullPolicy
+    assert any("imagePolicy" in error.message for error in validator.iter_errors(manifest))
+
+
+def pods(manifest):
+    """The pod templates of a TFJob or a JobSet."""
+    if manifest["kind"] == "TFJob":
+        return [spec["template"] for spec in manifest["spec"]["tfReplicaSpecs"].values()]
+    jobs = manifest["spec"]["replicatedJobs"]
+    return [job["template"]["spec"]["template"] for job in jobs]
+
+
+@pytest.mark.parametrize("kind", ["tfjob", "jobset"])
+def test_no_mesh_comes_between_the_tasks_and_they_are_not_root(kind):
+    for pod in pods(yaml.safe_load((DEPLOY / f"{kind}.yaml").read_text())):
+        assert pod["metadata"]["annotations"] == {"sidecar.istio.io/inject": "false"}
+        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+
+
+def test_the_tf_config_of_each_pod_of_the_job_set_is_accepted(job_set):
+    name, tasks = job_set["metadata"]["name"], []
+    subdomain = job_set["spec"]["network"]["subdomain"]
+    for job in job_set["spec"]["replicatedJobs"]:
+        spec = job["template"]["spec"]
+        assert (job["replicas"], spec["completionMode"]) == (1, "Indexed")
+        assert spec["completions"] == spec["parallelism"]
+        (main,) = spec["template"]["spec"]["containers"]
+        index_field, type_field, config = main["env"]
+        for variable, field in (
+            (type_field, "metadata.labels['jobset.sigs.k8s.io/replicatedjob-name']"),
+            (index_field, "metadata.annotations['batch.kubernetes.io/job-completion-index']"),
+        ):
+            assert variable["valueFrom"]["fieldRef"]["fieldPath"] == field
+        for index in range(spec["completions"]):
+            values = {type_field["name"]: job["name"], index_field["name"]: str(index)}
+            # As the kubelet does it: only variables that stand before this one.
+            text = re.sub(r"\$\((\w+)\)", lambda found: values[found[1]], config["value"])  # noqa: B023
+            cluster = clusters.from_environment({config["name"]: text})
+            assert (cluster.job, cluster.index) == (job["name"], index)
+            tasks.append((cluster, f"{name}-{job['name']}-0-{index}.{subdomain}:2222"))
+    everyone = tasks[0][0].addresses
+    assert sorted(address for found in everyone.values() for address in found) == sorted(
+        address for cluster, address in tasks if cluster.job != "evaluator"
+    )
+    for cluster, address in tasks:
+        assert cluster.addresses == everyone
+        assert cluster.job == "evaluator" or everyone[cluster.job][cluster.index] == address
+    assert sum(cluster.is_chief for cluster, _ in tasks) == 1
 
 
 def container(spec):
@@ -54,16 +132,19 @@ def test_the_manifest_has_the_fields_that_the_operator_asks_for(job):
         assert mounted == {volume["name"] for volume in pod["volumes"]}
 
 
-def test_only_the_tasks_of_the_job_reach_their_port(job):
-    policy = yaml.safe_load((DEPLOY / "network.yaml").read_text())
-    spec, of_the_job = policy["spec"], {"training.kubeflow.org/job-name": job["metadata"]["name"]}
-    assert (policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy")
-    assert spec["podSelector"] == {"matchLabels": of_the_job}
-    assert spec["policyTypes"] == ["Ingress"]
-    (rule,) = spec["ingress"]
-    assert rule["from"] == [{"podSelector": {"matchLabels": of_the_job}}]
-    (port,) = container(job["spec"]["tfReplicaSpecs"]["PS"])["ports"]
-    assert rule["ports"] == [{"port": port["containerPort"]}]
+def test_only_the_tasks_of_the_job_reach_their_port(job, job_set):
+    policies = yaml.safe_load_all((DEPLOY / "network.yaml").read_text())
+    labels = ("training.kubeflow.org/job-name", "jobset.sigs.k8s.io/jobset-name")
+    for policy, manifest, label in zip(policies, (job, job_set), labels, strict=True):
+        spec, of_the_job = policy["spec"], {label: manifest["metadata"]["name"]}
+        assert (policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy")
+        assert spec["podSelector"] == {"matchLabels": of_the_job}
+        assert spec["policyTypes"] == ["Ingress"]
+        (rule,) = spec["ingress"]
+        assert rule["from"] == [{"podSelector": {"matchLabels": of_the_job}}]
+        for pod in pods(manifest):
+            (port,) = pod["spec"]["containers"][0]["ports"]
+            assert rule["ports"] == [{"port": port["containerPort"]}]
 
 
 def test_every_claim_is_there_and_can_be_shared(job):
@@ -108,6 +189,6 @@ def test_the_image_has_what_is_installed():
     folders = {given["package-dir"].get(name, name.replace(".", "/")) for name in given["packages"]}
     assert {folder.partition("/")[0] for folder in folders} <= set(copied)
     (entry,) = re.findall(r"^ENTRYPOINT (.*)$", dockerfile, re.M)
-    assert json.loads(entry) == ["python", "-m"]
+    assert json.loads(entry) == ["/opt/venv/bin/python", "-m"]
     (data,) = re.findall(r"^ENV .*GRAPH_TUTORIALS_DATA=(\S+)", dockerfile, re.M)
     assert data == "/data"

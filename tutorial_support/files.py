@@ -263,7 +263,7 @@ def warn_of_sample(what: str, error: DownloadError) -> None:
     """
     LOG.warning(
         "using the shipped SAMPLE (%s), because %s; for the full set, go online and start again "
-        "with --fresh, or name a folder that holds it",
+        "(a training with --fresh), or name a folder that holds it",
         what,
         error,
     )

@@ -62,12 +62,12 @@ class ImageList:
         return self.only([i for i, path in enumerate(self.paths) if path not in bad])
 
     def check_training(self, bad: Mapping[str, str]) -> None:
-        """Raises UsageError where a class has lost its training images; `bad` as of `without`."""
+        """Raises UsageError where all training images of a class are `bad`, as of `without`."""
         for label, name in enumerate(self.class_names):
-            if label not in self.labels[self.of_split(TRAIN)]:
-                own = (why for path, why in bad.items() if path.partition("/")[0] == name)
+            own = [self.paths[i] for i in self.of_split(TRAIN) if self.labels[i] == label]
+            if bad.keys() >= set(own):
                 raise UsageError(
-                    f"no training image of class '{one_line(name)}' can be read: {next(own)}"
+                    f"no training image of class '{one_line(name)}' can be read: {bad[own[0]]}"
                 )
 
     def fingerprint(self) -> str:

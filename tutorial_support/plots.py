@@ -4,18 +4,21 @@ All functions write a PNG, replacing an older one in one step. Figures are made 
 so no global state and no screen is involved.
 """
 
+import contextlib
 import os
 import pathlib
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tutorial_support import files
-from tutorial_support.programs import one_line
+from tutorial_support import files, user_text
 
 _MOST_MISTAKES = 30  # on a sheet of misclassified images
+_MOST_PAIRS = 20  # of classes that are taken for each other
+_MOST_NAMED = 30  # classes; of more, a table with all their names is of no use
+_LONGEST_TITLE = 90  # characters
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -36,14 +39,36 @@ def confusion_matrix(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return matrix
 
 
+def most_confused(matrix: np.ndarray) -> list[tuple[int, int, int]]:
+    """Returns the most frequent mistakes as (label, prediction, images), the most frequent first.
+
+    Args:
+        matrix: from `confusion_matrix`.
+    """
+    mistakes = matrix - np.diag(np.diag(matrix))
+    places = np.argsort(-mistakes, axis=None, kind="stable")[:_MOST_PAIRS]
+    pairs = zip(*np.unravel_index(places, matrix.shape), strict=True)
+    return [(int(i), int(j), int(matrix[i, j])) for i, j in pairs if mistakes[i, j]]
+
+
 def print_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> None:
-    """Prints a confusion matrix, int [classes, classes]."""
-    names = [one_line(name) for name in class_names]
-    width = max(6, *(len(name) + 2 for name in names))
+    """Prints a confusion matrix; of many classes, the most frequent mistakes.
+
+    Args:
+        matrix: from `confusion_matrix`.
+        class_names: one for each class.
+    """
+    names = list(map(user_text.short, class_names))
+    if len(names) > _MOST_NAMED:
+        print(f"Most frequent mistakes among {len(names)} classes (label as prediction: images):")
+        pairs = [f"  {names[i]} as {names[j]}: {count}" for i, j, count in most_confused(matrix)]
+        print("\n".join(pairs or ["  none"]))
+        return
+    width = max(6, len(str(matrix.max())) + 1, *(user_text.columns(name) + 2 for name in names))
     print("Confusion matrix (one row for each label, one column for each prediction):")
-    print(" " * width + "".join(f"{name:>{width}}" for name in names))
+    print(" " * width + "".join(user_text.right_aligned(name, width) for name in names))
     for name, row in zip(names, matrix, strict=True):
-        print(f"{name:>{width}}" + "".join(f"{count:{width}d}" for count in row))
+        print(user_text.right_aligned(name, width) + "".join(f"{count:{width}d}" for count in row))
 
 
 def draw_curves(
@@ -101,17 +126,18 @@ def draw_predictions(
     accuracy = np.trace(matrix) / max(matrix.sum(), 1)
     names = [f"confusion{ending}.png", f"misclassified{ending}.png"]
     draw_confusion(folder / names[0], matrix, class_names, f"{title}, {accuracy:.2%} correct")
-    probabilities = softmax(logits)
-    predictions, sureness = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    predictions = logits.argmax(axis=1)
     wrong = np.flatnonzero(predictions != labels)
-    surest = wrong[np.argsort(-sureness[wrong], kind="stable")][:_MOST_MISTAKES]
+    sureness = softmax(logits[wrong]).max(axis=1)
+    surest = np.argsort(-sureness, kind="stable")[:_MOST_MISTAKES]
+    captions = []
+    for i, sure in zip(wrong[surest], sureness[surest], strict=True):
+        label, prediction = (user_text.short(class_names[k]) for k in (labels[i], predictions[i]))
+        captions.append(f"{label} as {prediction} ({sure:.0%})")
     picture_sheet(
         folder / names[1],
-        pictures(surest) if len(surest) else [],
-        [
-            f"{class_names[labels[i]]} as {class_names[predictions[i]]} ({sureness[i]:.0%})"
-            for i in surest
-        ],
+        pictures(wrong[surest]) if len(surest) else [],
+        captions,
         f"{title}: {len(wrong)} of {len(labels)} misclassified, the surest mistakes first",
     )
     return names
@@ -133,17 +159,17 @@ def curves(
         title, x_label, y_label: above, below and beside the plot.
         mark: (x, name), where a line goes across the plot; or None.
     """
-    figure, axes = _figure((7, 4))
-    if mark is not None:
-        axes.axvline(mark[0], label=mark[1], color="grey", linestyle="--", linewidth=1)
-    for name, (x, y) in series.items():
-        marker = "o" if len(x) < 10 else None
-        axes.plot(x, y, label=one_line(name), marker=marker, linewidth=1.5)
-    axes.set(title=one_line(title), xlabel=x_label, ylabel=one_line(y_label))
-    axes.grid(alpha=0.3)
-    if len(series) > 1:
-        axes.legend()
-    _save(figure, path)
+    with _drawing(path, title, (7, 4)) as axes:
+        if mark is not None:
+            axes.axvline(mark[0], label=mark[1], color="grey", linestyle="--", linewidth=1)
+        for name, (x, y) in series.items():
+            marker = "o" if len(x) < 10 else None
+            label = user_text.drawable(name, _LONGEST_TITLE)
+            axes.plot(x, y, label=label, marker=marker, linewidth=1.5)
+        axes.set(xlabel=x_label, ylabel=user_text.drawable(y_label, _LONGEST_TITLE))
+        axes.grid(alpha=0.3)
+        if len(series) > 1:
+            axes.legend()
 
 
 def draw_confusion(
@@ -151,25 +177,48 @@ def draw_confusion(
 ) -> None:
     """Draws a confusion matrix, coloured by the share of each true class.
 
+    Of many classes, it draws the matrix without names and numbers, and beside it the most frequent
+    mistakes.
+
     Args:
         path: the PNG to write.
         matrix: from `confusion_matrix`.
         class_names: one for each class.
         title: above the plot.
     """
-    size = 2.5 + 0.5 * len(class_names)
-    figure, axes = _figure((size, size))
+    names = list(map(user_text.drawable, class_names))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(matrix):
-        if count:
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    names = [one_line(name) for name in class_names]
-    axes.set_xticks(range(len(names)), names, rotation=0 if max(map(len, names)) < 3 else 45)
-    axes.set_yticks(range(len(names)), names)
-    axes.set(title=one_line(title), xlabel="prediction", ylabel="label")
-    _save(figure, path)
+    if len(names) > _MOST_NAMED:
+        _draw_many_classes(path, matrix, shares, names, title)
+        return
+    size = 2.5 + 0.5 * len(names)
+    with _drawing(path, title, (size, size)) as axes:
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                style = {"ha": "center", "va": "center", "color": colour, "fontsize": 8}
+                axes.text(column, row, str(count), **style)
+        axes.set_xticks(range(len(names)), names, rotation=0 if max(map(len, names)) < 3 else 45)
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="prediction", ylabel="label")
+
+
+def _draw_many_classes(
+    path: str | os.PathLike,
+    matrix: np.ndarray,
+    shares: np.ndarray,
+    names: Sequence[str],
+    title: str,
+) -> None:
+    pairs = most_confused(matrix)
+    with _drawing(path, title, (12, 6), columns=2) as (left, right):
+        left.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        left.set(xlabel="prediction, by the number of its class", ylabel="label")
+        right.barh(range(len(pairs)), [count for *_, count in pairs])
+        right.set_yticks(range(len(pairs)), [f"{names[i]} as {names[j]}" for i, j, _ in pairs])
+        right.invert_yaxis()
+        right.set(title="most frequent mistakes", xlabel="images")
 
 
 def scatter(
@@ -179,14 +228,25 @@ def scatter(
     class_names: Sequence[str],
     title: str,
 ) -> None:
-    """Draws points, float [n, 2], in a plane, with one colour for each class; labels, int [n]."""
-    figure, axes = _figure((7, 6))
-    for label, name in enumerate(class_names):
-        x, y = points[labels == label].T
-        axes.scatter(x, y, s=14, alpha=0.7, label=one_line(name))
-    axes.set(title=one_line(title), xticks=[], yticks=[])
-    axes.legend()
-    _save(figure, path)
+    """Draws points, float [n, 2], in a plane, with one colour for each class; labels, int [n].
+
+    Of many classes, it writes the names of the largest ones to the middle of their points.
+    """
+    few = len(class_names) <= _MOST_NAMED // 3  # matplotlib has that many colours
+    with _drawing(path, title, (7, 6)) as axes:
+        axes.set(xticks=[], yticks=[])
+        if few:
+            for label, name in enumerate(class_names):
+                x, y = points[labels == label].T
+                axes.scatter(x, y, s=14, alpha=0.7, label=user_text.drawable(name))
+            axes.legend()
+            return
+        axes.scatter(*points.T, c=labels, cmap="turbo", s=14, alpha=0.7)
+        sizes = np.bincount(labels, minlength=len(class_names))
+        for label in np.argsort(-sizes, kind="stable")[:_MOST_NAMED]:
+            if sizes[label]:
+                x, y = np.median(points[labels == label], axis=0)
+                axes.text(x, y, user_text.drawable(class_names[label]), fontsize=8, ha="center")
 
 
 def picture_sheet(
@@ -206,37 +266,50 @@ def picture_sheet(
         columns: images in a row.
     """
     rows = max(1, -(-len(images) // columns))
-    captions = [textwrap.fill(one_line(caption), 18) for caption in captions]
+    captions = [
+        textwrap.fill(user_text.drawable(caption, 80), 18, max_lines=5, placeholder="...")
+        for caption in captions
+    ]
     lines = max((caption.count("\n") + bool(caption) for caption in captions), default=0)
     cell = 1 + 0.05 + 0.12 * lines  # high, where an image is 1 wide
     width, height = 1.05 * columns, cell * rows + 0.3
     # All in one coordinate system: one for each image would take a second to lay out.
-    figure, axes = _figure((1.25 * width, 1.25 * height), layout=None)
-    axes.set_position([0, 0, 1, 1])
-    axes.axis("off")
-    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        row, column = divmod(number, columns)
-        left, bottom = 1.05 * column + 0.025, cell * (rows - row) - cell + 0.025
-        extent = (left, left + 1, bottom, bottom + 1)
-        axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
-        axes.text(left + 0.5, bottom + 1.03, caption, fontsize=8, ha="center", va="bottom")
-    axes.text(width / 2, height - 0.15, one_line(title), fontsize=10, ha="center", va="center")
-    axes.set(xlim=(0, width), ylim=(0, height))
-    _save(figure, path)
+    with _drawing(path, "", (1.25 * width, 1.25 * height), layout=None) as axes:
+        axes.set_position([0, 0, 1, 1])
+        axes.axis("off")
+        for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+            row, column = divmod(number, columns)
+            left, bottom = 1.05 * column + 0.025, cell * (rows - row) - cell + 0.025
+            extent = (left, left + 1, bottom, bottom + 1)
+            axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
+            axes.text(left + 0.5, bottom + 1.03, caption, fontsize=8, ha="center", va="bottom")
+        title = user_text.drawable(title, _LONGEST_TITLE)
+        axes.text(width / 2, height - 0.15, title, fontsize=10, ha="center", va="center")
+        axes.set(xlim=(0, width), ylim=(0, height))
 
 
-def _figure(size: tuple[float, float], layout: Any = "constrained") -> tuple[Any, Any]:
+@contextlib.contextmanager
+def _drawing(
+    path: str | os.PathLike,
+    title: str,
+    size: tuple[float, float],
+    columns: int = 1,
+    layout: Any = "constrained",
+) -> Iterator[Any]:
+    """Yields the axes of a figure, an array of them where `columns` is above 1, and saves it."""
     import matplotlib  # half a second that only a plot should cost
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"text.parse_math": False}):  # "$" in a name is just a character
+    # "$" in a name is just a character. A text takes this setting when it is made.
+    settings: Any = {"text.parse_math": False, "font.family": user_text.fonts()}
+    with matplotlib.rc_context(settings), files.replacing(path) as temporary:
         figure = Figure(figsize=size, layout=layout)
-        return figure, figure.subplots()
-
-
-def _save(figure: Any, path: str | os.PathLike) -> None:
-    import matplotlib
-
-    with matplotlib.rc_context({"text.parse_math": False}), files.replacing(path) as temporary:
+        axes = figure.subplots(ncols=columns)
+        title = user_text.drawable(title, _LONGEST_TITLE)
+        if columns > 1:
+            figure.suptitle(title)
+        else:
+            axes.set_title(title)
+        yield axes
         # The default level takes twice as long, for files an eighth smaller.
         figure.savefig(temporary, format="png", dpi=110, pil_kwargs={"compress_level": 2})

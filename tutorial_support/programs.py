@@ -245,7 +245,7 @@ def program(main: Callable[[list[str] | None], int | None]) -> Callable[..., int
             sentence, exit_code = _explained(error)
             if sentence is None:
                 raise
-            print(f"error: {sentence}", file=sys.stderr)
+            print(printable(f"error: {sentence}"), file=sys.stderr)
             return exit_code
 
     return run
@@ -323,6 +323,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
+def printable(text: str) -> str:
+    """Returns `one_line` of each line: names in it cannot command the terminal."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
 def _escape(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte that Python could not decode
         return f"\\x{ord(character) - 0xDC00:02x}"
@@ -336,8 +341,13 @@ def _show_log() -> None:
             lambda record: "is deprecated and will be removed" not in record.getMessage()
         )
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
         LOG.addHandler(handler)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

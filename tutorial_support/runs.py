@@ -30,7 +30,15 @@ import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 from tutorial_support import checkpoints, events, files, plots, programs
-from tutorial_support.programs import LOG, StopSignals, UsageError, number, one_line, reason
+from tutorial_support.programs import (
+    LOG,
+    StopSignals,
+    UsageError,
+    number,
+    one_line,
+    printable,
+    reason,
+)
 
 FLAGS_FILE = "flags.json"
 _LOCK_FILE = ".lock"
@@ -295,7 +303,11 @@ class Run:
             mark, x_axis: as of `plots.draw_curves`.
             more: names of pictures that are there already.
         """
-        title = f"test images, {self.path.name} at step {self._last_step}"
+        is_sample = bool(self._to_keep.get("sample"))
+        if is_sample:
+            say("These results are on the shipped sample, not on the full data set.")
+        sample = " of the shipped sample" * is_sample
+        title = f"test images{sample}, {self.path.name} at step {self._last_step}"
         scalars = events.scalars(self.path)
         drawn = plots.draw_curves(self.path, scalars, self.path.name, mark, x_axis)
         if len(labels):
@@ -347,7 +359,7 @@ def differences(
 
 def say(text: str) -> None:
     """Prints a line on standard output without breaking a progress bar."""
-    tqdm.write(text)
+    tqdm.write(printable(text))
 
 
 def read_flags(folder: str | os.PathLike) -> dict[str, Any]:

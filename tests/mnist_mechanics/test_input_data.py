@@ -78,6 +78,8 @@ def test_plain_files_with_a_dot_in_the_name(tmp_path):
 def test_sizes_of_the_validation_set(tmp_path):
     folder = write_set(tmp_path / "set", make_set(count=40))
     assert input_data.read_data_sets(folder).validation.num_examples == 4
+    nine = input_data.read_data_sets(write_set(tmp_path / "nine", make_set(count=9)))
+    assert (nine.train.num_examples, nine.validation.num_examples) == (8, 1)
     with pytest.raises(UsageError, match="validation_size must be from 0 to 39"):
         input_data.read_data_sets(folder, validation_size=40)
 
@@ -109,6 +111,8 @@ def bad_files():
         ),
         "count differs": (1, labels_bytes(labels[:-1]), "30 images, but .* 29 labels"),
         "no images": (0, images_bytes(images[:0]), "holds no images"),
+        "QMNIST's labels": (1, struct.pack(">3I", 3074, 30, 8) + bytes(960), "QMNIST's labels"),
+        "EMNIST's letters": (1, labels_bytes(labels % 3 + 24), "label number .* EMNIST's letters"),
         "label above 9": (1, labels_bytes(out_of_range), "label number 17 is 10"),
         "other size": (0, images_bytes(images[:, :20]), "20x28 pixels, expected 28x28"),
         "huge header": (0, struct.pack(">4I", 2051, 2**32 - 1, 28, 28), "only 0"),
@@ -131,6 +135,10 @@ def test_missing_folder_and_file_are_named(tmp_path):
     folder = write_set(tmp_path / "set", make_set())
     (folder / NAMES[3]).unlink()
     with pytest.raises(UsageError, match=f"has no file '{NAMES[3]}'"):
+        input_data.find_folder(folder)
+    of_emnist = "emnist-digits-test-labels-idx1-ubyte.gz"
+    (folder / of_emnist).touch()
+    with pytest.raises(UsageError, match=f"or name '{of_emnist}' so if it is that file"):
         input_data.find_folder(folder)
 
 

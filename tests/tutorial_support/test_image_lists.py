@@ -148,10 +148,17 @@ def test_endings_hidden_files_unicode_spaces_and_links():
 
 
 def test_a_class_without_training_images_is_named_with_a_picture_of_its_own():
+    """Not with one of another class, nor with one of another split."""
     images = image_lists.create(many(count=5))
-    bad = {"a/0.jpg": "a/0.jpg: broken"} | {p: f"{p}: gone" for p in images.paths if p[0] == "b"}
-    with pytest.raises(UsageError, match="of class 'b' can be read: b/0.jpg: gone"):
-        images.without(bad).check_training(bad)
+    split = split_of(images)
+    of_b = [path for path in images.paths if path.startswith("b/")]
+    bad = {path: f"{path}: gone" for path in sorted(of_b, key=lambda path: -split[path])}
+    bad = {"a/0.jpg": "a/0.jpg: broken", **bad}
+    first = next(path for path in of_b if split[path] == 0)
+    with pytest.raises(UsageError, match=f"of class 'b' can be read: {first}: gone"):
+        images.check_training(bad)
+    del bad[first]
+    images.check_training(bad)
 
 
 def test_unicode_forms_of_one_name_have_one_hash():

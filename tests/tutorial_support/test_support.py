@@ -1,4 +1,4 @@
-"""The smaller support modules: events, runs, programs, files, plots."""
+"""The smaller support modules: events, runs, programs, files."""
 
 import argparse
 import csv
@@ -14,7 +14,7 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from tutorial_support import checkpoints, events, files, plots, programs, runs
+from tutorial_support import checkpoints, events, files, programs, runs
 from tutorial_support.programs import TrainingError, UsageError
 from tutorial_support.runs import StopSignals
 
@@ -364,26 +364,3 @@ def test_stop_signals_take_the_first_signal_and_leave_the_second():
     with StopSignals():
         pass
     assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_confusion_against_counting_by_hand():
-    labels, predictions = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 0])
-    matrix = plots.confusion_matrix(labels, np.eye(3)[predictions])
-    np.testing.assert_array_equal(matrix, [[1, 1, 0], [0, 1, 0], [1, 0, 1]])
-    logits = np.array([[1000.0, 1000.0], [0.0, np.log(3.0)]])
-    np.testing.assert_allclose(plots.softmax(logits), [[0.5, 0.5], [0.25, 0.75]])
-
-
-def test_plots_show_what_they_are_given(tmp_path):
-    plots.curves("c.png", {"a": ([0, 1], [1, 2]), "b": ([0], [1])}, "T", "x", "y")
-    plots.curves("empty.png", {}, "T", "x", "y")
-    plots.draw_confusion("m.png", np.eye(3, dtype=int), ["a", "$b", "c$"], "T")
-    red = np.zeros((2, 4, 4, 3))
-    red[..., 0] = 1
-    plots.picture_sheet("s.png", red, ["one", "two"], "T", columns=2)
-    pixels = np.asarray(Image.open("s.png").convert("RGB"))
-    assert ((pixels == [255, 0, 0]).all(axis=2)).mean() > 0.2
-    plots.picture_sheet("none.png", red[:0], [], "nothing wrong")
-    assert {path.name for path in tmp_path.glob("*.png")} == {
-        "c.png", "empty.png", "m.png", "s.png", "none.png",
-    }  # fmt: skip

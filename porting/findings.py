@@ -1,0 +1,363 @@
+"""Judges what programs use against what the installed TensorFlow has."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from porting import remedies
+from porting.installed import Answer, Installed, Question, ask
+from porting.names import SWITCH, V1, Call, Import, Use, Uses, uses_of
+from porting.sources import Source
+
+# Packages of TensorFlow that are found under these names in every version, not in compat.v1.
+_NOT_IN_V1 = {"compat", "python", "core", "compiler", "tools", "examples", "contrib", "_api"}
+_SESSIONS = (
+    "tf.Session",
+    "tf.InteractiveSession",
+    "tf.train.MonitoredTrainingSession",
+    "tf.train.SingularMonitoredSession",
+    "tf.train.Supervisor",
+)
+_MAKES_GRAPHS_DEFAULT = {"disable_v2_behavior", "disable_eager_execution"}
+_KEEPS_DIMENSIONS = {"disable_v2_behavior", "disable_v2_tensorshape"}
+_OTHER_ORDER_BEFORE_1_0 = {
+    "tf.nn.softmax_cross_entropy_with_logits": "labels=, logits=",
+    "tf.nn.sparse_softmax_cross_entropy_with_logits": "labels=, logits=",
+    "tf.nn.sigmoid_cross_entropy_with_logits": "labels=, logits=",
+}
+_AXIS_FIRST_BEFORE_1_0 = {
+    "tf.concat": (2, "tf.concat(values, axis)"),
+    "tf.split": (3, "tf.split(value, num_or_size_splits, axis)"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A change that `--fix` may make: `old` at a place in the text becomes `new`.
+
+    Line and column are those of `ast`: counted from 1, and from 0 in bytes of UTF-8.
+    """
+
+    line: int
+    column: int
+    old: str
+    new: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something that fails on the installed TensorFlow, or (warning) runs and is out of date.
+
+    Attributes:
+        kind: "import", "gone", "keras 2", "newer", "argument", "dimension", "graph", "python 2" or
+            "unreadable".
+        cell: the number of the code cell in a notebook, counted from 1, else None.
+        line, column: counted from 1; in a notebook the line within the cell.
+        name: as programs write it, such as "tf.layers.dense".
+        remedy: one sentence.
+        guide: the section of the guide, such as "PORTING.md#tflayers".
+        change: what mends it, where that is safe.
+    """
+
+    file: pathlib.Path
+    cell: int | None
+    line: int
+    column: int
+    kind: str
+    name: str
+    remedy: str
+    guide: str
+    warning: bool = False
+    change: Change | None = None
+
+
+@dataclasses.dataclass
+class Report:
+    """What `porting.check` found.
+
+    Attributes:
+        files: how many were judged.
+        findings: in the order of files and lines.
+        passed: (file, line, name) of every use that is there.
+    """
+
+    installed: Installed
+    files: int
+    findings: list[Finding]
+    passed: list[tuple[pathlib.Path, int, str]]
+
+
+def judge(sources: Sequence[Source]) -> Report:
+    """Looks up all that the sources use.
+
+    Raises:
+        UsageError: TensorFlow is not installed.
+    """
+    files = [(source, uses_of(source.tree)) for source in sources]
+    installed = ask(_questions(use for _, uses in files for use in uses.names))
+    called = {name for _, uses in files for name in uses.attributes}
+    judge_one = _Judge(installed, called)
+    for source, uses in files:
+        judge_one.file(source, uses)
+    findings = sorted(
+        judge_one.findings, key=lambda f: (str(f.file), f.cell or 0, f.line, f.column)
+    )
+    return Report(installed, len(sources), findings, judge_one.passed)
+
+
+def _in_v1(name: str) -> str:
+    """Returns where a TensorFlow 1 program's name is looked up now."""
+    root, _, rest = name.partition(".")
+    if root != "tensorflow" or rest.partition(".")[0] in _NOT_IN_V1:
+        return name
+    return f"{V1}.{rest}" if rest else V1
+
+
+def _key(call: Call) -> tuple[int | None, tuple[str, ...]]:
+    return call.positional, call.keywords
+
+
+def _questions(uses: Iterable[Use]) -> list[Question]:
+    """Returns each name once, as it stands and in compat.v1, with all its calls."""
+    calls = defaultdict(set)
+    for use in uses:
+        for name in {use.name, _in_v1(use.name)}:
+            calls[name, use.imports_module].update([_key(use.call)] if use.call else [])
+    return [
+        Question(name, tuple(sorted(asked, key=str)), module)
+        for (name, module), asked in sorted(calls.items())
+    ]
+
+
+def _as_written(name: str) -> str:
+    return name.replace("tensorflow.", "tf.", 1)
+
+
+def _fails(answer: Answer, use: Use) -> bool:
+    """Returns whether a use of a name would fail."""
+    if not answer.found:
+        return True
+    problems = answer.problems.get(_key(use.call), []) if use.call else []
+    return any(kind != "deprecated" for kind, *_ in problems)
+
+
+class _Judge:
+    """Collects findings, changes and passed uses, file by file."""
+
+    def __init__(self, installed: Installed, called: set[str]):
+        self.installed = installed
+        self.findings: list[Finding] = []
+        self.passed: list[tuple[pathlib.Path, int, str]] = []
+        self._called = called
+
+    def file(self, source: Source, uses: Uses) -> None:
+        """Judges one file."""
+        self._source = source
+        self._switched = uses.sets_switch and not self.installed.switch_is_set
+        self._syntax(source)
+        by_import: dict[Import, list[Use]] = defaultdict(list)
+        for use in uses.names:
+            by_import[use.bound_by].append(use)
+        for bound_by, group in by_import.items():
+            self._import(bound_by, group)
+        if not self._called & _KEEPS_DIMENSIONS:
+            for line, column in uses.dimension_values:
+                self._add(
+                    "dimension",
+                    line,
+                    column,
+                    "shape[i].value",
+                    "a dimension is an int or None in TensorFlow 2: leave out `.value`",
+                    remedies.NAMES,
+                )
+        if "as_default" not in uses.attributes and not self._called & _MAKES_GRAPHS_DEFAULT:
+            self._sessions(uses)
+
+    def _syntax(self, source: Source) -> None:
+        if source.problem:
+            self._add("unreadable", 1, 0, source.path.name, source.problem, remedies.PYTHON)
+        elif source.left_out:
+            count = len(source.left_out)
+            lines = "1 line is" if count == 1 else f"{count} lines are"
+            sentence = f"{lines} not Python and could not be checked"
+            self._add("unreadable", source.left_out[0], 0, "syntax", sentence, remedies.PYTHON)
+        elif source.python2:
+            sentence = "Python 3 cannot read this line: convert the file to Python 3 first"
+            self._add("python 2", source.python2, 0, "Python 2 syntax", sentence, remedies.PYTHON)
+
+    def _add(
+        self, kind: str, line: int, column: int, name: str, sentence: str, section: str, **more
+    ) -> None:
+        cell, line = self._source.place(line)
+        place = (self._source.path, cell, line, column + 1)
+        guide = f"{remedies.GUIDE}#{section}"
+        self.findings.append(Finding(*place, kind, name, sentence, guide, **more))
+
+    def _answer(self, name: str, use: Use) -> Answer:
+        answer = self.installed.answers[name, use.imports_module]
+        if self._switched and answer.found_by_switch:
+            return dataclasses.replace(answer, found=True)
+        return answer
+
+    def _plain(self, use: Use) -> Answer:
+        return self._answer(use.name, use)
+
+    def _v1(self, use: Use) -> Answer:
+        return self._answer(_in_v1(use.name), use)
+
+    def _import(self, bound_by: Import, uses: list[Use]) -> None:
+        """Judges an import and all that is reached through it."""
+        only_in_v1, only_in_v2 = [], []
+        for use in uses:
+            fails_plain, fails_v1 = _fails(self._plain(use), use), _fails(self._v1(use), use)
+            if fails_plain and not fails_v1:
+                only_in_v1.append(use)
+            elif fails_v1 and not fails_plain:
+                only_in_v2.append(use)
+        becomes_v1 = len(only_in_v1) > len(only_in_v2)
+        if becomes_v1:
+            self._needs_v1(bound_by, only_in_v1)
+        missing_names = any(
+            not use.imports_module and use.line == bound_by.line and not self._found(use)
+            for use in uses
+        )
+        for use in uses:
+            # What is imported from a missing module is reported, and the module is not.
+            if not (use.imports_module and missing_names and not self._found(use)):
+                self._use(use, becomes_v1)
+
+    def _found(self, use: Use) -> bool:
+        return self._v1(use).found or self._plain(use).found
+
+    def _needs_v1(self, bound_by: Import, uses: list[Use]) -> None:
+        names = sorted({remedies.short(use.name) for use in uses})
+        examples = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+        module = _in_v1(bound_by.module)
+        self._add(
+            "import",
+            bound_by.line,
+            bound_by.column,
+            f"import {bound_by.module}",
+            f"import {module} in its place: {examples} {'are' if names[1:] else 'is'} there only",
+            remedies.SESSIONS,
+            change=_import_change(bound_by, self._source.text),
+        )
+
+    def _use(self, use: Use, import_becomes_v1: bool) -> None:
+        name = remedies.short(use.name)
+        plain, v1 = self._plain(use), self._v1(use)
+        answer = v1 if import_becomes_v1 else plain
+        place = (use.line, use.column)
+        if answer.found:
+            if not self._arguments(use, name, answer):
+                self.passed.append((self._source.path, use.line, name))
+        elif plain.found:
+            sentence = "compat.v1 lacks it: `import tensorflow as tf2` as well, and use tf2's"
+            self._add("newer", *place, name, sentence, remedies.NAMES)
+        elif v1.found:
+            sentence = f"it is in compat.v1 only: write {_as_written(_in_v1(use.name))}"
+            self._add("gone", *place, name, sentence, remedies.SESSIONS)
+        else:
+            self._gone(use, name, plain, v1)
+
+    def _gone(self, use: Use, name: str, plain: Answer, v1: Answer) -> None:
+        sentence, section = remedies.remedy(name)
+        renamed = v1.renamed or plain.renamed
+        if renamed:
+            sentence = f"it is called {renamed} now"
+        kind = "gone"
+        if v1.found_by_switch or plain.found_by_switch:
+            kind = "keras 2"
+            sentence += f"; or set {SWITCH}=1 before the first import, which brings it back"
+        elif "Keras 3" in v1.why + plain.why and not self.installed.switch_is_set:
+            kind = "keras 2"
+            sentence += f"; or install tf_keras and check again with {SWITCH}=1 set"
+        self._add(kind, use.line, use.column, name, sentence, section)
+
+    def _arguments(self, use: Use, name: str, answer: Answer) -> bool:
+        """Judges the arguments of a call; returns whether one of them fails."""
+        if use.call is None:
+            return False
+        failed = False
+        place = (use.line, use.column)
+        for kind, argument, replacement in answer.problems.get(_key(use.call), []):
+            if kind == "deprecated":
+                self._deprecated(use, name, argument, replacement)
+                continue
+            failed = True
+            sentence = {
+                "unknown": f"it takes no argument {argument}",
+                "too many": f"it takes no more than {argument} arguments without a name",
+                "named only": "give its arguments by name",
+            }[kind]
+            label = f"{name}({argument}=)" if kind == "unknown" else name
+            self._add("argument", *place, label, sentence, remedies.NAMES)
+        old_order = self._old_order(name, use.call)
+        if old_order and not failed:
+            self._add("argument", *place, name, old_order, remedies.NAMES)
+        return failed or bool(old_order)
+
+    def _old_order(self, name: str, call: Call) -> str:
+        if name in _OTHER_ORDER_BEFORE_1_0 and call.positional:
+            named = _OTHER_ORDER_BEFORE_1_0[name]
+            return f"name the arguments, {named}: their order was another before 1.0"
+        positional, today = _AXIS_FIRST_BEFORE_1_0.get(name, (0, ""))
+        if positional and call.first_is_number and (call.positional or 0) >= positional:
+            return f"the axis came first before 1.0: write {today}"
+        return ""
+
+    def _deprecated(self, use: Use, name: str, argument: str, replacement: str) -> None:
+        nodes = [node for node in use.call.nodes if node.arg == argument] if use.call else []
+        change = None
+        if nodes:
+            change = Change(nodes[0].lineno, nodes[0].col_offset, argument, replacement)
+        self._add(
+            "argument",
+            use.line,
+            use.column,
+            f"{name}({argument}=)",
+            f"{argument}= is an old name of {replacement}=",
+            remedies.NAMES,
+            warning=True,
+            change=change,
+        )
+
+    def _sessions(self, uses: Uses) -> None:
+        """Reports the first session on a default graph that nothing makes the default.
+
+        A module that is no program may be called where a graph is the default.
+        """
+        for use in uses.names:
+            if use.in_function and not uses.is_program:
+                continue
+            name = remedies.short(use.name)
+            if name in _SESSIONS and use.call and "graph" not in use.call.keywords:
+                sentence = "build the graph and run it in `with tf.Graph().as_default():`"
+                self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
+                return
+
+
+def _import_change(bound_by: Import, text: str) -> Change | None:
+    """Returns how to import compat.v1 in place of an import, or None where it is not safe."""
+    node, module = bound_by.node, bound_by.module
+    lines = text.split("\n")
+    if node is None or _in_v1(module) == module:
+        return None
+    if hasattr(node, "asname"):  # a part of `import x as y`
+        if module != "tensorflow":
+            return None
+        old = _segment(lines, node)
+        return Change(node.lineno, node.col_offset, old, f"{V1} as {node.asname or 'tensorflow'}")
+    statement = lines[node.lineno - 1].encode()[node.col_offset :].decode()
+    start = f"from {module} "
+    if not statement.startswith(start):
+        return None
+    return Change(node.lineno, node.col_offset, start, f"from {_in_v1(module)} ")
+
+
+def _segment(lines: Sequence[str], node) -> str:
+    """Returns the text of a node that stands on one line."""
+    return lines[node.lineno - 1].encode()[node.col_offset : node.end_col_offset].decode()

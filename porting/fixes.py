@@ -1,0 +1,109 @@
+"""Writes the changes that are safe to make: imports of compat.v1, and renamed arguments."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import pathlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+
+from porting.findings import Change, Finding
+from porting.sources import Source, cell_text, code_cells
+from tutorial_support.programs import UsageError
+
+
+def fix(
+    files: Sequence[Source], findings: Sequence[Finding], folder: pathlib.Path | None
+) -> dict[pathlib.Path, pathlib.Path]:
+    """Writes files with their changes, below `folder` or, where that is None, in place.
+
+    A file stays as it is where the places of its changes are not certain: with Python 2 syntax,
+    and in an encoding other than UTF-8.
+
+    Returns:
+        The new file of each that was written.
+
+    Raises:
+        UsageError: a file is in the way, or a folder cannot be made. Then nothing is written.
+    """
+    changes = defaultdict(list)
+    for finding in findings:
+        if finding.change:
+            changes[finding.file].append(finding.change)
+    contents = {file.path: _fixed(file, changes[file.path]) for file in files}
+    targets = {
+        path: _below(folder, path) if folder else path
+        for path, data in contents.items()
+        if data is not None
+    }
+    for path, target in targets.items():
+        if target != path and target.exists():
+            raise UsageError(f"'{target}' exists: name another folder for --fix")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--fix: '{target.parent}' cannot be made: {error.strerror}") from None
+    for path, target in targets.items():
+        _write(target, contents[path] or b"", path)
+    return targets
+
+
+def _below(folder: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+    """Returns where a fixed file goes; what leads out of the current folder is dropped."""
+    return pathlib.Path(folder, *[part for part in path.parts if part not in (path.anchor, "..")])
+
+
+def _fixed(source: Source, changes: Sequence[Change]) -> bytes | None:
+    """Returns the contents of a file with its changes, or None where it stays as it is."""
+    if source.python2 or not changes:
+        return None
+    data = source.path.read_bytes()
+    if source.cells is not None:
+        return _fixed_notebook(json.loads(data), source, changes)
+    encoding = "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-8"
+    try:
+        return apply(data.decode(encoding), changes).encode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def apply(text: str, changes: Sequence[Change]) -> str:
+    """Returns `text` with each change made; a place that holds something else stays as it is."""
+    lines = text.split("\n")
+    for change in sorted(set(changes), key=lambda c: (c.line, c.column), reverse=True):
+        line = lines[change.line - 1].encode()
+        before, rest = line[: change.column], line[change.column :]
+        if rest.startswith(change.old.encode()):
+            new = before + change.new.encode() + rest[len(change.old.encode()) :]
+            lines[change.line - 1] = new.decode()
+    return "\n".join(lines)
+
+
+def _fixed_notebook(notebook: dict, source: Source, changes: Sequence[Change]) -> bytes:
+    """Changes the code cells, and leaves outputs and all the rest as they are."""
+    by_cell = defaultdict(list)
+    for change in changes:
+        cell_number, line = source.place(change.line)
+        by_cell[cell_number].append(Change(line, change.column, change.old, change.new))
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        if number in by_cell:
+            key = "source" if "source" in cell else "input"
+            text = apply(cell_text(cell), by_cell[number])
+            cell[key] = text.splitlines(keepends=True) if isinstance(cell[key], list) else text
+    return (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _write(target: pathlib.Path, data: bytes, original: pathlib.Path) -> None:
+    """Writes a file whole or not at all, with the permissions of the original."""
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        pathlib.Path(name).chmod(original.stat().st_mode & 0o777)
+        pathlib.Path(name).replace(target)
+    except BaseException:
+        pathlib.Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,125 @@
+"""Asks the installed TensorFlow which names it has, in processes of their own.
+
+This process stays free of TensorFlow, and both ways of Keras can be tried: as it is, and with
+TF_USE_LEGACY_KERAS=1, which has to be set before TensorFlow is first imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+
+from porting.names import SWITCH
+from tutorial_support.programs import UsageError
+
+_SECONDS = 300  # that loading TensorFlow and all lookups may take
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A name and the ways in which it is called: see `porting.lookup.answer`."""
+
+    name: str
+    calls: tuple[tuple[int | None, tuple[str, ...]], ...] = ()
+    module: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What the installed TensorFlow has.
+
+    Attributes:
+        found: whether the name is there.
+        why: what TensorFlow says where it is not.
+        renamed: the name that TensorFlow's own table of renames gives a missing one, if it is
+            there, such as "tf.data.experimental.AUTOTUNE"; else "".
+        problems: for each call of the question, its problems.
+        found_by_switch: whether TF_USE_LEGACY_KERAS=1 brings the name back; None: not tried, as
+            the package tf_keras is not installed.
+    """
+
+    found: bool
+    why: str
+    renamed: str
+    problems: dict[tuple[int | None, tuple[str, ...]], list[tuple[str, str, str]]]
+    found_by_switch: bool | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Installed:
+    """The answers, and the versions of the packages that gave them (None: not installed)."""
+
+    answers: dict[tuple[str, bool], Answer]
+    tensorflow: str
+    keras: str | None
+    tf_keras: str | None
+    switch_is_set: bool
+
+
+def ask(questions: Iterable[Question]) -> Installed:
+    """Looks all names up.
+
+    Raises:
+        UsageError: TensorFlow is not installed, or cannot be imported.
+    """
+    questions = list(questions)
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UsageError("TensorFlow is not installed here: pip install tensorflow")
+    switch_is_set = os.environ.get(SWITCH) in ("1", "true", "True")
+    has_tf_keras = importlib.util.find_spec("tf_keras") is not None
+    with tempfile.TemporaryDirectory() as folder:
+        asked = pathlib.Path(folder, "questions.json")
+        asked.write_text(json.dumps([dataclasses.asdict(question) for question in questions]))
+        plain = _start({}, asked)
+        switched = _start({SWITCH: "1"}, asked) if has_tf_keras and not switch_is_set else None
+        results = [_finish(process) for process in (plain, switched) if process]
+    versions = results[0]["versions"]
+    answers = {}
+    for index, question in enumerate(questions):
+        given = results[0]["answers"][index]
+        answers[question.name, question.module] = Answer(
+            given["found"],
+            given["why"],
+            given["renamed"],
+            dict(zip(question.calls, given["calls"], strict=False)),
+            results[1]["answers"][index]["found"] if switched else None,
+        )
+    return Installed(
+        answers, versions["tensorflow"], versions["keras"], versions["tf_keras"], switch_is_set
+    )
+
+
+def _start(environment: dict[str, str], asked: pathlib.Path) -> subprocess.Popen:
+    """Starts a lookup that reads its questions from the file `asked`."""
+    home = pathlib.Path(__file__).resolve().parent.parent
+    return subprocess.Popen(
+        [sys.executable, "-m", "porting.lookup", asked],
+        cwd=home,  # a folder of the user's that is called tensorflow is not imported
+        env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _finish(process: subprocess.Popen) -> dict:
+    try:
+        output, errors = process.communicate(timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise UsageError(
+            f"the installed TensorFlow did not load within {_SECONDS} seconds: "
+            "try `python -c 'import tensorflow'`"
+        ) from None
+    if process.returncode:
+        last = (errors.strip().splitlines() or ["no message"])[-1]
+        raise UsageError(f"the installed TensorFlow cannot be imported: {last}")
+    return json.loads(output.splitlines()[-1])

@@ -1,0 +1,159 @@
+"""Looks names up in the TensorFlow that is installed; runs as a process of its own.
+
+`porting.installed` starts it with a file of questions, once as things are and once with
+TF_USE_LEGACY_KERAS=1, and reads the answers from the last line of standard output. It imports
+TensorFlow's and Keras' modules, resolves names and reads signatures; it calls nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import json
+import pathlib
+import sys
+import types
+from typing import Any
+
+
+def main() -> None:
+    """Answers the questions in the file that the command line names."""
+    questions = json.loads(pathlib.Path(sys.argv[1]).read_text())
+    answers = [answer(**question) for question in questions]
+    print("\n" + json.dumps({"versions": _versions(), "answers": answers}))
+
+
+def answer(name: str, calls: list, module: bool = False) -> dict:
+    """Looks up one name.
+
+    Args:
+        name: dotted, from "tensorflow" or "keras" on.
+        calls: (positional, keywords) of each way in which the name is called.
+        module: whether the name has to be a module that `import` finds.
+
+    Returns:
+        found: whether the name is there.
+        why: what TensorFlow says where it is not, or "".
+        renamed: today's name of a missing one, from TensorFlow's own table, or "".
+        calls: for each call a list of problems, (kind, argument, replacement or ""), where kind is
+            "unknown", "too many", "named only" or "deprecated".
+    """
+    try:
+        found: Any = _import(name) if module else resolve(name)
+    except Exception as error:  # modules raise whatever they like when they are loaded
+        return _missing(name, _sentence(error))
+    return {
+        "found": True,
+        "why": "",
+        "renamed": "",
+        "calls": [_problems(_short(name), found, *call) for call in calls],
+    }
+
+
+def _missing(name: str, why: str) -> dict:
+    return {"found": False, "why": why, "renamed": _renamed(name), "calls": []}
+
+
+def _short(name: str) -> str:
+    return name.replace("tensorflow.compat.v1", "tf").replace("tensorflow", "tf")
+
+
+def _renamed(name: str) -> str:
+    """Returns today's name of an old one by the table of `tf_upgrade_v2`, or ""."""
+    try:
+        from tensorflow.tools.compatibility.all_renames_v2 import symbol_renames
+
+        new = symbol_renames[_short(name)]
+        resolve(new.replace("tf.", "tensorflow.", 1))
+    except Exception:  # no such table, not in it, or what it says has gone as well
+        return ""
+    return new
+
+
+def _versions() -> dict:
+    versions = {}
+    for package in ("tensorflow", "keras", "tf_keras"):
+        try:
+            versions[package] = importlib.import_module(package).__version__
+        except Exception:
+            versions[package] = None
+    return versions
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
+
+
+@functools.cache
+def _import(name: str) -> types.ModuleType:
+    return importlib.import_module(name)
+
+
+@functools.cache
+def resolve(name: str) -> Any:
+    """Returns what a dotted name stands for.
+
+    Where the name leads through a value, such as the flags of `tf.flags.FLAGS.batch_size`, that
+    value is returned: what its attributes are, only the running program knows.
+
+    Raises:
+        AttributeError, ImportError: there is no such name.
+    """
+    owner_name, _, last = name.rpartition(".")
+    if not owner_name:
+        return _import(name)
+    owner = resolve(owner_name)
+    if not isinstance(owner, types.ModuleType | type):
+        return owner
+    try:
+        return getattr(owner, last)
+    except AttributeError as missing:
+        if not isinstance(owner, types.ModuleType) or "not available" in str(missing):
+            raise
+        try:
+            return _import(name)
+        except ModuleNotFoundError:
+            raise AttributeError(f"`{owner_name}` has no `{last}`") from None
+
+
+def _problems(
+    short: str, found: Any, positional: int | None, keywords: list[str]
+) -> list[tuple[str, str, str]]:
+    """Returns what the installed signature makes of one call."""
+    try:
+        parameters = inspect.signature(found).parameters
+    except (TypeError, ValueError):
+        return []
+    kinds = [parameter.kind for parameter in parameters.values()]
+    problems = []
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        problems = [("unknown", keyword, "") for keyword in keywords if keyword not in parameters]
+    if next(iter(parameters), "") == "_sentinel" and positional:
+        problems.append(("named only", "", ""))
+    elif inspect.Parameter.VAR_POSITIONAL not in kinds and positional is not None:
+        most = sum(kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
+        if positional > most:
+            problems.append(("too many", str(most), ""))
+    renamed = _renamed_arguments().get(short, {})
+    problems += [
+        ("deprecated", keyword, renamed[keyword])
+        for keyword in keywords
+        if keyword in parameters and renamed.get(keyword) in parameters
+    ]
+    return problems
+
+
+@functools.cache
+def _renamed_arguments() -> dict[str, dict[str, str]]:
+    """Returns {"tf.reduce_sum": {"keep_dims": "keepdims", ...}, ...} as `tf_upgrade_v2` has it."""
+    try:
+        from tensorflow.tools.compatibility.tf_upgrade_v2 import TFAPIChangeSpec
+
+        return TFAPIChangeSpec().function_keyword_renames
+    except Exception:  # it is no part of TensorFlow's public interface
+        return {}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,443 @@
+"""Finds where a program uses TensorFlow's names, by reading its syntax tree.
+
+Nothing is run. `uses_of` follows imports under any name (`import tensorflow as tf`,
+`from tensorflow.contrib import slim`), aliases (`layers = tf.layers`) and plain strings in
+`getattr(tf, "layers")`, scope by scope.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+V1 = "tensorflow.compat.v1"
+ROOTS = ("tensorflow", "keras")
+SWITCH = "TF_USE_LEGACY_KERAS"
+_SHAPE = "<shape>"  # stands for the result of x.get_shape()
+_IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+
+
+@dataclasses.dataclass(eq=False)
+class Import:
+    """An import statement, or the part of one that binds a name.
+
+    Attributes:
+        module: the dotted module, such as "tensorflow.contrib".
+        node: what in the syntax tree a fix would change, or None where none can.
+        line, column: of the statement, counted from 1 and 0.
+    """
+
+    module: str
+    node: ast.alias | ast.ImportFrom | None
+    line: int
+    column: int
+
+
+@dataclasses.dataclass
+class Call:
+    """The arguments of a call: how many stand without a name (None: unknown), and the names."""
+
+    positional: int | None
+    keywords: tuple[str, ...]
+    nodes: tuple[ast.keyword, ...] = ()
+    first_is_number: bool = False
+
+
+@dataclasses.dataclass
+class Use:
+    """One place where a name is used.
+
+    Attributes:
+        name: dotted, from "tensorflow" or "keras" on, as the import statement says it.
+        line, column: counted from 1 and 0.
+        bound_by: the import through which the name is reached.
+        call: the arguments, where the name is called.
+        imports_module: the name has to be a module, as in `import tensorflow.contrib`.
+        in_function: it is not used when the file is imported, but later.
+    """
+
+    name: str
+    line: int
+    column: int
+    bound_by: Import
+    call: Call | None = None
+    imports_module: bool = False
+    in_function: bool = False
+
+
+@dataclasses.dataclass
+class Uses:
+    """All that one file says about TensorFlow.
+
+    Attributes:
+        names: the places where names are used.
+        dimension_values: (line, column) of each `x.shape[i].value`.
+        attributes: every attribute's and called function's name in the file, such as "as_default".
+        sets_switch: whether the file itself sets TF_USE_LEGACY_KERAS in the environment.
+        is_program: whether the file asks for `__name__`, as programs do.
+    """
+
+    names: list[Use] = dataclasses.field(default_factory=list)
+    dimension_values: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    attributes: set[str] = dataclasses.field(default_factory=set)
+    sets_switch: bool = False
+    is_program: bool = False
+
+
+def uses_of(tree: ast.Module) -> Uses:
+    """Returns what the parsed file `tree` uses of TensorFlow."""
+    reader = _Reader(tree)
+    reader.read(tree)
+    return reader.uses
+
+
+@dataclasses.dataclass
+class _Value:
+    """What a name stands for: a dotted name of TensorFlow, reached through an import."""
+
+    name: str
+    bound_by: Import
+
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+
+class _Scope(dict[str, "_Value | None"]):
+    """What names stand for in one scope; None is something that is not TensorFlow's."""
+
+
+class _ClassScope(_Scope):
+    """The body of a class, which its methods do not see."""
+
+
+class _FunctionScope(_Scope):
+    """The body of a function, which is read after the module."""
+
+
+class _Reader(ast.NodeVisitor):
+    """Walks a tree in the order of execution: bodies of functions come after the module."""
+
+    def __init__(self, tree: ast.Module):
+        self.uses = Uses()
+        self._scopes: list[_Scope] = [_implied_bindings(tree)]
+        self._later: list[tuple[_Function, list[_Scope]]] = []
+        self._guards: list[set[str]] = []  # errors that enclosing `try` statements catch
+        self._known_to_exist: list[str] = []  # names inside `if hasattr(...)`
+        self._own: list[str] = []  # attributes that the program itself has set
+
+    def read(self, tree: ast.Module) -> None:
+        self._visit_all(tree.body)
+        while self._later:
+            function, self._scopes = self._later.pop(0)
+            self._visit_all(function.body if isinstance(function.body, list) else [function.body])
+
+    # Scopes
+
+    def _bind(self, name: str, value: _Value | None) -> None:
+        scope = self._scopes[-1]
+        known = scope.get(name)
+        if known and value and known.name == V1 and value.name == "tensorflow":
+            return  # try: import tensorflow.compat.v1 as tf; except: import tensorflow as tf
+        scope[name] = value
+
+    def _look_up(self, name: str) -> _Value | None:
+        for scope in reversed(self._scopes):
+            if name in scope:
+                return scope[name]
+        return None
+
+    def _bind_targets(self, target: ast.AST) -> None:
+        """Marks the names that a target assigns as no longer TensorFlow's."""
+        for node in ast.walk(target):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                self._bind(node.id, None)
+
+    def _resolve(self, node: ast.AST | None) -> _Value | None:
+        """Returns what an expression stands for, or None where it is not TensorFlow's."""
+        if isinstance(node, ast.Name):
+            return self._look_up(node.id)
+        if isinstance(node, ast.Attribute):
+            owner = self._resolve(node.value)
+            if owner and owner.name != _SHAPE:
+                return _Value(f"{owner.name}.{node.attr}", owner.bound_by)
+        if parts := _owner_and_name(node, "getattr"):
+            owner = self._resolve(parts[0])
+            if owner:
+                return _Value(f"{owner.name}.{parts[1]}", owner.bound_by)
+        return None
+
+    # Imports
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            root = alias.name.partition(".")[0]
+            if root not in ROOTS:
+                self._bind(alias.asname or root, None)
+                continue
+            found = Import(alias.name, alias, node.lineno, node.col_offset)
+            bound_name = alias.name if alias.asname else root
+            self._bind(alias.asname or root, _Value(bound_name, found))
+            if not self._guarded(_IMPORT_ERRORS):
+                self._add(alias.name, node.lineno, node.col_offset, found, imports_module=True)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        module = node.module or ""
+        inside = node.level == 0 and module.partition(".")[0] in ROOTS
+        found = Import(module, node, node.lineno, node.col_offset)
+        guarded = self._guarded(_IMPORT_ERRORS)
+        if inside and not guarded:
+            self._add(module, node.lineno, node.col_offset, found, imports_module=True)
+        for alias in node.names:
+            name = alias.asname or alias.name
+            if inside and alias.name != "*":
+                full_name = f"{module}.{alias.name}"
+                self._bind(name, _Value(full_name, found))
+                if not guarded:
+                    self._add(full_name, node.lineno, node.col_offset, found)
+            elif alias.name == "tf":  # from another file, which imported it
+                other = Import("tensorflow", None, node.lineno, node.col_offset)
+                self._bind(name, _Value("tensorflow", other))
+            elif alias.name != "*":
+                self._bind(name, None)
+
+    def _guarded(self, errors: set[str]) -> bool:
+        return any(caught & errors for caught in self._guards)
+
+    def visit_Try(self, node: ast.Try | Any) -> None:
+        self._guards.append(_caught(node))
+        self._visit_all(node.body)
+        self._guards.pop()
+        self._visit_all([*node.handlers, *node.orelse, *node.finalbody])
+
+    visit_TryStar = visit_Try
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
+        if node.name:
+            self._bind(node.name, None)
+        self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> None:
+        self.visit(node.test)
+        existing = [
+            f"{owner.name}.{parts[1]}"
+            for call in ast.walk(node.test)
+            if (parts := _owner_and_name(call, "hasattr")) and (owner := self._resolve(parts[0]))
+        ]
+        self._known_to_exist += existing
+        self._visit_all(node.body)
+        del self._known_to_exist[len(self._known_to_exist) - len(existing) :]
+        self._visit_all(node.orelse)
+
+    # Uses
+
+    def _add(self, name: str, line: int, column: int, bound_by: Import, **facts) -> None:
+        known_names = (*self._known_to_exist, *self._own)
+        if not any(f"{name}.".startswith(f"{known}.") for known in known_names):
+            in_function = any(isinstance(scope, _FunctionScope) for scope in self._scopes)
+            use = Use(name, line, column, bound_by, in_function=in_function, **facts)
+            self.uses.names.append(use)
+
+    def _add_expression(self, node: ast.expr, call: Call | None = None) -> bool:
+        value = self._resolve(node)
+        if value is None or value.name == _SHAPE:
+            return False
+        if not self._guarded({"AttributeError"}):
+            line = node.end_lineno or node.lineno  # where a long chain names it
+            self._add(value.name, line, node.col_offset, value.bound_by, call=call)
+        return True
+
+    def visit_Name(self, node: ast.Name) -> None:
+        self.uses.is_program |= node.id == "__name__"
+        if isinstance(node.ctx, ast.Load):
+            self._add_expression(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        self.uses.attributes.add(node.attr)
+        if not self._add_expression(node):
+            if node.attr == "value" and self._is_dimension(node.value):
+                self.uses.dimension_values.append((node.end_lineno or node.lineno, node.col_offset))
+            self.visit(node.value)
+
+    def _is_dimension(self, node: ast.AST) -> bool:
+        """Returns whether an expression is `x.shape[i]` or `x.get_shape()[i]`."""
+        if not isinstance(node, ast.Subscript) or isinstance(node.slice, ast.Slice):
+            return False
+        shape = node.value
+        if isinstance(shape, ast.Attribute) and shape.attr == "dims":
+            shape = shape.value
+        return self._is_shape(shape)
+
+    def _is_shape(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Name):
+            value = self._look_up(node.id)
+            return value is not None and value.name == _SHAPE
+        if isinstance(node, ast.Call):
+            return isinstance(node.func, ast.Attribute) and node.func.attr == "get_shape"
+        return isinstance(node, ast.Attribute) and node.attr == "shape"
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if _owner_and_name(node, "getattr") and self._add_expression(node):
+            return
+        if isinstance(node.func, ast.Name):
+            self.uses.attributes.add(node.func.id)
+        if isinstance(node.func, ast.Attribute):
+            self.uses.attributes.add(node.func.attr)
+            if node.func.attr in ("setdefault", "putenv") and len(node.args) == 2:
+                self.uses.sets_switch |= _is_switch(node, node.args[1])
+        if not self._add_expression(node.func, _call(node)):
+            self.visit(node.func)
+        self._visit_all([*node.args, *node.keywords])
+
+    # Statements and expressions that bind names
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self.visit(node.value)
+        for target in node.targets:
+            self._assign(target, node.value)
+
+    def _assign(self, target: ast.AST, value: ast.AST) -> None:
+        if isinstance(target, ast.Name):
+            self._bind(target.id, self._value_of(value))
+        elif (
+            isinstance(target, ast.Tuple)
+            and isinstance(value, ast.Tuple)
+            and len(target.elts) == len(value.elts)
+        ):
+            for one_target, one_value in zip(target.elts, value.elts, strict=True):
+                self._assign(one_target, one_value)
+        else:
+            if isinstance(target, ast.Attribute) and (owner := self._resolve(target)):
+                self._own.append(owner.name)  # as in `tf.model = ...`
+            self.uses.sets_switch |= _is_switch(target, value)
+            self._bind_targets(target)
+            self.visit(target)
+
+    def _value_of(self, node: ast.AST) -> _Value | None:
+        if isinstance(node, ast.Call) and self._is_shape(node):
+            return _Value(_SHAPE, Import("", None, 0, 0))
+        return self._resolve(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self.visit(node.annotation)
+        if node.value:
+            self.visit(node.value)
+            self._assign(node.target, node.value)
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        self.visit(node.value)
+        self._assign(node.target, node.value)
+
+    def visit_For(self, node: ast.For | Any) -> None:
+        self._bind_targets(node.target)
+        self.generic_visit(node)
+
+    visit_AsyncFor = visit_For
+
+    def visit_withitem(self, node: ast.withitem) -> None:
+        self.generic_visit(node)
+        if node.optional_vars:
+            self._bind_targets(node.optional_vars)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | Any) -> None:
+        self._bind(node.name, None)
+        self._visit_all(node.decorator_list)
+        self._visit_signature(node.args)
+        if node.returns:
+            self.visit(node.returns)
+        self._defer(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self._visit_signature(node.args)
+        self._defer(node)
+
+    def _visit_signature(self, arguments: ast.arguments) -> None:
+        annotations = [argument.annotation for argument in _arguments(arguments)]
+        defaults = [*arguments.defaults, *arguments.kw_defaults]
+        self._visit_all([node for node in (*annotations, *defaults) if node])
+
+    def _defer(self, node) -> None:
+        """Leaves the body of a function for later, with the scopes that it will see."""
+        visible = [scope for scope in self._scopes if not isinstance(scope, _ClassScope)]
+        parameters = _FunctionScope({argument.arg: None for argument in _arguments(node.args)})
+        self._later.append((node, [*visible, parameters]))
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self._bind(node.name, None)
+        self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
+        self._scopes.append(_ClassScope())
+        self._visit_all(node.body)
+        self._scopes.pop()
+
+    def _visit_comprehension(self, node) -> None:
+        self._scopes.append(_Scope())
+        for generator in node.generators:
+            self.visit(generator.iter)
+            self._bind_targets(generator.target)
+            self._visit_all(generator.ifs)
+        results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        self._visit_all(results)
+        self._scopes.pop()
+
+    visit_ListComp = visit_SetComp = visit_GeneratorExp = visit_DictComp = _visit_comprehension
+
+    def _visit_all(self, nodes) -> None:
+        for node in nodes:
+            self.visit(node)
+
+
+def _implied_bindings(tree: ast.Module) -> _Scope:
+    """Returns `tf` as TensorFlow where a file uses it and must get it by `from x import *`."""
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "tf"]
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imported = {alias.asname or alias.name for node in imports for alias in node.names}
+    assigned = any(isinstance(name.ctx, ast.Store) for name in names)
+    if names and not assigned and "tf" not in imported and "*" in imported:
+        return _Scope(tf=_Value("tensorflow", Import("tensorflow", None, names[0].lineno, 0)))
+    return _Scope()
+
+
+def _arguments(arguments: ast.arguments) -> Iterator[ast.arg]:
+    yield from (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    yield from (argument for argument in (arguments.vararg, arguments.kwarg) if argument)
+
+
+def _owner_and_name(node: ast.AST | None, function: str) -> tuple[ast.expr, str] | None:
+    """Returns the arguments of `function(owner, "name")`, or None for anything else."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function:
+        match node.args:
+            case [owner, ast.Constant(value=str(name))]:
+                return owner, name
+    return None
+
+
+def _call(node: ast.Call) -> Call:
+    starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+    first = node.args[0] if node.args else None
+    return Call(
+        None if starred else len(node.args),
+        tuple(keyword.arg for keyword in node.keywords if keyword.arg),
+        tuple(keyword for keyword in node.keywords if keyword.arg),
+        isinstance(first, ast.Constant) and isinstance(first.value, int),
+    )
+
+
+def _is_switch(target: ast.AST, value: ast.AST) -> bool:
+    """Returns whether `os.environ["TF_USE_LEGACY_KERAS"]`, or a call, is given a true value."""
+    constants = {part.value for part in ast.walk(target) if isinstance(part, ast.Constant)}
+    is_on = isinstance(value, ast.Constant) and value.value in ("1", "true", "True")
+    return SWITCH in constants and is_on
+
+
+def _caught(node: ast.Try) -> set[str]:
+    """Returns the names of the errors that a `try` statement catches."""
+    errors = set()
+    for handler in node.handlers:
+        if handler.type is None:
+            errors.add("BaseException")
+        else:
+            errors |= {part.id for part in ast.walk(handler.type) if isinstance(part, ast.Name)}
+    return errors

@@ -1,0 +1,189 @@
+"""What to do about a name that is gone: one sentence, and the section of PORTING.md for it."""
+
+from __future__ import annotations
+
+GUIDE = "PORTING.md"
+
+SESSIONS = "placeholders-and-sessions"
+NAMES = "names-and-arguments-that-changed"
+CONTRIB = "contribslim-and-contriblayers"
+LAYERS = "tflayers"
+CELLS = "recurrent-cells"
+ESTIMATORS = "estimators"
+MNIST = "the-mnist-input_data-module"
+FLAGS = "flags-and-app"
+GFILE = "gfile"
+KERAS = "keras-sessions"
+QUEUES = "queue-runners"
+VARIABLES = "variables-reuse-and-custom-getters"
+CHECKPOINTS = "checkpoints"
+FROZEN = "frozen-graphs"
+HOOKS = "monitoredtrainingsession-and-hooks"
+SAVED_MODELS = "savedmodels"
+SEEDS = "seeds"
+SPEED = "speed-and-gpu-memory"
+PYTHON = "tensorflow-1-itself-and-python-2"
+
+# Prefixes of names, as of TensorFlow 1. The longest that fits gives the remedy.
+_REMEDIES = {
+    "tf.contrib": ("contrib is gone: find what the program needs from it elsewhere", CONTRIB),
+    "tf.contrib.slim": (
+        "write the layer in tf.nn and get_variable, or use the package tf-slim where that works",
+        CONTRIB,
+    ),
+    "tf.contrib.layers": ("write the layer in tf.nn and tf.get_variable", CONTRIB),
+    "tf.contrib.layers.xavier_initializer": ("use tf.glorot_uniform_initializer()", CONTRIB),
+    "tf.contrib.layers.xavier_initializer_conv2d": ("use tf.glorot_uniform_initializer()", CONTRIB),
+    "tf.contrib.layers.variance_scaling_initializer": (
+        "use tf.variance_scaling_initializer(scale=2.0), which is what its defaults mean",
+        CONTRIB,
+    ),
+    "tf.contrib.layers.l2_regularizer": (
+        "pass `lambda weights: scale * tf.nn.l2_loss(weights)` as the regularizer",
+        CONTRIB,
+    ),
+    "tf.contrib.layers.l1_regularizer": (
+        "pass `lambda weights: scale * tf.reduce_sum(tf.abs(weights))` as the regularizer",
+        CONTRIB,
+    ),
+    "tf.contrib.layers.apply_regularization": (
+        "add up tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES) yourself",
+        CONTRIB,
+    ),
+    "tf.contrib.layers.batch_norm": (
+        "write it with tf.nn.moments, tf.nn.batch_normalization and two moving averages",
+        CONTRIB,
+    ),
+    "tf.contrib.layers.flatten": ("use tf.reshape(x, [-1, size])", CONTRIB),
+    "tf.contrib.layers.optimize_loss": ("use an optimizer's minimize()", CONTRIB),
+    "tf.contrib.layers.one_hot_encoding": ("use tf.one_hot", CONTRIB),
+    "tf.contrib.framework": ("see which function of tf.train took its place", CONTRIB),
+    "tf.contrib.framework.nest": ("use tf.nest", NAMES),
+    "tf.contrib.framework.arg_scope": (
+        "pass the arguments to each layer, or bind them with functools.partial",
+        CONTRIB,
+    ),
+    "tf.contrib.framework.get_global_step": ("use tf.train.get_global_step", NAMES),
+    "tf.contrib.framework.get_or_create_global_step": (
+        "use tf.train.get_or_create_global_step",
+        NAMES,
+    ),
+    "tf.contrib.framework.list_variables": ("use tf.train.list_variables", CHECKPOINTS),
+    "tf.contrib.framework.load_variable": ("use tf.train.load_variable", CHECKPOINTS),
+    "tf.contrib.framework.init_from_checkpoint": ("use tf.train.init_from_checkpoint", CHECKPOINTS),
+    "tf.contrib.framework.get_variables": (
+        "use tf.get_collection or tf.global_variables",
+        VARIABLES,
+    ),
+    "tf.contrib.rnn": ("its cells need Keras 2, or a cell of your own", CELLS),
+    "tf.contrib.cudnn_rnn": ("its cells need Keras 2, or a cell of your own", CELLS),
+    "tf.contrib.seq2seq": ("decode in a tf.while_loop of your own", CELLS),
+    "tf.contrib.legacy_seq2seq": ("decode in a tf.while_loop of your own", CELLS),
+    "tf.contrib.learn": ("write the graph, the session and the loop yourself", ESTIMATORS),
+    "tf.contrib.estimator": ("write the graph, the session and the loop yourself", ESTIMATORS),
+    "tf.contrib.tpu": ("write the graph, the session and the loop yourself", ESTIMATORS),
+    "tf.contrib.training.HParams": ("use a dataclass, a dict or argparse's namespace", FLAGS),
+    "tf.contrib.training.batch_sequences_with_states": ("batch with tf.data", QUEUES),
+    "tf.contrib.data": ("use tf.data and tf.data.experimental", QUEUES),
+    "tf.contrib.eager": (
+        "eager execution is TensorFlow 2's own way: use `tensorflow` itself",
+        SESSIONS,
+    ),
+    "tf.contrib.keras": ("use tf.keras", KERAS),
+    "tf.contrib.losses": ("use tf.losses", NAMES),
+    "tf.contrib.metrics": ("use tf.metrics", NAMES),
+    "tf.contrib.signal": ("use tf.signal", NAMES),
+    "tf.contrib.lite": ("use tf.lite", FROZEN),
+    "tf.contrib.lookup": ("use tf.lookup", NAMES),
+    "tf.contrib.distributions": ("use the package tensorflow-probability", CONTRIB),
+    "tf.contrib.bayesflow": ("use the package tensorflow-probability", CONTRIB),
+    "tf.contrib.distribute": ("use tf.distribute", HOOKS),
+    "tf.contrib.summary": ("use tf.summary of compat.v1, or tf.compat.v2.summary", NAMES),
+    "tf.contrib.saved_model": ("use tf.saved_model", SAVED_MODELS),
+    "tf.contrib.session_bundle": ("use tf.saved_model", SAVED_MODELS),
+    "tf.contrib.tensorboard": ("use tensorboard.plugins.projector", NAMES),
+    "tf.contrib.util.make_tensor_proto": ("use tf.make_tensor_proto", NAMES),
+    "tf.contrib.util.make_ndarray": ("use tf.make_ndarray", NAMES),
+    "tf.contrib.util.constant_value": ("use tf.get_static_value", NAMES),
+    "tf.contrib.opt": ("use an optimizer of tf.train", CONTRIB),
+    "tf.examples.tutorials": (
+        "write `from mnist_mechanics import input_data`: the module has the same functions",
+        MNIST,
+    ),
+    "tf.estimator": ("write the graph, the session and the loop yourself", ESTIMATORS),
+    "tf.python.estimator": ("write the graph, the session and the loop yourself", ESTIMATORS),
+    "tf.layers": ("write the layer in tf.nn and tf.get_variable", LAYERS),
+    "tf.nn.rnn_cell": ("write the cell yourself", CELLS),
+    "tf.models.rnn": ("its cells need Keras 2, or a cell of your own", CELLS),
+    "tf.python.ops.rnn_cell": ("its cells need Keras 2, or a cell of your own", CELLS),
+    "tf.models": ("this part of TensorFlow's tree was never a library: copy what you need", PYTHON),
+    "tf.keras.backend.get_session": (
+        "make the session yourself and pass it on: Keras 3 has none",
+        KERAS,
+    ),
+    "tf.keras.backend": ("use the tf function of the same meaning: Keras 3 has dropped it", KERAS),
+    "tf.keras": ("Keras 3 has dropped it or moved it", KERAS),
+    "keras.backend": ("use the tf function of the same meaning: Keras 3 has dropped it", KERAS),
+    "keras": ("Keras 3 has dropped it or moved it", KERAS),
+    "tf.python": ("it is private and has moved: look for a public name", NAMES),
+    "tf.python.framework.graph_util": ("use tf.graph_util of compat.v1", FROZEN),
+    "tf.python.tools": ("use tf.graph_util of compat.v1", FROZEN),
+    "tf.python.platform.gfile": ("use tf.gfile of compat.v1, or tf.io.gfile", GFILE),
+    "tf.python.platform.flags": ("use tf.flags of compat.v1, or argparse", FLAGS),
+    "tf.train.shuffle_batch": ("batch with tf.data", QUEUES),
+    "tf.saved_model": ("use tf.saved_model of compat.v1", SAVED_MODELS),
+    "tf.distribute": ("see what took its place in tf.distribute", HOOKS),
+    "tf.lite": ("see what took its place in tf.lite", FROZEN),
+}
+
+# Renamed in 1.0 or earlier: TensorFlow's own table of renames begins with 1.x.
+_RENAMED_BY_1_0 = {
+    "tf.mul": "tf.multiply",
+    "tf.sub": "tf.subtract",
+    "tf.neg": "tf.negative",
+    "tf.inv": "tf.reciprocal",
+    "tf.pack": "tf.stack",
+    "tf.unpack": "tf.unstack",
+    "tf.select": "tf.where",
+    "tf.listdiff": "tf.setdiff1d",
+    "tf.complex_abs": "tf.abs",
+    "tf.batch_matmul": "tf.matmul",
+    "tf.batch_cholesky": "tf.cholesky",
+    "tf.batch_matrix_diag": "tf.matrix_diag",
+    "tf.scalar_summary": "tf.summary.scalar",
+    "tf.histogram_summary": "tf.summary.histogram",
+    "tf.image_summary": "tf.summary.image",
+    "tf.audio_summary": "tf.summary.audio",
+    "tf.merge_summary": "tf.summary.merge",
+    "tf.merge_all_summaries": "tf.summary.merge_all",
+    "tf.train.SummaryWriter": "tf.summary.FileWriter",
+    "tf.image.per_image_whitening": "tf.image.per_image_standardization",
+    "tf.image.random_crop": "tf.random_crop",
+    "tf.nn.rnn": "tf.nn.static_rnn",
+    "tf.nn.bidirectional_rnn": "tf.nn.static_bidirectional_rnn",
+    "tf.nn.state_saving_rnn": "tf.nn.static_state_saving_rnn",
+    "tf.nn.deconv2d": "tf.nn.conv2d_transpose",
+    "tf.initialize_variables": "tf.variables_initializer",
+    "tf.VERSION": "tf.__version__",
+    "tf.contrib.deprecated.scalar_summary": "tf.summary.scalar",
+    "tf.contrib.deprecated.histogram_summary": "tf.summary.histogram",
+    "tf.contrib.deprecated.image_summary": "tf.summary.image",
+}
+
+
+def short(name: str) -> str:
+    """Returns a dotted name as programs write it: "tf.layers.dense"."""
+    for root in ("tensorflow.compat.v1", "tensorflow"):
+        if name == root or name.startswith(f"{root}."):
+            return "tf" + name[len(root) :]
+    return name
+
+
+def remedy(name: str) -> tuple[str, str]:
+    """Returns (sentence, anchor of a section of the guide) for a missing name like "tf.mul"."""
+    if name in _RENAMED_BY_1_0:
+        return f"it is called {_RENAMED_BY_1_0[name]} now", NAMES
+    fitting = [prefix for prefix in _REMEDIES if f"{name}.".startswith(f"{prefix}.")]
+    if fitting:
+        return _REMEDIES[max(fitting, key=len)]
+    return "look for its new name in the documentation of the installed TensorFlow", NAMES

@@ -1,0 +1,113 @@
+"""Parses Python source: Python 3, notebook cells with magics, and most of Python 2.
+
+The work is linear in the length of the text: it is parsed in a few forms, and then a bounded
+number of times with the lines left out that stand in the way.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+import warnings
+from collections.abc import Sequence
+
+_MOST_LEFT_OUT = 20  # lines of one text, before all of it counts as unreadable
+
+
+@dataclasses.dataclass
+class Parsed:
+    """A parsed text.
+
+    Attributes:
+        statements: what could be parsed.
+        python2: the first line that Python 3 refuses and Python 2 may know, or None.
+        left_out: the lines that no Python could read.
+    """
+
+    statements: list[ast.stmt]
+    python2: int | None = None
+    left_out: Sequence[int] = ()
+
+
+def parse(text: str, is_cell: bool = False) -> Parsed:
+    """Parses a text; `is_cell` says that it may hold a notebook's magics.
+
+    Raises:
+        SyntaxError: it is not Python.
+    """
+    forms = [text, _without_magics(text)] if is_cell else [text]
+    for form in forms:
+        try:
+            return Parsed(_statements(form))
+        except SyntaxError as error:
+            first_error = error
+    statements, left_out = _parse_most(_as_python_3(forms[-1]))
+    return Parsed(statements, first_error.lineno or 1, left_out)
+
+
+def _statements(text: str) -> list[ast.stmt]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as one on "\d"
+        return ast.parse(text).body
+
+
+_COMMAND = r"(?:.*\\\n)*.*"  # which may go on after a backslash
+_MAGIC = re.compile(
+    rf"^([ \t]*)(?:[%!?]{_COMMAND}|[\w.]+\?\??[ \t]*|\w+ *= *[%!]{_COMMAND})$", re.M
+)
+
+
+def _without_magics(text: str) -> str:
+    return _MAGIC.sub(lambda match: match[1] + "pass" + "\n" * match[0].count("\n"), text)
+
+
+# A statement begins a line, or follows `if x:` or a semicolon.
+_STATEMENT = r"^([ \t]*(?:[^#'\"\n]{0,200}[:;])?[ \t]*)"
+_PYTHON_2 = [
+    # As an assignment, what follows may go on over several lines, and columns stay the same.
+    (rf"{_STATEMENT}print(?= *>>)", r"\1_   ="),
+    (rf"{_STATEMENT}print(?=[ \t]+[^=\s]|[\"'])", r"\1_   ="),
+    (rf"{_STATEMENT}exec(?=[ \t]+[^=\s]|[\"'])", r"\1_  ="),
+    (rf"{_STATEMENT}raise(?=[ \t]+[\w.]+[ \t]*,)", r"\1_   ="),
+    (r"^([ \t]*except[ \t]+(?:[\w.]+|\([^)\n]*\)))[ \t]*,[ \t]*(\w+)[ \t]*:", r"\1 as \2:"),
+    (r"\blambda *\(([\w, ]+)\) *:", r"lambda \1:"),
+    (r"\b(0[xX][0-9a-fA-F]+|\d+)[lL]\b", r"\1"),
+    (r"(?<![\w.])0(\d+)(?![\w.])", r"0o\1"),
+    (r"\b[uU][rR](?=['\"])", "r"),
+    (r"`([^`\n]*)`", r"repr(\1)"),
+    (r"<>", "!="),
+    (r"\basync\b(?! +(?:def|for|with)\b)", "async_"),
+]
+
+
+def _as_python_3(text: str) -> str:
+    """Writes what Python 2 alone knows as something of Python 3 that uses the same names."""
+    text = "\n".join(line.expandtabs(8) for line in text.split("\n"))
+    for pattern, replacement in _PYTHON_2:
+        text = re.sub(pattern, replacement, text, flags=re.M)
+    text = re.sub(r"^([ \t]*)_   =[ \t]*>>", r"\1_ = 0 >>", text, flags=re.M)
+    return text
+
+
+def _parse_most(text: str) -> tuple[list[ast.stmt], list[int]]:
+    """Parses a text without the lines that stand in the way, which are returned as well."""
+    lines = text.split("\n")
+    left_out: list[int] = []
+    while True:
+        try:
+            return _statements("\n".join(lines)), sorted(set(left_out))
+        except SyntaxError as error:
+            number = _line_to_leave_out(lines, error.lineno or 1)
+            if number is None or len(left_out) == _MOST_LEFT_OUT:
+                raise
+            line = lines[number - 1]
+            indentation = line[: len(line) - len(line.lstrip())]
+            lines[number - 1] = "" if line.strip() == "pass" else f"{indentation}pass"
+            left_out.append(number)
+
+
+def _line_to_leave_out(lines: list[str], number: int) -> int | None:
+    """Returns the line of an error, or the last one before it that is not empty."""
+    candidates = range(min(number, len(lines)), 0, -1)
+    return next((number for number in candidates if lines[number - 1].strip()), None)

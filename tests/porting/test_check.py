@@ -1,0 +1,310 @@
+"""`python -m porting.check` on small programs whose trouble is known."""
+
+import ast
+import json
+import textwrap
+
+import pytest
+
+from porting import check, findings, sources, syntax
+from tests.conftest import REPOSITORY
+
+# Programs, with the (line, name) of each finding. What is passed is asked for separately.
+PROGRAMS = {
+    "modern": ("import tensorflow as tf\ntf.reduce_sum(tf.constant([1.0]))", []),
+    "v1": ("import tensorflow.compat.v1 as tf\ntf.placeholder(tf.float32)", []),
+    "placeholder": (
+        "import tensorflow as tf\ntf.placeholder(tf.float32)",
+        [(1, "import tensorflow")],
+    ),
+    "another_name": ("import tensorflow as T\nT.layers.dense", [(2, "tf.layers.dense")]),
+    "no_alias": (
+        "import tensorflow\ntensorflow.mul(1, 2)",
+        [(2, "tf.mul")],
+    ),
+    "alias": (
+        "import tensorflow.compat.v1 as tf\nlayers = tf.layers\ndense = layers.dense\ndense(1, 2)",
+        [(3, "tf.layers.dense"), (4, "tf.layers.dense")],
+    ),
+    "getattr": (
+        "import tensorflow.compat.v1 as tf\ngetattr(tf, 'contrib')\ngetattr(tf, 'add')\n"
+        "getattr(tf, unknown)",
+        [(2, "tf.contrib")],
+    ),
+    "slim": (
+        "from tensorflow.contrib import slim\nslim.conv2d(1, 2, 3)",
+        [(1, "tf.contrib.slim"), (2, "tf.contrib.slim.conv2d")],
+    ),
+    "mnist": (
+        "from tensorflow.examples.tutorials.mnist import input_data",
+        [(1, "tf.examples.tutorials.mnist.input_data")],
+    ),
+    "private": (
+        "from tensorflow.python.framework import graph_util, ops\n"
+        "graph_util.convert_variables_to_constants",
+        [(2, "tf.python.framework.graph_util.convert_variables_to_constants")],
+    ),
+    "estimator": (
+        "import tensorflow.compat.v1 as tf\ntf.estimator.Estimator(None)",
+        [(2, "tf.estimator.Estimator")],
+    ),
+    "cell": (
+        "import tensorflow.compat.v1 as tf\ntf.nn.rnn_cell.BasicLSTMCell(3)",
+        [(2, "tf.nn.rnn_cell.BasicLSTMCell")],
+    ),
+    "keras": (
+        "from keras import backend as K\nK.get_session()",
+        [(2, "keras.backend.get_session")],
+    ),
+    "sentinel": (
+        "import tensorflow.compat.v1 as tf\n"
+        "tf.nn.softmax_cross_entropy_with_logits(logits, labels)\n"
+        "tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits)",
+        [(2, "tf.nn.softmax_cross_entropy_with_logits")],
+    ),
+    "concat": (
+        "import tensorflow.compat.v1 as tf\ntf.concat(1, [a, b])\ntf.concat([a, b], 1)",
+        [(2, "tf.concat")],
+    ),
+    "argument": (
+        "import tensorflow.compat.v1 as tf\ntf.sqrt(x, keepdims=True)",
+        [(2, "tf.sqrt(keepdims=)")],
+    ),
+    "shape": (
+        "import tensorflow.compat.v1 as tf\nn = x.shape[1].value\nm = x.get_shape()[0].value\n"
+        "shape = x.get_shape()\nk = shape[-1].value",
+        [(2, "shape[i].value"), (3, "shape[i].value"), (5, "shape[i].value")],
+    ),
+    "session": (
+        "import tensorflow.compat.v1 as tf\ntf.placeholder(1)\nwith tf.Session(): pass",
+        [(3, "tf.Session")],
+    ),
+    "session_apart": (
+        "import tensorflow.compat.v1 as tf\ndef f():\n  return tf.Session()",
+        [],
+    ),
+    "session_in_program": (
+        "import tensorflow.compat.v1 as tf\ndef f():\n  return tf.Session()\n"
+        "if __name__ == '__main__':\n  f()",
+        [(3, "tf.Session")],
+    ),
+    "session_in_graph": (
+        "import tensorflow.compat.v1 as tf\nwith tf.Graph().as_default():\n  tf.Session()",
+        [],
+    ),
+    "session_of_graph": ("import tensorflow.compat.v1 as tf\ntf.Session(graph=graph)", []),
+    "newer": (
+        "import tensorflow as tf\ntf.placeholder(1)\ntf.Session(graph=g)\ntf.random.set_seed(1)",
+        [(1, "import tensorflow"), (4, "tf.random.set_seed")],
+    ),
+    "mostly_newer": (
+        "import tensorflow as tf\ntf.optimizers.Adam()\ntf.random.set_seed(1)\n"
+        "tf.losses.mean_squared_error(a, b)",
+        [(4, "tf.losses.mean_squared_error")],
+    ),
+    "guarded": (
+        "try:\n  from tensorflow.contrib import slim\nexcept ImportError:\n  slim = None\n"
+        "import tensorflow as tf\nif hasattr(tf, 'placeholder'):\n  tf.placeholder(1)",
+        [],
+    ),
+    "other_variable": (
+        "import tensorflow.compat.v1 as tf\ndef f(tf):\n  return tf.contrib\n"
+        "tf.model = 1\ntf.model.fit()",
+        [],
+    ),
+    "method": (
+        "import tensorflow as tf\nclass A:\n  def f(self):\n    return later.Session\n"
+        "  later = None\nlater = tf\n",
+        [(1, "import tensorflow")],
+    ),
+    "switch": (
+        "import os\nos.environ['OTHER'] = '1'\nimport tensorflow.compat.v1 as tf\ntf.layers.dense",
+        [(4, "tf.layers.dense")],
+    ),
+    "python_2": (
+        "import tensorflow as tf\nprint 'a %s' % (\n  tf.mul(1, 2))\n"
+        "try:\n  pass\nexcept IOError, e:\n  raise ValueError, 'x'\n\n"
+        "if 1 <> 2: print n,\n"
+        "print >>f, tf.sub(1, 2)\nexec 'a' in {}",
+        [(2, "Python 2 syntax"), (3, "tf.mul"), (10, "tf.sub")],
+    ),
+    "tabs": (
+        "import tensorflow as tf\nif 1:\n        tf.mul(1, 2)\n\ttf.sub(1, 2)",
+        [(3, "tf.mul"), (4, "Python 2 syntax"), (4, "tf.sub")],
+    ),
+    "broken": (
+        "import tensorflow as tf\nhe said: <this>\ntf.mul(1, 2)",
+        [(2, "syntax"), (3, "tf.mul")],
+    ),
+}
+CELLS = [
+    "%matplotlib inline\nimport tensorflow as tf",
+    "%%bash\ntf.mul(1, 2)",
+    "x = 3\nif x:\n  !pip install \\\n    something\ntf.mul(1, 2)",
+    "dear reader, look!",
+    "  tf.sub(1, 2)",
+]
+
+
+def notebook(cells):
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"kernelspec": {"name": "python3"}},
+        "cells": [{"cell_type": "markdown", "metadata": {}, "source": "# tf.contrib"}]
+        + [
+            {
+                "cell_type": "code",
+                "metadata": {},
+                "execution_count": None,
+                "outputs": [{"output_type": "stream", "name": "stdout", "text": "Größe"}],
+                "source": cell.splitlines(keepends=True),
+            }
+            for cell in cells
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """What is found in all programs; TensorFlow is loaded once."""
+    folder = tmp_path_factory.mktemp("programs")
+    for name, (code, _) in PROGRAMS.items():
+        (folder / f"{name}.py").write_text(code)
+    (folder / "book.ipynb").write_text(json.dumps(notebook(CELLS)))
+    (folder / "none.ipynb").write_text("[]")
+    return findings.judge([sources.read(path) for path in sources.find([str(folder)])])
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_finds_what_fails(report, name):
+    found = [(f.line, f.name) for f in report.findings if f.file.stem == name and not f.warning]
+    assert found == PROGRAMS[name][1]
+
+
+def test_finds_in_cells(report):
+    found = [(f.cell, f.line, f.name) for f in report.findings if f.file.stem == "book"]
+    assert found == [(3, 5, "tf.mul"), (4, 1, "syntax"), (5, 1, "tf.sub")]
+    (problem,) = [f for f in report.findings if f.file.stem == "none"]
+    assert problem.kind == "unreadable" and "not a notebook" in problem.remedy
+
+
+def test_passes_what_is_there(report):
+    passed = {(path.stem, line, name) for path, line, name in report.passed}
+    assert {("modern", 2, "tf.reduce_sum"), ("v1", 2, "tf.placeholder")} <= passed
+    assert ("getattr", 3, "tf.add") in passed
+    assert ("concat", 3, "tf.concat") in passed
+
+
+def test_remedies_name_what_took_the_place(report):
+    remedy = {f.name: f.remedy for f in report.findings}
+    assert "tf.multiply" in remedy["tf.mul"]
+    assert "mnist_mechanics" in remedy["tf.examples.tutorials.mnist.input_data"]
+    assert "TF_USE_LEGACY_KERAS=1" in remedy["tf.layers.dense"]
+    assert "compat.v1" in remedy["import tensorflow"]
+
+
+def test_switch_in_the_program_counts_where_tf_keras_answers(tmp_path, monkeypatch):
+    """The lookups are given, as if tf_keras were installed."""
+    from porting import installed
+
+    code = "os.environ['TF_USE_LEGACY_KERAS'] = '1'\nimport tensorflow.compat.v1 as tf\ntf.layers.a"
+    path = tmp_path / "a.py"
+
+    def ask(questions):
+        answers = {
+            (q.name, q.module): installed.Answer("a" not in q.name[-1], "", "", {}, True)
+            for q in questions
+        }
+        return installed.Installed(answers, "2", "3", "2", switch_is_set=False)
+
+    monkeypatch.setattr(findings, "ask", ask)
+    for text, names in [(code, []), (code.replace("'1'", "'0'"), ["tf.layers.a"])]:
+        path.write_text(text)
+        assert [f.name for f in findings.judge([sources.read(path)]).findings] == names
+
+
+def test_fix_makes_a_program_that_is_right_but_for_what_it_says(tmp_path, capsys):
+    old = "import tensorflow as tf, os\nx = tf.placeholder(tf.float32)  # ü\n"
+    old += "y = tf.reduce_sum(x, keep_dims=True) + tf.nn.softmax(x, dim=0)\nz = tf.mul(y, y)\n"
+    (tmp_path / "a.py").write_text(old, encoding="utf-8")
+    (tmp_path / "b.ipynb").write_text(json.dumps(notebook(["import tensorflow as t\nt.Session"])))
+    assert check.main([".", "--fix", "new"]) == 1
+    printed = capsys.readouterr().out
+    assert "4 findings are fixed; 1 are left:\n  tf.mul: 1" in printed
+    new = old.replace("import tensorflow as tf", "import tensorflow.compat.v1 as tf")
+    new = new.replace("keep_dims", "keepdims").replace("dim=0", "axis=0")
+    assert (tmp_path / "new/a.py").read_text(encoding="utf-8") == new
+    assert (tmp_path / "a.py").read_text(encoding="utf-8") == old
+    expected = notebook(["import tensorflow.compat.v1 as t\nt.Session"])
+    assert json.loads((tmp_path / "new/b.ipynb").read_text(encoding="utf-8")) == expected
+    assert check.main(["a.py", "--fix", "new"]) == 2  # the file is there
+    assert "new/a.py' exists" in capsys.readouterr().err
+    assert check.main(["a.py", "--fix_in_place", "--format", "json"]) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert (tmp_path / "a.py").read_text(encoding="utf-8") == new
+    assert [(m["line"], m["name"], m["fixed"]) for m in result["missing"]] == [
+        (1, "import tensorflow", True),
+        (4, "tf.mul", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required"),
+        (["missing.py"], "'missing.py' does not exist"),
+        (["a.txt"], "neither a Python file"),
+        (["empty"], "holds no Python file"),
+        (["binary.py"], "binary data"),
+        (["prose.py"], "'prose.py' cannot be read: it is not Python: line"),
+        (["list.ipynb"], "'list.ipynb' cannot be read: it is not a notebook"),
+        (["a.py", "--fix", "x", "--fix_in_place"], "not allowed"),
+    ],
+)
+def test_wrong_use_is_one_sentence(tmp_path, capsys, arguments, message):
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "binary.py").write_bytes(b"\0\1")
+    (tmp_path / "prose.py").write_text("It was a dark (night.\n" * 50)
+    (tmp_path / "list.ipynb").write_text("[1]")
+    assert check.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and not captured.out
+
+
+def test_reading_is_bounded(monkeypatch):
+    """A text with an error in every line is parsed a bounded number of times."""
+    calls = []
+    parse = ast.parse
+    monkeypatch.setattr(ast, "parse", lambda *a, **k: (calls.append(1), parse(*a, **k))[1])
+    with pytest.raises(SyntaxError):
+        syntax.parse("a b c\n" * 1000)
+    assert len(calls) < 50
+
+
+def test_python_2_keeps_lines_and_names():
+    text = textwrap.dedent("""\
+        print "a", tf.a, \\
+            tf.b
+        if x: print tf.c
+        f = lambda (a, b): tf.d
+        x = `tf.e`
+        async = ur'x' + str(0777L)
+    """)
+    parsed = syntax.parse(text)
+    assert parsed.python2 and not parsed.left_out
+    nodes = [n for s in parsed.statements for n in ast.walk(s) if isinstance(n, ast.Attribute)]
+    assert sorted((n.attr, n.lineno) for n in nodes) == [
+        ("a", 1),
+        ("b", 2),
+        ("c", 3),
+        ("d", 4),
+        ("e", 5),
+    ]
+
+
+def test_this_project_is_clean(capsys):
+    """All but the recipes' "before", which are here to fail."""
+    assert check.main([str(REPOSITORY), "--exclude", "before_*.py"]) == 0
+    assert "0 of " in capsys.readouterr().out

@@ -1,0 +1,86 @@
+"""Text that a user chose, such as a class name, made fit for a table or a picture.
+
+`programs.one_line` makes such a text safe to print and to write. What is here makes it short,
+measures it, and makes sure that it can be drawn.
+"""
+
+import functools
+import unicodedata
+
+from tutorial_support.programs import one_line
+
+LONGEST = 24  # characters of a name in a table or a picture
+_GAP = "..."
+# matplotlib brings the first. Of the others, which hold Chinese, Japanese and Korean characters,
+# those that are installed are used for what the first lacks.
+_FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans JP",
+    "IPAexGothic",
+    "IPAGothic",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Droid Sans Fallback",
+    "Hiragino Sans",
+    "Apple SD Gothic Neo",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+    "Unifont",
+)
+
+
+def short(text: str, longest: int = LONGEST) -> str:
+    """Returns `one_line(text)`, its middle left out where it has more than `longest` characters.
+
+    Long names tend to differ at their ends.
+    """
+    text = one_line(text)
+    if len(text) <= longest:
+        return text
+    head = (longest - len(_GAP) + 1) // 2
+    tail = longest - len(_GAP) - head
+    return text[:head] + _GAP + text[len(text) - tail :]
+
+
+def right_aligned(text: str, width: int) -> str:
+    """Returns `text` with spaces before it, so that it takes `width` columns of a terminal."""
+    return " " * (width - columns(text)) + text
+
+
+def columns(text: str) -> int:
+    """Returns how many columns of a terminal a text takes: Japanese characters take two each."""
+    return sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 1 + (unicodedata.east_asian_width(character) in "WF")
+
+
+@functools.cache
+def fonts() -> list[str]:
+    """Returns the names of the fonts to draw with; each is for what those before it lack."""
+    from matplotlib import font_manager  # half a second that only a plot should cost
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return [name for name in _FONTS if name in installed]
+
+
+def drawable(text: str, longest: int = LONGEST) -> str:
+    """Returns `short(text)` with escapes for characters that none of the fonts has."""
+    text = short(text, longest)
+    if text.isascii():
+        return text
+    return "".join(c if ord(c) in _characters() else ascii(c)[1:-1] for c in text)
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    found = (font_manager.get_font(font_manager.findfont(name)) for name in fonts())
+    return frozenset().union(*(font.get_charmap() for font in found))
