@@ -143,8 +143,8 @@ def run_training(
                 batches = cifar10_input.one_pass(sess, test_iterator, test_net.logits)
                 logits = np.concatenate(list(batches))
                 draw_filters(run.path / "filters.png", sess.run(test_net.filters))
-                names, more = testing.class_names, ["filters.png"]
-                run.draw(testing.labels, logits, names, testing.pictures, more=more)
+                drawn = testing.labels, logits, testing.class_names, testing.pictures
+                run.draw(*drawn, more=["filters.png"], split=split)
     return run.exit_code
 
 

@@ -41,7 +41,6 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
             objective = loss + head.weight_decay(flags.weight_decay)
             descent = head.gradient_descent(flags.learning_rate, flags.momentum)
             train_op = head.training(objective, optimizer=replica.optimizer(descent))
-
         last, size = flags.how_many_training_steps, flags.train_batch_size
         run = facts | base.facts, retrain.MAY_CHANGE, last, retrain.SAVE_EVERY
         with bottlenecks.drawing(base, flags) as draw, replica.training(*run) as training:

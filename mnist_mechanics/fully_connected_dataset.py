@@ -56,10 +56,11 @@ def run_training(flags: argparse.Namespace) -> int:
         logits = mnist.inference(inputs.images, flags.hidden1, flags.hidden2)
         loss = mnist.loss(logits, inputs.labels)
         train_op = mnist.training(loss, flags.learning_rate)
-        eval_correct = mnist.evaluation(logits, tf.cast(inputs.labels, tf.int32))
-        summary = tf.summary.merge_all()
+        eval_correct = mnist.evaluation(logits, inputs.labels)
+        summary = tf.summary.merge_all(name="summaries/usual")
         if flags.summaries == "full":
-            summary = tf.summary.merge([summary, events.merged_details()])
+            summaries = [summary, events.merged_details()]
+            summary = tf.summary.merge(summaries, name="summaries/full")
         init = tf.global_variables_initializer()
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 

@@ -90,9 +90,12 @@ def run_training(flags: argparse.Namespace) -> int:
         loss = mnist.loss(logits, labels_placeholder)
         train_op = mnist.training(loss, flags.learning_rate)
         eval_correct = mnist.evaluation(logits, labels_placeholder)
-        summary = tf.summary.merge_all()  # all that builders have put into the usual collection
+        summary = tf.summary.merge_all(
+            name="summaries/usual"
+        )  # all that builders have put into the usual collection
         if flags.summaries == "full":
-            summary = tf.summary.merge([summary, events.merged_details()])
+            summaries = [summary, events.merged_details()]
+            summary = tf.summary.merge(summaries, name="summaries/full")
         init = tf.global_variables_initializer()
         # A tf.train.Saver that refuses to save a NaN, and returns when the files are on the disk.
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)

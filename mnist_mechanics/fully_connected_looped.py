@@ -81,16 +81,16 @@ def run_training(flags: argparse.Namespace) -> int:
             )
 
         inputs = input_pipeline.Input(training, EVALUATION_BATCH)
-        blocks = inputs.training.get_next()
 
         # The net once, for evaluation, for summaries and to make the variables.
         logits = mnist.inference(inputs.images, flags.hidden1, flags.hidden2)
         loss = mnist.loss(logits, inputs.labels)
         mnist.training(loss, flags.learning_rate)
-        eval_correct = mnist.evaluation(logits, tf.cast(inputs.labels, tf.int32))
-        summary = tf.summary.merge_all()
+        eval_correct = mnist.evaluation(logits, inputs.labels)
+        summary = tf.summary.merge_all(name="summaries/usual")
         if flags.summaries == "full":
-            summary = tf.summary.merge([summary, events.merged_details()])
+            summaries = [summary, events.merged_details()]
+            summary = tf.summary.merge(summaries, name="summaries/full")
 
         # The same step once more, inside the loop.
         def add_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Operation, tf.Tensor]:
@@ -98,9 +98,11 @@ def run_training(flags: argparse.Namespace) -> int:
             step_loss = mnist.loss(mnist.inference(scaled, flags.hidden1, flags.hidden2), labels)
             return mnist.training(step_loss, flags.learning_rate), step_loss
 
-        in_block = tf.placeholder(tf.int32, (2,), "in_block")  # first step, behind the last
-        losses = looped(add_step, blocks, in_block[0], in_block[1])
-        first_batch = input_pipeline.scaled(blocks[0][0]), blocks[1][0]
+        with tf.name_scope("loop"):
+            blocks = inputs.training.get_next()
+            in_block = tf.placeholder(tf.int32, (2,), "in_block")  # first step, behind the last
+            losses = looped(add_step, blocks, in_block[0], in_block[1])
+            first_batch = input_pipeline.scaled(blocks[0][0]), blocks[1][0]
         init = tf.global_variables_initializer()
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 

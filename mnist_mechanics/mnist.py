@@ -44,7 +44,8 @@ def inference(images: tf.Tensor, hidden1_units: int, hidden2_units: int) -> tf.T
         weights, biases = _variables(hidden2_units, NUM_CLASSES)
         logits = tf.matmul(hidden2, weights) + biases
     # Ops that nobody fetches cost nothing: these run with --summaries full only.
-    events.add_details(images=tf.reshape(images, [-1, IMAGE_SIZE, IMAGE_SIZE, 1]))
+    shape = [-1, IMAGE_SIZE, IMAGE_SIZE, 1]
+    events.add_details(images=tf.reshape(images, shape, name="details/images"))
     events.add_details(hidden1=hidden1, hidden2=hidden2)
     return logits
 
@@ -104,11 +105,12 @@ def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
     Args:
         logits: float32 [batch, NUM_CLASSES], from `inference`.
-        labels: int32 or int64 [batch], in 0 .. NUM_CLASSES - 1.
+        labels: int [batch], in 0 .. NUM_CLASSES - 1.
 
     Returns:
         correct: int32 scalar, how many labels have the batch row's largest logit.
     """
     with tf.name_scope("evaluation"):
-        correct = tf.nn.in_top_k(logits, labels, 1)
+        # Labels may come as uint8, which is enough for ten classes but not for this op.
+        correct = tf.nn.in_top_k(logits, tf.cast(labels, tf.int64), 1)
         return tf.reduce_sum(tf.cast(correct, tf.int32))
