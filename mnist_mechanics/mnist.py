@@ -53,8 +53,11 @@ def inference(images: tf.Tensor, hidden1_units: int, hidden2_units: int) -> tf.T
 def _variables(fan_in: int, units: int) -> tuple[tf.Variable, tf.Variable]:
     """Returns a layer's weights [fan_in, units] and biases [units], named in the open scope."""
     stddev = 1.0 / math.sqrt(fan_in)  # keeps the size of the activations from layer to layer
-    weights = tf.Variable(tf.truncated_normal([fan_in, units], stddev=stddev), name="weights")
-    biases = tf.Variable(tf.zeros([units]), name="biases")
+    initial = tf.truncated_normal([fan_in, units], stddev=stddev)
+    # use_resource asks for today's kind of variable, which is the default unless a program has
+    # disabled it. A loop inside the graph cannot change the older kind.
+    weights = tf.Variable(initial, name="weights", use_resource=True)
+    biases = tf.Variable(tf.zeros([units]), name="biases", use_resource=True)
     return weights, biases
 
 
@@ -95,7 +98,9 @@ def training(
     # Not trainable, or the optimizer would try to lower the loss by changing it. The second
     # collection is where tf.train.get_global_step() looks.
     collections = [tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP]
-    global_step = tf.Variable(0, name="global_step", trainable=False, collections=collections)
+    global_step = tf.Variable(
+        0, name="global_step", trainable=False, collections=collections, use_resource=True
+    )
     # minimize() adds the gradients of the loss and the ops that apply them, in one go.
     return optimizer.minimize(loss, global_step=global_step)
 
