@@ -272,6 +272,9 @@ class _Judge:
         if v1.found_by_switch or plain.found_by_switch:
             kind = "keras 2"
             sentence += f"; or set {SWITCH}=1 before the first import, which brings it back"
+        elif "Keras 3" in v1.why + plain.why and self._switched:
+            kind = "keras 2"
+            sentence = f"install tf_keras, which {SWITCH}=1 in this file asks for"
         elif "Keras 3" in v1.why + plain.why and not self.installed.switch_is_set:
             kind = "keras 2"
             sentence += f"; or install tf_keras and check again with {SWITCH}=1 set"
@@ -337,7 +340,14 @@ class _Judge:
             if name in _SESSIONS and use.call and "graph" not in use.call.keywords:
                 sentence = "build the graph and run it in `with tf.Graph().as_default():`"
                 self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
-                return
+                break
+        else:
+            return
+        for use in uses.names:
+            if use.name.endswith(".reset_default_graph"):
+                name = remedies.short(use.name)
+                sentence = "in such a block it fails: open a new block for the new graph"
+                self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
 
 
 def _import_change(bound_by: Import, text: str) -> Change | None:
