@@ -7,7 +7,7 @@
     training()            from both to the op that takes one step
     evaluation()          from logits and labels to the number of correct predictions
 
-Names of scopes, variables and placeholders are the original's.
+Scopes and placeholders have the names of the original. The variables have not: README.md says why.
 """
 
 import tensorflow.compat.v1 as tf
