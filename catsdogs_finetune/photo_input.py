@@ -37,7 +37,7 @@ TESTING_OF_HELD_OUT = 20
 # Percent of all images, where nothing is held out in a folder of its own.
 TESTING, VALIDATION = 10, 20
 IMAGE_SIZE, SAMPLE_IMAGE_SIZE = 160, 96  # pixels: the original's, and what is enough for drawings
-_THREADS = os.cpu_count() or 1
+_THREADS = min(16, os.cpu_count() or 1)  # each may hold a picture of several megapixels
 _EVALUATION_BATCH = 32  # images
 
 # A function that distorts pictures, float32 [batch, size, size, 3], in the way that a seed,

@@ -105,17 +105,19 @@ class Drawing:
 
     Attributes:
         run: what the run does.
+        caption: the sentence below the picture.
         svg: the picture.
     """
 
     run: Run
+    caption: str
     svg: str
 
     def _repr_svg_(self) -> str:
         return self.svg
 
     def __repr__(self) -> str:
-        return caption(self.run)
+        return self.caption
 
 
 def caption(run: Run) -> str:
@@ -131,6 +133,7 @@ def draw(graph: tf.Graph, fetches: Any = (), feeds: Iterable[Any] = ()) -> Drawi
     """Draws a small graph; data flows downwards, and the ops that a run would run are lit."""
     run = plan(graph, fetches, feeds)
     ops = graph.get_operations()
+    text = caption(run) if run.ops or run.fed else f"{len(ops)} ops."
     places = layout(ops)
     fetched = {getattr(e, "op", e).name for e in _elements(graph, fetches)}
     fed_ops = {name.partition(":")[0] for name in run.fed}
@@ -139,7 +142,7 @@ def draw(graph: tf.Graph, fetches: Any = (), feeds: Iterable[Any] = ()) -> Drawi
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 22}" '
         f'width="{width}" font-family="sans-serif" role="img">',
-        f"<title>{html.escape(caption(run))}</title>",
+        f"<title>{html.escape(text)}</title>",
         f'<rect width="{width}" height="{height + 22}" fill="#ffffff"/>',
     ]
     lit = set(run.ops) - set(run.missing)
@@ -158,9 +161,9 @@ def draw(graph: tf.Graph, fetches: Any = (), feeds: Iterable[Any] = ()) -> Drawi
         lines.append(_box(op, places[op.name], state, op.name in fetched))
     lines.append(
         f'<text x="{_MARGIN}" y="{height + 10}" font-size="13" fill="#222">'
-        f"{html.escape(caption(run))}</text></svg>"
+        f"{html.escape(text)}</text></svg>"
     )
-    return Drawing(run, "\n".join(lines))
+    return Drawing(run, text, "\n".join(lines))
 
 
 def layout(ops: Sequence[tf.Operation]) -> dict[str, tuple[int, int]]:

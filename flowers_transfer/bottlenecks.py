@@ -31,7 +31,7 @@ from tutorial_support import (
     plots,
     runs,
 )
-from tutorial_support.programs import UsageError, number, one_line
+from tutorial_support.programs import UsageError, number, one_line, reason
 
 ARCHIVE = files.RemoteFile(
     "flower_photos.tgz",
@@ -44,6 +44,7 @@ BATCH = 16  # pictures that go through the base at once
 _FED_AT_ONCE = 1000  # bottlenecks in an evaluation
 _MOST_POINTS = 2000  # bottlenecks in a projection
 _THUMBNAIL = 160  # pixels
+_OTHER = "name another one with --base_graph"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -150,7 +151,7 @@ def prepare_picture(
         return sess.run(tensors.prepared, {feed: picture})[0]
     except tf.errors.InvalidArgumentError as error:
         raise UsageError(
-            f"{path}: not a whole JPEG file ({error.message.splitlines()[0]}); save it again"
+            f"{path}: cannot be decoded ({reason(error)}); save the picture again"
         ) from error
 
 
@@ -170,10 +171,13 @@ class Extractor:
         graph = tf.Graph()
         with graph.as_default():
             self.tensors = base_graph.attach(base)
+        self._name = str(base)
         self.bottleneck_size = self.tensors.bottlenecks.shape.as_list()[1]
         self._session = tf.Session(graph=graph, config=runs.session_config())
         # A session may run in many threads at once, and decoding lets go of Python's lock.
-        self._threads = concurrent.futures.ThreadPoolExecutor()
+        # Each may hold a picture of several megapixels: no more threads on a machine of many cores.
+        threads = min(16, (os.cpu_count() or 1) + 4)
+        self._threads = concurrent.futures.ThreadPoolExecutor(threads)
 
     def __enter__(self) -> "Extractor":
         return self
@@ -211,11 +215,21 @@ class Extractor:
             yield waiting.popleft().result()
 
     def bottlenecks(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        """Returns the bottlenecks, float32 [n, k], of prepared pictures."""
+        """Returns the bottlenecks, float32 [n, k], of prepared pictures.
+
+        Raises:
+            UsageError: the base cannot compute them, or they are not finite.
+        """
         tensors = self.tensors
-        return run_bottleneck_on_image(
-            self._session, np.stack(prepared), tensors.images, tensors.bottlenecks
-        )
+        try:
+            vectors = run_bottleneck_on_image(
+                self._session, np.stack(prepared), tensors.images, tensors.bottlenecks
+            )
+        except tf.errors.OpError as error:
+            raise UsageError(f"the base {self._name} fails ({reason(error)}); {_OTHER}") from error
+        if not np.isfinite(vectors).all():
+            raise UsageError(f"the base {self._name} gives numbers that are not finite; {_OTHER}")
+        return vectors
 
 
 @dataclasses.dataclass

@@ -39,6 +39,7 @@ _OTHER_CLASSES = {
 
 IMAGES_MAGIC = 2051  # idx: unsigned bytes (0x08) in 3 dimensions
 LABELS_MAGIC = 2049  # idx: unsigned bytes in 1 dimension
+_MOST_BYTES = 1 << 30  # in an idx file; EMNIST's largest has 0.6 GB
 _KNOWN_MAGIC = {
     IMAGES_MAGIC: "the file holds images",
     LABELS_MAGIC: "the file holds labels",
@@ -449,6 +450,10 @@ def _parse_idx(
     _check_header(path, header, what, magic, header_size)
     shape = struct.unpack(f">{dimensions}I", header[4:])
     size = math.prod(shape)
+    if size > _MOST_BYTES:
+        raise UsageError(
+            f"{path}: its header announces {size} bytes, more than {_MOST_BYTES}; replace the file"
+        )
     body = _read_up_to(stream, size + 1)  # one more shows whether there is more
     if size == 0:
         raise UsageError(f"{path}: holds no {what} (its header says {shape}); replace the file")
@@ -458,15 +463,17 @@ def _parse_idx(
             f"{path}: expected {size} bytes after the header, which announces {shape[0]} {what}, "
             f"but there are {more}; replace the file"
         )
-    return np.frombuffer(body, np.uint8).reshape(shape)
+    values = np.frombuffer(body, np.uint8).reshape(shape)
+    values.flags.writeable = False
+    return values
 
 
-def _read_up_to(stream: Any, size: int) -> bytes:
+def _read_up_to(stream: Any, size: int) -> bytearray:
     """Returns at most `size` bytes, without asking for memory that a wrong header announces."""
     body = bytearray()
     while chunk := stream.read(min(size - len(body), 1 << 20)):
         body += chunk
-    return bytes(body)
+    return body
 
 
 def _check_header(

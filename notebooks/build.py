@@ -62,8 +62,21 @@ def execute(text: pathlib.Path, folder: str | os.PathLike) -> nbformat.NotebookN
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the times, which differ at every build
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_chatter(output)]
+            outputs = [output for output in cell.outputs if not _is_chatter(output)]
+            cell.outputs = _joined(outputs)
     return notebook
+
+
+def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Returns the outputs with what was printed in pieces put together."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if output.output_type == "stream" and last.get("name") == output.name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 _CHATTER = re.compile(r"absl::InitializeLog|^[WIE]0000 |port\.cc|cudart_stub|cpu_feature_guard")

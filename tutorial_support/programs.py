@@ -282,7 +282,8 @@ _RAISED_IN_PIPELINE = re.compile(
     rf"^{UsageError.__module__}\.{UsageError.__qualname__}: (.*)$", re.M
 )
 
-_WRITE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # no reading ends in these
+_WRITE_FAILURES = (*FULL_DISK, errno.EACCES, errno.EPERM)
 
 
 def is_failed_write(error: BaseException) -> bool:
