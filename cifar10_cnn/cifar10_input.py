@@ -323,8 +323,7 @@ def _checked(folder: pathlib.Path, paths: list[pathlib.Path], labels: str | None
 
 def _class_names(path: pathlib.Path) -> tuple[str, ...]:
     """Returns the lines of a file that are not blank; bytes that are no UTF-8 stay as they are."""
-    with files.reading(path, "it holds one class name per line and comes with the archive"):
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    text = files.read_text(path, "it holds one class name per line and comes with the archive")
     names = tuple(line.strip() for line in text.split("\n") if line.strip())
     if len(names) < 2:
         raise UsageError(f"{path}: names {len(names)} classes; it needs a line for each class")

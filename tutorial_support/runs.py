@@ -371,12 +371,10 @@ def read_flags(folder: str | os.PathLike) -> dict[str, Any]:
         UsageError: flags.json is damaged.
     """
     path = pathlib.Path(folder) / FLAGS_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     with files.reading(path, "mend it or move it away"):
-        if not path.is_file():
-            raise ValueError("it is no file")
-        flags = json.loads(path.read_text(encoding="utf-8"))
+        flags = json.loads(files.read_text(path, "mend it or move it away"))
         if not isinstance(flags, dict):
             raise ValueError("it holds no JSON object")
         return flags
