@@ -7,7 +7,7 @@
 
 Every builder takes tensors, adds its ops to the default graph and returns tensors. Call
 `inference` in `tf.variable_scope(SCOPE)`, and a second time with `reuse=True` for a test net that
-shares the variables. Scopes, variables and ops have the names of the original.
+shares the variables. Scopes and variables have the names of the original.
 """
 
 from collections.abc import Callable
@@ -230,6 +230,22 @@ def evaluation(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     with tf.name_scope("evaluation"):
         correct = tf.equal(tf.argmax(logits, axis=1), tf.cast(targets, tf.int64))
         return tf.reduce_sum(tf.cast(correct, tf.int32))
+
+
+def mean_of_views(logits: tf.Tensor, views: int) -> tf.Tensor:
+    """Adds the mean of the probabilities that a net gives to several views of an image.
+
+    Args:
+        logits: float32 [batch * views, classes], the views of an image in a row.
+        views: of each image.
+
+    Returns:
+        float32 [batch, classes], the logarithm of the mean probabilities: their softmax is that
+        mean.
+    """
+    with tf.name_scope("mean_of_views"):
+        each = tf.nn.log_softmax(tf.reshape(logits, [-1, views, logits.shape.as_list()[-1]]))
+        return tf.reduce_logsumexp(each, axis=1) - np.log(views)
 
 
 def averaged(average: tf.train.ExponentialMovingAverage) -> Callable[..., Any]:

@@ -17,6 +17,36 @@ def central_images(images: tf.Tensor) -> tf.Tensor:
     return standardize(central_crop(images, cifar10.CROP_SIZE))
 
 
+VIEWS = (1, 2, 10)  # how many views of an image there can be
+
+
+def views(images: tf.Tensor, count: int) -> tf.Tensor:
+    """Prepares several views of each image, to be classified one by one.
+
+    Args:
+        images: [batch, height, width, channels].
+        count: 1 for the middle crop; 2 for that and its mirror image; 10 for the middle and the
+            four corners, each with its mirror image (Krizhevsky et al., 2012).
+
+    Returns:
+        float32 [batch * count, CROP_SIZE, CROP_SIZE, channels], the views of an image in a row.
+
+    Raises:
+        ValueError: `count` is another one.
+    """
+    if count not in VIEWS:
+        raise ValueError(f"count must be one of {VIEWS}, not {count}")
+    size = cifar10.CROP_SIZE
+    crops = [central_crop(images, size)]
+    if count == 10:
+        for rows in (slice(size), slice(-size, None)):
+            crops += [images[:, rows, :size], images[:, rows, -size:]]
+    if count > 1:
+        crops += [crop[:, :, ::-1] for crop in crops]
+    channels = images.shape.as_list()[-1]
+    return standardize(tf.reshape(tf.stack(crops, axis=1), [-1, size, size, channels]))
+
+
 def random_crop(images: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     """Cuts a window at a random place out of each image, every place being equally likely.
 

@@ -43,12 +43,34 @@ class TrainedNet(trained.TrainedNet):
         self.class_names = list(map(str, names))
         self._validation_size = int(flags.get("validation_size", 0))
 
+    @staticmethod
+    def add_flags(parser: argparse.ArgumentParser) -> None:
+        """Adds the flag that says how many views of an image the net sees."""
+        parser.add_argument(
+            "--views",
+            type=int,
+            choices=distortions.VIEWS,
+            default=1,
+            help="Views of an image whose probabilities are averaged: 1 is its middle; 2, with the "
+            "mirror image, take twice the time; 10, with the corners too, ten times.",
+        )
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """The views, where there are several."""
+        views = getattr(self.options, "views", 1)
+        return {"views": views} if views > 1 else {}
+
     def inference(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Adds the net and what prepares images for it."""
-        prepared = distortions.central_images(images)
+        views = self.settings.get("views", 1)
+        prepared = distortions.views(images, views)
         with tf.variable_scope(cifar10.SCOPE):
             net = cifar10.inference(prepared, len(self.class_names))
-        return net.logits, net.bottleneck
+        if views == 1:
+            return net.logits, net.bottleneck
+        bottlenecks = tf.reshape(net.bottleneck, [-1, views, net.bottleneck.shape.as_list()[-1]])
+        return cifar10.mean_of_views(net.logits, views), tf.reduce_mean(bottlenecks, axis=1)
 
     def decoded(self, contents: tf.Tensor) -> tf.Tensor:
         """Adds the way from a JPEG's bytes to a picture of the net's size."""
@@ -94,7 +116,7 @@ class TrainedNet(trained.TrainedNet):
             )
 
         def batches() -> Iterator[np.ndarray]:
-            size = cifar10_input.EVALUATION_BATCH
+            size = cifar10_input.EVALUATION_BATCH // self.settings.get("views", 1)
             for start in range(0, records.num_examples, size):
                 yield records.images(range(start, min(start + size, records.num_examples)))
 
@@ -102,7 +124,8 @@ class TrainedNet(trained.TrainedNet):
 
     def accuracy_line(self, split: str, correct: int, count: int) -> str:
         """Returns the original's line on an accuracy, and the numbers behind it."""
+        views = f", by {self.settings['views']} views of each" if self.settings else ""
         return (
-            f"Generation {self.step}: {correct} of {count} images right\n"
+            f"Generation {self.step}: {correct} of {count} images right{views}\n"
             f" --- {split.capitalize()} Accuracy= {100 * correct / count:.2f}%."
         )

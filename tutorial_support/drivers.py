@@ -122,16 +122,17 @@ def evaluate_once(net: trained.TrainedNet, flags: argparse.Namespace) -> None:
 
     folder = pathlib.Path(flags.output_dir or pathlib.Path(net.prefix).parent / "evaluation")
     folder.mkdir(parents=True, exist_ok=True)
+    folder_name = pathlib.Path(net.prefix).parent.name
+    settings = "".join(f", {value} {what}" for what, value in net.settings.items())
+    name = flags.split + settings.replace(", ", "-").replace(" ", "-")
     suffix = f".{len(list(folder.glob('*tfevents*')))}"
     with (
         tf.Graph().as_default(),
         tf.summary.FileWriter(str(folder), filename_suffix=suffix) as writer,
     ):
-        events.write_scalar(writer, f"accuracy/{flags.split}", correct / count, net.step or 0)
+        events.write_scalar(writer, f"accuracy/{name}", correct / count, net.step or 0)
     sample = " of the shipped sample" * examples.is_sample
-    title = (
-        f"{flags.split} images{sample}, {pathlib.Path(net.prefix).parent.name} at step {net.step}"
-    )
+    title = f"{flags.split} images{sample}, {folder_name} at step {net.step}{settings}"
     drawn = plots.draw_predictions(
         folder,
         examples.labels,
@@ -139,7 +140,7 @@ def evaluate_once(net: trained.TrainedNet, flags: argparse.Namespace) -> None:
         net.class_names,
         examples.pictures,
         title,
-        ending=f"-{flags.split}",
+        ending=f"-{name}",
     )
     print(f"Pictures: {folder}/{', '.join(drawn)}")
 
@@ -200,7 +201,7 @@ def predict(
             continue
         places = trained.likeliest(probabilities, flags.top)
         labels = [{"label": net.class_names[i], "score": float(probabilities[i])} for i in places]
-        results.append({"image": str(path), "labels": labels})
+        results.append({"image": str(path), "labels": labels, **net.settings})
         if not flags.json:
             print("\n".join(net.prediction_lines(one_line(str(path)), probabilities, flags.top)))
             if flags.show:
@@ -226,7 +227,12 @@ def _classified(
             logits = sess.run(tensors.logits, {tensors.images: np.stack(good)}) if good else nothing
             found = iter(trained.probabilities_of(logits) if good else nothing)
             for path, image in zip(some, images, strict=True):
-                yield path, image, nothing if isinstance(image, UsageError) else next(found)
+                scores = nothing if isinstance(image, UsageError) else next(found)
+                if not np.isfinite(scores).all():
+                    image = UsageError(
+                        f"{path}: the net gives no finite number for it; name another"
+                    )
+                yield path, image, scores
 
 
 def _prepared(
@@ -326,10 +332,13 @@ def _origin(net: trained.TrainedNet) -> dict:
     if any(folder.glob("*tfevents*")):
         steps, values = events.scalars(folder).get("accuracy/test", ([], []))
         accuracy = dict(zip(steps, values, strict=True)).get(net.step or 0)
+    if net.settings:  # which the training did not evaluate with
+        accuracy = None
     places = ("_dir", "base_graph", "weights")
     return {
         "checkpoint": pathlib.Path(net.prefix).name,
         "global_step": net.step,
+        **net.settings,
         "test_accuracy": None if accuracy is None else round(accuracy, 6),
         "tensorflow": tf.__version__,
         "flags": {k: v for k, v in net.flags.items() if not k.endswith(places)},

@@ -89,6 +89,11 @@ class TrainedNet:
     def add_flags(parser: argparse.ArgumentParser) -> None:
         """Adds flags that all programs with this net have, such as where a part of it has moved."""
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What flags of `add_flags` change about results, by which these are then named."""
+        return {}
+
     @classmethod
     def find(
         cls, path: str | os.PathLike, options: argparse.Namespace | None = None

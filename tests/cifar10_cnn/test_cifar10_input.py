@@ -313,6 +313,19 @@ def test_central_crop(graph):
     np.testing.assert_array_equal(crops, IMAGES[:, 4:28, 4:28])
 
 
+@pytest.mark.parametrize("count", distortions.VIEWS)
+def test_views_are_the_middle_and_the_corners_each_with_its_mirror_image(graph, count):
+    images = IMAGES[:3].astype(float)
+    places = [(4, 4), (0, 0), (0, 8), (8, 0), (8, 8)][: max(1, count // 2)]
+    crops = [images[:, top : top + 24, left : left + 24] for top, left in places]
+    crops += [crop[:, :, ::-1] for crop in crops] if count > 1 else []
+    wanted = np.stack(crops, axis=1).reshape(3 * count, 24, 24, 3)
+    wanted -= wanted.mean(axis=(1, 2, 3), keepdims=True)
+    wanted /= wanted.std(axis=(1, 2, 3), keepdims=True)
+    found = evaluate(distortions.views(tf.constant(IMAGES[:3]), count))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_random_functions_depend_on_the_seed_alone(graph):
     images = tf.constant(IMAGES[:20])
     seeds = [[1, 2], [1, 3], [2, 2]]

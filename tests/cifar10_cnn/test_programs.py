@@ -190,7 +190,58 @@ def test_prediction_prepares_as_evaluation_does(run, data, tmp_path, capsys):
     assert predict.main(["--checkpoint", str(run), "bad.png", "wide.jpg"]) == 2
     out, err = capsys.readouterr()
     assert "wide.jpg" in out
-    assert "bad.png: not a whole PNG or JPEG" in err
+    assert "bad.png: cannot be read" in err
+
+
+def views_as_pictures(image):
+    """Ten pictures whose middle, which the net takes without --views, is one of the ten views."""
+    places = [(4, 4), (0, 0), (0, 8), (8, 0), (8, 8)]
+    crops = [image[top : top + 24, left : left + 24] for top, left in places]
+    return [np.pad(crop[:, ::side], ((4, 4), (4, 4), (0, 0))) for side in (1, -1) for crop in crops]
+
+
+def test_views_are_averaged_in_evaluation_prediction_and_export(run, data, capsys):
+    """The probabilities are the mean, in numpy, of those of pictures that show one view each."""
+    records = cifar10_input.test_records(data)
+    images = records.images(range(records.num_examples))
+    net = TrainedNet.find(run)
+    with net.opened() as (sess, tensors):
+        logits = [sess.run(tensors.logits, {tensors.images: views_as_pictures(i)}) for i in images]
+    each = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    wanted = {1: each[:, 0], 2: each[:, [0, 5]].mean(axis=1), 10: each.mean(axis=1)}
+    assert np.abs(wanted[10] - wanted[1]).max() > 1e-3
+
+    flags = ["--checkpoint", str(run), "--views"]
+    Image.fromarray(images[3]).save("3.png")
+    for views in (1, 2, 10):
+        assert evaluate.main([*flags, str(views), "--output_dir", f"evaluation{views}"]) == 0
+        printed = capsys.readouterr().out
+        correct = int((wanted[views].argmax(axis=1) == records.labels).sum())
+        assert f"{correct} of 30 images right" in printed
+        assert (f"by {views} views" in printed) == (views > 1)
+        ending = f"-{views}-views" * (views > 1)
+        tags = events.scalars(f"evaluation{views}")
+        assert tags[f"accuracy/test{ending}"][1] == [pytest.approx(correct / 30)]
+        assert pathlib.Path(f"evaluation{views}/confusion-test{ending}.png").exists()
+
+        assert predict.main([*flags, str(views), "--json", "--top", "4", "3.png"]) == 0
+        (answer,) = json.loads(capsys.readouterr().out)
+        assert answer.get("views", 1) == views
+        found = {label["label"]: label["score"] for label in answer["labels"]}
+        found = [found[name] for name in made.CLASS_NAMES]
+        np.testing.assert_allclose(found, wanted[views][3], rtol=1e-3, atol=1e-6)
+
+        assert export.main([*flags, str(views), "--output_dir", f"export{views}"]) == 0
+        model = tf2.saved_model.load(f"export{views}/saved_model")
+        fed = tf2.constant(images, tf.float32)
+        exported = model.signatures["serving_default"](images=fed)["probabilities"].numpy()
+        np.testing.assert_allclose(exported, wanted[views], rtol=1e-3, atol=1e-6)
+        origin = json.loads(pathlib.Path(f"export{views}/origin.json").read_text())
+        assert origin.get("views", 1) == views
+        assert (origin["test_accuracy"] is None) == (views > 1)
+    capsys.readouterr()
+    assert evaluate.main([*flags, "3"]) == 2
+    assert "--views: invalid choice: 3" in capsys.readouterr().err
 
 
 def test_export_gives_the_same_probabilities_everywhere(run, data, capsys):

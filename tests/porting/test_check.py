@@ -62,6 +62,10 @@ PROGRAMS = {
         "tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits)",
         [(2, "tf.nn.softmax_cross_entropy_with_logits")],
     ),
+    "order_of_version_2": (
+        "import tensorflow as tf\ntf.nn.sigmoid_cross_entropy_with_logits(labels, logits)",
+        [],
+    ),
     "concat": (
         "import tensorflow.compat.v1 as tf\ntf.concat(1, [a, b])\ntf.concat([a, b], 1)",
         [(2, "tf.concat")],
@@ -78,6 +82,11 @@ PROGRAMS = {
     "session": (
         "import tensorflow.compat.v1 as tf\ntf.placeholder(1)\nwith tf.Session(): pass",
         [(3, "tf.Session")],
+    ),
+    "graph_reset": (
+        "import tensorflow.compat.v1 as tf\nx = tf.placeholder(1)\ntf.reset_default_graph()\n"
+        "tf.Session()",
+        [(3, "tf.reset_default_graph"), (4, "tf.Session")],
     ),
     "session_apart": (
         "import tensorflow.compat.v1 as tf\ndef f():\n  return tf.Session()",
@@ -305,6 +314,7 @@ def test_python_2_keeps_lines_and_names():
 
 
 def test_this_project_is_clean(capsys):
-    """All but the recipes' "before", which are here to fail."""
-    assert check.main([str(REPOSITORY), "--exclude", "before_*.py"]) == 0
+    """All but the recipes that are here to fail, and the one that needs the package tf_keras."""
+    recipes = ["--exclude", "before_*.py", "--exclude", "*_with_keras_2.py"]
+    assert check.main([str(REPOSITORY), *recipes]) == 0
     assert "0 of " in capsys.readouterr().out

@@ -1,0 +1,200 @@
+"""The steps of converting a checkpoint: variables are read, dropped, renamed and cast."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from porting.kinds import checkpoint
+from porting.presets import STEP, SUFFIXES, Preset
+from tutorial_support import checkpoints
+from tutorial_support.programs import UsageError, reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """A variable on its way.
+
+    Attributes:
+        source: its name in SRC; None for one that is added.
+        name: its name in DST.
+        value: its value in DST.
+    """
+
+    source: str | None
+    name: str
+    value: np.ndarray
+
+    def __str__(self) -> str:
+        kind = f"{list(self.value.shape)} {_type_name(self.value)}"
+        return f"{self.source or '(added)'} -> {self.name}  {kind}"
+
+
+def read(prefix: str) -> list[Variable]:
+    """Returns the variables of a checkpoint, those of objects under their own names.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    values = _values(prefix)
+    if values.pop(checkpoint.OBJECT_GRAPH, None) is None:
+        return [Variable(name, name, values[name]) for name in sorted(values)]
+    names = checkpoint.full_names(prefix)
+    return [
+        Variable(key, names.get(key, checkpoint.path_in_objects(key)), values[key])
+        for key in sorted(values)
+    ]
+
+
+def _values(prefix: str) -> dict[str, np.ndarray]:
+    """Returns all values; the op that a Saver restores with also joins the parts of format V1."""
+    types = tf.train.load_checkpoint(prefix).get_variable_to_dtype_map()
+    names = sorted(types)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        whole = [""] * len(names)  # rather than a part of each
+        tensors = tf.raw_ops.RestoreV2(
+            prefix=prefix,
+            tensor_names=names,
+            shape_and_slices=whole,
+            dtypes=[types[n] for n in names],
+        )
+        try:
+            return dict(zip(names, sess.run(tensors), strict=True))
+        except tf.errors.OpError as error:
+            raise checkpoints.DamagedCheckpoint(
+                f"the checkpoint '{prefix}' cannot be read ({reason(error)}); name another one"
+            ) from error
+
+
+# The steps of a conversion
+
+
+def drop(variables: list[Variable], patterns: Iterable[str]) -> list[Variable]:
+    """Returns the variables whose names match none of the regular expressions."""
+    for pattern in patterns:
+        regex = _compiled("--drop", pattern)
+        kept = [variable for variable in variables if not regex.search(variable.name)]
+        if len(kept) == len(variables):
+            raise UsageError(f"--drop {pattern}: no variable matches; --dry-run lists them")
+        variables = kept
+    return variables
+
+
+def rename(variables: list[Variable], pairs: Mapping[str, str]) -> list[Variable]:
+    """Returns the variables under new names.
+
+    Raises:
+        UsageError: there is no variable of an old name.
+    """
+    names = [variable.name for variable in variables]
+    for old in pairs.keys() - set(names):
+        near = ", ".join(difflib.get_close_matches(old, names)) or "no name is like it"
+        raise UsageError(f"--rename {old}: there is no such variable ({near}); --dry-run lists all")
+    return [dataclasses.replace(v, name=pairs.get(v.name, v.name)) for v in variables]
+
+
+def replace(variables: list[Variable], pattern: str, replacement: str) -> list[Variable]:
+    """Returns the variables with a regular expression in their names replaced, as `re.sub` does."""
+    regex = _compiled("--replace", pattern)
+    if not any(regex.search(variable.name) for variable in variables):
+        raise UsageError(f"--replace {pattern}: no variable matches; --dry-run lists them")
+    try:
+        return [dataclasses.replace(v, name=regex.sub(replacement, v.name)) for v in variables]
+    except (re.error, IndexError) as error:
+        raise UsageError(f"--replace {pattern} {replacement}: {error}") from error
+
+
+def cast(variables: list[Variable], pattern: str, dtype: str) -> list[Variable]:
+    """Returns the variables, those whose names match as another type.
+
+    Raises:
+        UsageError: none matches, the type is unknown, or a value does not fit into it.
+    """
+    regex = _compiled("--cast", pattern)
+    try:
+        kind = np.dtype(tf.as_dtype(dtype).as_numpy_dtype)
+    except TypeError as error:
+        raise UsageError(f"--cast {pattern} {dtype}: there is no type '{dtype}'") from error
+    if not any(regex.search(variable.name) for variable in variables):
+        raise UsageError(f"--cast {pattern}: no variable matches; --dry-run lists them")
+    return [
+        dataclasses.replace(v, value=_as_type(v, kind)) if regex.search(v.name) else v
+        for v in variables
+    ]
+
+
+def _as_type(variable: Variable, kind: np.dtype) -> np.ndarray:
+    value = np.asarray(variable.value)
+    if value.dtype == object or kind.hasobject:
+        raise UsageError(f"--cast: texts are not numbers ({variable.name}); leave it out")
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = value.astype(kind)
+    is_exact = np.array_equal(found.astype(value.dtype), value, equal_nan=value.dtype.kind == "f")
+    is_whole = kind.kind in "iub"
+    overflows = kind.kind == "f" and not np.array_equal(np.isfinite(found), np.isfinite(value))
+    if (is_whole and not is_exact) or overflows:
+        raise UsageError(
+            f"--cast: a value of '{variable.name}' does not fit into {kind.name}; take another type"
+        )
+    return found
+
+
+def apply_preset(variables: list[Variable], preset: Preset, back: bool) -> list[Variable]:
+    """Returns the variables that the two programs share, under the other one's names.
+
+    Raises:
+        UsageError: a variable is missing, so that the checkpoint is of another program.
+    """
+    here = {variable.name: variable for variable in variables}
+    found = []
+    for ours, theirs in preset.names.items():
+        sources = (ours,) if back else theirs
+        source = next((name for name in sources if name in here), None)
+        if source is None:
+            of = preset.restored_by if back else preset.program
+            raise UsageError(
+                f"it holds no '{sources[0]}', so it is no checkpoint of {of}; take another "
+                "--preset, or --rename"
+            )
+        for suffix in SUFFIXES if not back or preset.needs_averages else SUFFIXES[:1]:
+            if variable := here.get(source + suffix):
+                name = (theirs[0] if back else ours) + suffix
+                found.append(dataclasses.replace(variable, name=name))
+    if back and preset.needs_averages and not any(v.name.endswith(SUFFIXES[1]) for v in found):
+        # Their evaluation restores averages alone; without any, the variables are the best ones.
+        found += [Variable(None, v.name + SUFFIXES[1], v.value) for v in found]
+    steps = (STEP, *preset.their_steps)
+    step = next((here[name] for name in steps if name in here and here[name].value.ndim == 0), None)
+    if back and preset.their_steps:
+        found += [_step(step, preset.their_steps[0], preset.their_step_type)]
+    elif not back:
+        found += [_step(step, STEP, "int64")]
+    return found
+
+
+def _step(step: Variable | None, name: str, dtype: str) -> Variable:
+    if step is None:
+        return Variable(None, name, np.array(0, dtype))
+    return dataclasses.replace(step, name=name, value=_as_type(step, np.dtype(dtype)))
+
+
+def with_step(variables: list[Variable], step: int) -> list[Variable]:
+    """Returns the variables with `global_step` at another number, added where there is none."""
+    old = {v.name: v for v in variables}.get(STEP)
+    kind = np.int64 if old is None else old.value.dtype
+    new = Variable(old.source if old else None, STEP, np.array(step, kind))
+    return [v for v in variables if v is not old] + [new]
+
+
+def _compiled(flag: str, pattern: str) -> re.Pattern:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"{flag} {pattern}: not a regular expression ({error})") from error
+
+
+def _type_name(value: np.ndarray) -> str:
+    return "string" if value.dtype == object else str(value.dtype)

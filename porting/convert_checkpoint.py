@@ -1,0 +1,223 @@
+r"""Copies a checkpoint under other names: renames, casts and drops variables; writes format V2.
+
+    python -m porting.convert_checkpoint old/model.ckpt-1000 new/model.ckpt-1000 --dry-run
+    python -m porting.convert_checkpoint old.ckpt new.ckpt --rename conv1/weights=first/kernel
+    python -m porting.convert_checkpoint old.ckpt new.ckpt --replace '^tower_0/(.*)' '\1'
+    python -m porting.convert_checkpoint old.ckpt new.ckpt --drop '/Adam(_1)?$'
+    python -m porting.convert_checkpoint old.ckpt new.ckpt --cast '^global_step$' int32
+    python -m porting.convert_checkpoint old.ckpt new.ckpt --preset retrain
+
+SRC may be in format V1 or V2, partitioned, or of objects (tf.train.Checkpoint, Keras): parts are
+joined, objects' variables get their own names. First variables are dropped, then a preset is
+applied, then --rename, then --replace, then --cast. SRC stays as it is; DST must not exist. What is
+written is read again and compared value by value.
+"""
+
+import argparse
+import pathlib
+import re
+import sys
+
+import numpy as np
+
+from tutorial_support import programs
+from tutorial_support.programs import ArgumentParser, TrainingError, UsageError, number, program
+
+if __name__ == "__main__":
+    programs.before_tensorflow()
+
+import tensorflow.compat.v1 as tf
+
+from porting import conversion
+from porting.conversion import Variable
+from porting.kinds import checkpoint
+from porting.presets import PRESETS
+from tutorial_support import checkpoints, files
+
+# Writing
+
+
+def write(variables: list[Variable], target: str) -> None:
+    """Writes a checkpoint in V2 format and reads it again.
+
+    Raises:
+        UsageError: there is something under its name, or two variables share a name.
+        TrainingError: it could not be written, or does not hold what it should.
+    """
+    check_target(target)
+    _check_names(variables)
+    path = pathlib.Path(target)
+    with files.temporary_folder(path) as temporary:
+        _save(variables, str(temporary / "new"))
+        _compare(variables, str(temporary / "new"))
+        # The index comes last: without it, no reader sees a checkpoint.
+        for part in sorted(temporary.iterdir(), key=lambda part: part.suffix == ".index"):
+            files.to_disk(part)
+            part.rename(path.with_name(path.name + part.name.removeprefix("new")))
+    files.to_disk(path.parent)
+
+
+def check_target(target: str) -> None:
+    """Raises UsageError where something of a checkpoint of this name exists already."""
+    path = pathlib.Path(target)
+    checkpoints.check_path(target)
+    if not path.name or path.name.endswith((".index", ".meta")):
+        raise UsageError(f"DST '{target}' must be a checkpoint's prefix, such as new/model.ckpt-0")
+    taken = [path] if path.exists() else []
+    taken += [p for p in path.parent.glob("*") if p.name.startswith(path.name + ".")]
+    taken = [p for p in taken if re.fullmatch(r"|\.(index|meta|data-.*)", p.name[len(path.name) :])]
+    if taken:
+        raise UsageError(f"'{taken[0]}' exists; name another DST, for nothing is written over")
+
+
+def _check_names(variables: list[Variable]) -> None:
+    if not variables:
+        raise UsageError("no variable is left to write; drop fewer")
+    sources: dict[str, str | None] = {}
+    for variable in variables:
+        if not variable.name:
+            raise UsageError(f"'{variable.source}' would lose its whole name; rename it otherwise")
+        if variable.name in sources:
+            raise UsageError(
+                f"'{sources[variable.name]}' and '{variable.source}' would both be called "
+                f"'{variable.name}'; drop or rename one of them"
+            )
+        sources[variable.name] = variable.source
+
+
+def _save(variables: list[Variable], prefix: str) -> None:
+    names = [variable.name for variable in variables]
+    with tf.Graph().as_default(), tf.Session() as sess:
+        placeholders = [
+            tf.placeholder(tf.as_dtype(np.asarray(v.value).dtype), v.value.shape) for v in variables
+        ]
+        # The op that a tf.train.Saver uses; it needs no variables, only tensors.
+        save = tf.raw_ops.SaveV2(
+            prefix=prefix,
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=placeholders,
+        )
+        try:
+            sess.run(save, dict(zip(placeholders, [v.value for v in variables], strict=True)))
+        except tf.errors.OpError as error:
+            raise TrainingError(
+                f"no checkpoint could be written ({programs.reason(error)}); make room, or name "
+                "another DST"
+            ) from error
+
+
+def _compare(variables: list[Variable], prefix: str) -> None:
+    values = checkpoints.values(prefix)
+    for variable in variables:
+        written, value = np.asarray(values.pop(variable.name)), np.asarray(variable.value)
+        is_same = written.dtype == value.dtype and written.shape == value.shape
+        if (
+            not is_same
+            or written.tolist() != value.tolist()
+            and written.tobytes() != value.tobytes()
+        ):
+            raise TrainingError(f"'{variable.name}' came out otherwise than it went in; try again")
+    if values:
+        raise TrainingError(f"also holds {', '.join(values)}; try again")
+
+
+# The program
+
+
+def _pairs(flags: argparse.Namespace) -> dict[str, str]:
+    """Returns the pairs of --rename and of --rename_file."""
+    lines = list(flags.rename or [])
+    if flags.rename_file:
+        with files.reading(flags.rename_file, "write OLD=NEW in each line"):
+            text = pathlib.Path(flags.rename_file).read_text(encoding="utf-8")
+        stripped = (line.strip() for line in text.splitlines())
+        lines += [line for line in stripped if line and not line.startswith("#")]
+    pairs = {}
+    for line in lines:
+        old, equals, new = line.partition("=")
+        if not (equals and old.strip() and new.strip()):
+            raise UsageError(f"--rename: '{line}' is not of the form OLD=NEW")
+        pairs[old.strip()] = new.strip()
+    return pairs
+
+
+def convert(prefix: str, flags: argparse.Namespace) -> tuple[list[Variable], list[str]]:
+    """Returns the variables for DST and the names of those that are left out."""
+    every = conversion.read(prefix)
+    variables = conversion.drop(every, flags.drop or [])
+    if flags.preset:
+        variables = conversion.apply_preset(variables, PRESETS[flags.preset], flags.back)
+    variables = conversion.rename(variables, _pairs(flags))
+    for pattern, replacement in flags.replace or []:
+        variables = conversion.replace(variables, pattern, replacement)
+    if flags.step is not None:
+        variables = conversion.with_step(variables, flags.step)
+    for pattern, dtype in flags.cast or []:
+        variables = conversion.cast(variables, pattern, dtype)
+    _check_names(variables)
+    kept = {variable.source for variable in variables}
+    return variables, [v.source for v in every if v.source is not None and v.source not in kept]
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", metavar="SRC", help="A checkpoint's prefix, or a folder, for its newest one.")
+    add("target", metavar="DST", help="The prefix of the new checkpoint; its folder may be new.")
+    add("--preset", choices=sorted(PRESETS), help="From a published program's names to those here.")
+    add("--back", action="store_true", help="Apply the preset the other way round.")
+    add(
+        "--rename", action="append", metavar="OLD=NEW", help="Rename one variable; may be repeated."
+    )
+    add("--rename_file", metavar="FILE", help="A file with OLD=NEW in each line.")
+    add(
+        "--replace",
+        action="append",
+        nargs=2,
+        metavar=("REGEX", "TEXT"),
+        help="Replace what matches in all names, as Python's re.sub; may be repeated.",
+    )
+    add("--drop", action="append", metavar="REGEX", help="Leave out what matches; may be repeated.")
+    add(
+        "--cast",
+        action="append",
+        nargs=2,
+        metavar=("REGEX", "TYPE"),
+        help="Write the variables whose new names match as this type; may be repeated.",
+    )
+    add("--step", type=number(int, 0), help="Set global_step to this number.")
+    add("--dry-run", "--dry_run", action="store_true", help="List what would be written.")
+
+
+@program
+def main(argv: list[str] | None = None) -> None:
+    """Converts one checkpoint, or lists what that would do."""
+    parser = ArgumentParser(__doc__)
+    _add_flags(parser)
+    flags = parser.parse_args(argv)
+    if flags.back and not flags.preset:
+        raise UsageError("--back goes with --preset; name one")
+    check_target(flags.target)
+    prefix = checkpoints.find(flags.source)
+    checkpoint.describe(pathlib.Path(prefix))  # which says where a part of it is missing
+    variables, dropped = convert(prefix, flags)
+    for variable in variables:
+        print(programs.one_line(str(variable)))
+    for name in dropped:
+        print(programs.one_line(f"{name} -> left out"))
+    if flags.preset:
+        preset = PRESETS[flags.preset]
+        for note in preset.notes_back if flags.back else preset.notes:
+            print(f"Note: {note}")
+    if flags.dry_run:
+        print(f"Nothing was written; without --dry-run, '{flags.target}' would hold the above.")
+        return
+    write(variables, flags.target)
+    print(
+        f"Wrote '{flags.target}': {len(variables)} variables, each compared value by value with "
+        f"what was read from '{prefix}'."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""Checkpoints in either format, named by variables or by objects, whole or in parts."""
+
+import pathlib
+import re
+from collections import defaultdict
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+from google.protobuf.message import DecodeError
+
+# The records of a checkpoint's tables. They are in no public module, but are part of every wheel.
+from tensorflow.core.protobuf import tensor_bundle_pb2, trackable_object_graph_pb2
+from tensorflow.core.util import saved_tensor_slice_pb2
+
+from porting.kinds import snippets, table
+from porting.kinds.description import Description, Tensor, size_of
+from tutorial_support import checkpoints
+from tutorial_support.programs import UsageError
+
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_PART = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
+
+
+def is_checkpoint(path: pathlib.Path) -> bool:
+    """Returns whether `path` is a checkpoint's prefix, one of its files, or a state file."""
+    if path.is_dir():
+        return False
+    if not path.is_file():
+        return pathlib.Path(f"{path}.index").is_file()
+    if re.search(r"\.data-\d+-of-\d+$", path.name) or table.is_table(path):
+        return True
+    with path.open("rb") as stream:
+        return stream.read(30).startswith(b"model_checkpoint_path:")
+
+
+def find_all(folder: pathlib.Path) -> list[str]:
+    """Returns the prefixes of the checkpoints in a folder, in the order of their names."""
+    found = {str(path)[: -len(".index")] for path in folder.glob("*.index")}
+    found |= {str(path) for path in folder.glob("*") if path.is_file() and _is_v1(path)}
+    return sorted(found, key=lambda prefix: [(len(t), t) for t in re.split(r"(\d+)", prefix)])
+
+
+def _is_v1(path: pathlib.Path) -> bool:
+    return path.suffix not in (".index", ".meta") and table.is_table(path)
+
+
+def describe(path: pathlib.Path, with_graph: bool = True) -> Description:
+    """Describes the checkpoint that `path` names; the graph beside it is left to `graph`.
+
+    Args:
+        path: its prefix, one of its files, or the state file of a folder.
+        with_graph: whether the lines to run it may use the `.meta` file beside it.
+
+    Raises:
+        UsageError: it is damaged, or a part of it is missing.
+    """
+    if path.name == checkpoints.STATE_FILE and path.is_file():
+        path = path.parent
+    prefix = checkpoints.find(path)
+    checkpoints.shapes(prefix)  # TensorFlow's own reader says whether the table is whole
+    try:
+        is_v2 = pathlib.Path(f"{prefix}.index").is_file()
+        variables, version = _read_v2(prefix) if is_v2 else _read_v1(prefix)
+    except (ValueError, DecodeError, IndexError) as error:
+        raise checkpoints.DamagedCheckpoint(
+            f"the checkpoint '{prefix}' cannot be read ({error}); copy it again, or name another"
+        ) from error
+    names = [variable.name for variable in variables]
+    is_of_objects = OBJECT_GRAPH in names
+    kind = f"a checkpoint in {'V2' if is_v2 else 'V1'} format"
+    notes = []
+    if is_of_objects:
+        by_keras = any(
+            re.search(r"layer_with_weights-\d|(^|/)optimizer/_variables/", n) for n in names
+        )
+        kind += ", object-based, as tf.train.Checkpoint writes it"
+        kind += " for a Keras model" * by_keras
+        variables = _with_full_names(prefix, variables)
+        notes.append(
+            "A tf.train.Saver finds its variables by their names, not by these keys: python -m "
+            "porting.convert_checkpoint writes them under their names."
+        )
+    divided = sum("parts" in variable.note for variable in variables)
+    if divided:
+        kind += f", {divided} of its variables partitioned"
+        notes.append(
+            "Readers put the parts together; so does python -m porting.convert_checkpoint."
+        )
+    step = checkpoints.stored_step(prefix)
+    if step is not None:
+        notes.append(f"It was saved after step {step}.")
+    meta = pathlib.Path(f"{prefix}.meta")
+    code = (
+        ""
+        if (with_graph and meta.exists()) or not variables
+        else snippets.read_checkpoint(prefix, _largest(variables))
+    )
+    written_by = f"checkpoint format version {version}; "
+    written_by += (
+        "the .meta file beside it tells more"
+        if meta.exists()
+        else "a checkpoint does not tell which TensorFlow wrote it"
+    )
+    return Description(prefix, kind, written_by, variables=variables, notes=notes, code=code)
+
+
+def _largest(variables: list[Tensor]) -> str:
+    """Returns the name of the variable whose value is most worth a look."""
+    plain = [variable for variable in variables if variable.name != OBJECT_GRAPH]
+    return max(plain or variables, key=lambda variable: variable.size or 0).name
+
+
+def _read_v2(prefix: str) -> tuple[list[Tensor], int]:
+    """Returns the variables and the format's version, from the index alone.
+
+    Raises:
+        UsageError: a data file is missing, or ends before the index says.
+    """
+    ends: dict[int, int] = defaultdict(int)
+    variables, header = [], tensor_bundle_pb2.BundleHeaderProto()
+    for key, value in table.entries(pathlib.Path(f"{prefix}.index")):
+        if not key:
+            header.ParseFromString(value)
+            continue
+        entry = tensor_bundle_pb2.BundleEntryProto.FromString(value)
+        if not entry.slices:
+            ends[entry.shard_id] = max(ends[entry.shard_id], entry.offset + entry.size)
+        if not key.startswith(b"\0"):  # which is where the parts of a variable are listed
+            is_text = entry.dtype == tf.string.as_datatype_enum
+            tensor = _variable(key.decode(), entry.dtype, entry.shape, len(entry.slices))
+            size = entry.size if is_text else tensor.size
+            variables.append(Tensor(tensor.name, tensor.dtype, tensor.shape, size, tensor.note))
+    for shard, end in ends.items():
+        data = pathlib.Path(f"{prefix}.data-{shard:05d}-of-{header.num_shards:05d}")
+        size = data.stat().st_size if data.is_file() else None
+        if size is None or size < end:
+            found = "is missing" if size is None else f"has {size:,} bytes of {end:,}"
+            raise checkpoints.DamagedCheckpoint(
+                f"the checkpoint '{prefix}' is not whole: '{data}' {found}; copy it again, or name "
+                "another checkpoint"
+            )
+    return variables, header.version.producer
+
+
+def _read_v1(prefix: str) -> tuple[list[Tensor], int]:
+    """Returns the variables and the format's version, from the table's first entry."""
+    record = saved_tensor_slice_pb2.SavedTensorSlices.FromString(
+        table.first_value(pathlib.Path(prefix))
+    )
+    variables = [
+        _variable(saved.name, saved.type, saved.shape, sum(bool(s.extent) for s in saved.slice))
+        for saved in record.meta.tensor
+    ]
+    return variables, record.meta.versions.producer
+
+
+def _variable(name: str, dtype: int, shape: Any, parts: int) -> Tensor:
+    kind = tf.as_dtype(dtype)
+    sizes = tuple(int(dimension.size) for dimension in shape.dim)
+    note = f"in {parts} parts" if parts > 1 else ""
+    size = None if kind == tf.string else size_of(kind.size, sizes)
+    return Tensor(name, kind.name, sizes, size, note)
+
+
+def full_names(prefix: str) -> dict[str, str]:
+    """Returns the variables' own names by their keys, for an object-based checkpoint."""
+    values = tf.train.load_checkpoint(prefix).get_tensor(OBJECT_GRAPH)
+    graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(values)
+    found = [attribute for node in graph.nodes for attribute in node.attributes]
+    names = {a.checkpoint_key: a.full_name for a in found if a.full_name}
+    # Where several variables share a name, the path through the objects is the only one they have.
+    counts: dict[str, int] = defaultdict(int)
+    for name in names.values():
+        counts[name] += 1
+    return {key: name for key, name in names.items() if counts[name] == 1}
+
+
+def path_in_objects(key: str) -> str:
+    """Returns `model/layer/kernel` for `model/layer/kernel/.ATTRIBUTES/VARIABLE_VALUE`."""
+    return key.removesuffix(_VALUE)
+
+
+def _with_full_names(prefix: str, variables: list[Tensor]) -> list[Tensor]:
+    try:
+        names = full_names(prefix)
+    except (DecodeError, ValueError, tf.errors.OpError) as error:
+        raise UsageError(
+            f"the checkpoint '{prefix}' cannot be read (its object graph is damaged); name another"
+        ) from error
+    return [
+        Tensor(
+            v.name,
+            v.dtype,
+            v.shape,
+            v.size,
+            f"named {names[v.name]}" if v.name in names else v.note,
+        )
+        for v in variables
+    ]

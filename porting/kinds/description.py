@@ -1,0 +1,164 @@
+"""What there is to say of a model file, whatever its kind, as text and as JSON."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tutorial_support.programs import one_line
+
+_LISTED = 40  # entries of a list that is printed in part
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """An input, an output, a variable or a constant.
+
+    Attributes:
+        name: as it is fed, fetched or restored.
+        dtype: TensorFlow's name of its type, "" where the file does not say.
+        shape: None in a place that is open, and None as a whole where the file does not say.
+        size: bytes that its values take; None where that is not known.
+        note: more about it, such as what a feed may leave out.
+    """
+
+    name: str
+    dtype: str = ""
+    shape: tuple[int | None, ...] | None = None
+    size: int | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        shape = "shape unknown" if self.shape is None else _shape(self.shape)
+        parts = [self.name, self.dtype or "type unknown", shape]
+        parts += ["" if self.size is None else bytes_as_text(self.size), self.note]
+        return one_line("  ".join(filter(None, parts)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A way in and out of a SavedModel or a MetaGraph, by the names that it has for callers.
+
+    Attributes:
+        inputs, outputs: tensors by their argument's name.
+        method: its method name, such as tensorflow/serving/predict.
+    """
+
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+    method: str = ""
+
+
+@dataclasses.dataclass
+class Description:
+    """What is known of a file.
+
+    Attributes:
+        path: of the file or folder.
+        kind: what it is, in a few words.
+        written_by: the version that wrote it, as far as the file says.
+        inputs: what can be fed.
+        outputs: what nothing consumes, so that it is likely to be wanted.
+        signatures: by their names.
+        variables: with their shapes, types and sizes; of a frozen graph its constants.
+        ops: how many there are of each type; of a Keras model its layers.
+        unknown_ops: names of nodes by a type that the installed TensorFlow does not know.
+        tags: names of what an event file holds, by their kinds.
+        effects: names of nodes by "ReadFile (reads files)", for ops that do more than compute.
+        notes: whole sentences.
+        code: Python lines that run it; "" where there are none.
+        parts: descriptions of what belongs to it.
+    """
+
+    path: str
+    kind: str
+    written_by: str = ""
+    inputs: list[Tensor] = dataclasses.field(default_factory=list)
+    outputs: list[Tensor] = dataclasses.field(default_factory=list)
+    signatures: dict[str, Signature] = dataclasses.field(default_factory=dict)
+    variables: list[Tensor] = dataclasses.field(default_factory=list)
+    ops: dict[str, int] = dataclasses.field(default_factory=dict)
+    unknown_ops: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    tags: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    effects: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    code: str = ""
+    parts: list["Description"] = dataclasses.field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns everything as dicts, lists, numbers and texts, for JSON."""
+        return dataclasses.asdict(self)
+
+    def as_text(self, everything: bool = False) -> str:
+        """Returns a page to read; long lists are cut unless `everything` is wanted."""
+        cut = None if everything else _LISTED
+        lines = [f"{one_line(self.path)}: {self.kind}"]
+        lines += [f"Written by: {self.written_by}"] * bool(self.written_by)
+        lines += _listed("Inputs", self.inputs, cut)
+        lines += _listed("Likely outputs (no other op consumes them)", self.outputs, cut)
+        for name, signature in self.signatures.items():
+            lines.append(
+                f"Signature '{one_line(name)}' {one_line(signature.method)}".rstrip() + ":"
+            )
+            for kind in ("inputs", "outputs"):
+                for key, tensor in getattr(signature, kind).items():
+                    lines.append(f"  {kind[:-1]} {one_line(key)} = {tensor}")
+        lines += _listed(_counted_variables(self.variables), self.variables, cut)
+        for kind, names in sorted(self.tags.items()):
+            lines.append(f"Tags of kind {one_line(kind)}: {_joined(names, cut)}")
+        if self.ops:
+            types = [f"{op} {n}" for op, n in sorted(self.ops.items(), key=lambda i: (-i[1], i[0]))]
+            total = sum(self.ops.values())
+            lines.append(f"{total} ops or layers of {len(types)} types: {_joined(types, cut)}")
+        for op, nodes in sorted(self.unknown_ops.items()):
+            lines.append(
+                f"Unknown to the installed TensorFlow: {one_line(op)}: {_joined(nodes, 5)}"
+            )
+        for op, nodes in sorted(self.effects.items()):
+            lines.append(f"Does more than compute: {one_line(op)}: {_joined(nodes, 5)}")
+        lines += [f"Note: {one_line(note)}" for note in self.notes]
+        for part in self.parts:
+            lines += ["", *part.as_text(everything).splitlines()]
+        if self.code:
+            lines += ["", "To run it:", "", self.code.rstrip()]
+        return "\n".join(lines)
+
+
+def bytes_as_text(count: int) -> str:
+    """Returns a number of bytes as people say it, such as "4.3 MB"."""
+    if count < 1000:
+        return f"{count} bytes"
+    power = min(int(math.log10(count)) // 3, 6)
+    return f"{count / 1000**power:.1f} {'kMGTPE'[power - 1]}B"
+
+
+def size_of(dtype_size: int, shape: Iterable[int | None] | None) -> int | None:
+    """Returns the bytes of a tensor with values of `dtype_size` bytes; None where it is open."""
+    dimensions = None if shape is None else list(shape)
+    if dimensions is None or None in dimensions or not dtype_size:
+        return None
+    return dtype_size * math.prod(dimension or 0 for dimension in dimensions)
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def _listed(title: str, entries: list[Tensor], cut: int | None) -> list[str]:
+    if not entries:
+        return []
+    lines = [f"{title}:", *(f"  {entry}" for entry in entries[:cut])]
+    if cut is not None and len(entries) > cut:
+        lines.append(f"  ... and {len(entries) - cut} more (--all lists them)")
+    return lines
+
+
+def _counted_variables(variables: list[Tensor]) -> str:
+    total = sum(variable.size or 0 for variable in variables)
+    return f"{len(variables)} variables or constants with values, {bytes_as_text(total)}"
+
+
+def _joined(texts: list[str], cut: int | None) -> str:
+    some = ", ".join(map(one_line, texts[:cut]))
+    more = 0 if cut is None else len(texts) - cut
+    return some + f" and {more} more" * (more > 0)

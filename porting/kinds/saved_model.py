@@ -1,0 +1,97 @@
+"""SavedModels of TensorFlow 1 and 2: folders with a graph, its variables and its signatures."""
+
+import pathlib
+import re
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from porting.kinds import checkpoint, graph, snippets
+from porting.kinds.description import Description, Signature, Tensor
+from tutorial_support import checkpoints
+from tutorial_support.programs import UsageError
+
+_FILES = ("saved_model.pb", "saved_model.pbtxt")
+
+
+def is_saved_model(folder: pathlib.Path) -> bool:
+    """Returns whether a folder holds a SavedModel."""
+    return any((folder / name).is_file() for name in _FILES)
+
+
+def describe(folder: pathlib.Path) -> Description:
+    """Describes a SavedModel.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    path = next(folder / name for name in _FILES if (folder / name).is_file())
+    message, _ = graph.parse(path, [saved_model_pb2.SavedModel])
+    if message is None:
+        raise UsageError(f"'{path}' is no SavedModel, or is cut off; export it again")
+    parts = [_describe_graph(folder, meta) for meta in message.meta_graphs]
+    several = Description(str(folder), f"a SavedModel of {len(parts)} graphs", parts=parts)
+    found = parts[0] if len(parts) == 1 else several
+    found.variables = _variables(folder)
+    assets = sorted(p.name for p in (folder / "assets").glob("*"))
+    if assets:
+        found.notes.append(f"Its assets: {', '.join(assets)}.")
+    return found
+
+
+def _describe_graph(folder: pathlib.Path, meta: tf.MetaGraphDef) -> Description:
+    found = graph.look_at(meta.graph_def, str(folder))
+    tags = list(meta.meta_info_def.tags)
+    by = (
+        "objects, as TensorFlow 2 saves it"
+        if meta.object_graph_def.nodes
+        else "TensorFlow 1's kind"
+    )
+    found.kind = f"a SavedModel of {by}, with the tags {tags}"
+    found.written_by = f"TensorFlow {meta.meta_info_def.tensorflow_version or 'unknown'}"
+    found.signatures = graph.signatures_of(meta)
+    found.inputs, found.outputs = [], []  # which the signatures tell
+    if meta.asset_file_def:
+        found.notes.append("It reads the files in its folder assets when it is loaded.")
+    if found.unknown_ops or not found.signatures:
+        if not found.signatures:
+            found.notes.append("It has no signature: tf.saved_model.load gives its functions.")
+        return found
+    name = _main_signature(found.signatures)
+    chosen = _with_notes(found.signatures[name], meta.graph_def)
+    in_session = snippets.in_session(
+        f"model = tf.saved_model.load(sess, {tags!r}, {str(folder)!r})\n",
+        chosen.outputs,
+        chosen.inputs.values(),
+        graph.example_of(meta.graph_def),
+    )
+    found.code = in_session
+    if not any(t.note.startswith(snippets.EXAMPLE) for t in chosen.inputs.values()):
+        called = snippets.from_tf2(folder, name, chosen.inputs)
+        found.code += f"\n# Or, in TensorFlow 2, without a session:\n\n{called}"
+    return found
+
+
+def _main_signature(signatures: dict[str, Signature]) -> str:
+    return "serving_default" if "serving_default" in signatures else next(iter(signatures))
+
+
+def _with_notes(signature: Signature, graph_def: tf.GraphDef) -> Signature:
+    """Says of each input of a signature what the graph tells of it, such as that it is a JPEG."""
+    known = {tensor.name: tensor.note for tensor in graph.look_at(graph_def, "").inputs}
+    inputs = {
+        key: Tensor(
+            t.name, t.dtype, t.shape, note=re.sub("^has a default(, )?", "", known.get(t.name, ""))
+        )
+        for key, t in signature.inputs.items()
+    }
+    return Signature(inputs, signature.outputs, signature.method)
+
+
+def _variables(folder: pathlib.Path) -> list[Tensor]:
+    prefix = folder / "variables" / "variables"
+    if not checkpoints.exists(str(prefix)):
+        return []
+    found: Any = checkpoint.describe(prefix, with_graph=False)
+    return [v for v in found.variables if v.name != checkpoint.OBJECT_GRAPH]

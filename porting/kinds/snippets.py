@@ -1,0 +1,122 @@
+"""The Python lines that feed, fetch and read a model, ready to paste."""
+
+import math
+import os
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+
+from porting.kinds.description import Tensor
+
+_TF1 = "import numpy as np\nimport tensorflow.compat.v1 as tf\n"
+# Notes on an input that decide what its example is.
+PICTURE = "the bytes of a picture"
+EXAMPLE = "a tf.train.Example as bytes"
+
+
+def value(tensor: Tensor) -> str:
+    """Returns a Python expression for a value that a placeholder takes; open sizes become 1."""
+    shape = [1 if size is None else size for size in tensor.shape or ()]
+    if tensor.dtype == "string":
+        text = "picture" if tensor.note.startswith(PICTURE) else 'b""'
+        text = "example" if tensor.note.startswith(EXAMPLE) else text
+        if shape in ([], [1]):
+            return f"[{text}]" if shape else text
+        # np.full would cut the zeros off the end of bytes.
+        return f"np.array([{text}] * {math.prod(shape)}, object).reshape({shape})"
+    return f"np.zeros({shape}, {_numpy_type(tensor.dtype)})"
+
+
+def _numpy_type(name: str) -> str:
+    plain = ("float", "int", "uint", "complex")
+    if name == "bool":
+        return "bool"
+    if name.startswith(plain):
+        return f"np.{name}"
+    return f"tf.{name}.as_numpy_dtype"
+
+
+def in_session(
+    opening: str,
+    fetches: Sequence[Tensor] | Mapping[str, Tensor] | str,
+    feeds: Iterable[Tensor],
+    example: Mapping[str, tuple[str, int]] | None = None,
+) -> str:
+    """Returns lines that open a graph in a session, feed it and fetch from it.
+
+    Args:
+        opening: lines that put the graph into the session `sess`.
+        fetches: the tensors to fetch, or those by the keys of a dict; or an expression.
+        feeds: the tensors to feed.
+        example: of a fed tf.train.Example, the kind and length of its features by name.
+    """
+    feeds = list(feeds)
+    lines = [*_TF1.splitlines(), ""]
+    if any(feed.note.startswith(PICTURE) for feed in feeds):
+        lines[:0] = ["import io", ""]
+        lines[-2:] = ["import PIL.Image", lines[-2], "", *_picture(), ""]
+    if any(feed.note.startswith(EXAMPLE) for feed in feeds):
+        lines += [*_example(example or {}), ""]
+    lines.append("with tf.Graph().as_default(), tf.Session() as sess:")
+    lines += textwrap.indent(opening.strip("\n"), "    ").splitlines()
+    for feed in feeds:
+        if feed.shape is None:
+            lines.append(f"    # The file does not tell the shape of {feed.name!r}: put in yours.")
+    lines += textwrap.indent(
+        _dict("feed_dict", {f.name: value(f) for f in feeds}), "    "
+    ).splitlines()
+    if isinstance(fetches, str):
+        names = fetches
+    elif isinstance(fetches, Mapping):
+        names = repr({key: tensor.name for key, tensor in fetches.items()})
+    else:
+        names = repr([tensor.name for tensor in fetches])
+    lines += [f"    outputs = sess.run({names}, feed_dict)"]
+    return "\n".join(lines) + "\n"
+
+
+def _dict(name: str, expressions: Mapping[str, str]) -> str:
+    """Returns lines that make a dict of Python expressions."""
+    if not expressions:
+        return f"{name} = {{}}"
+    return "\n".join([f"{name} = {{", *(f"    {k!r}: {v}," for k, v in expressions.items()), "}"])
+
+
+def _picture() -> list[str]:
+    return [
+        "stream = io.BytesIO()",
+        'PIL.Image.new("RGB", (64, 64)).save(stream, "JPEG")',
+        "picture = stream.getvalue()  # in its place: pathlib.Path('photo.jpg').read_bytes()",
+    ]
+
+
+def _example(features: Mapping[str, tuple[str, int]]) -> list[str]:
+    lines = ["example = tf.train.Example()"]
+    for name, (kind, length) in features.items():
+        empty = {"float_list": "0.0", "int64_list": "0", "bytes_list": 'b""'}[kind]
+        lines.append(
+            f"example.features.feature[{name!r}].{kind}.value.extend([{empty}] * {length})"
+        )
+    return [*lines, "example = example.SerializeToString()"]
+
+
+def from_tf2(path: str | os.PathLike, signature: str, inputs: Mapping[str, Tensor]) -> str:
+    """Returns lines that call a signature of a SavedModel outside of any session."""
+    lines = ["import numpy as np", "import tensorflow as tf", ""]
+    if any(tensor.note.startswith(PICTURE) for tensor in inputs.values()):
+        lines = ["import io", "", lines[0], "import PIL.Image", lines[1], "", *_picture(), ""]
+    lines += [f"model = tf.saved_model.load({str(path)!r})"]
+    lines += [
+        _dict("inputs", {k: f"tf.constant({value(t)}, tf.{t.dtype})" for k, t in inputs.items()})
+    ]
+    lines += [f"outputs = model.signatures[{signature!r}](**inputs)"]
+    return "\n".join(lines) + "\n"
+
+
+def read_checkpoint(prefix: str, variable: str) -> str:
+    """Returns lines that read a checkpoint's values without a graph."""
+    return (
+        "import tensorflow as tf\n\n"
+        f"reader = tf.train.load_checkpoint({prefix!r})\n"
+        "shapes = reader.get_variable_to_shape_map()\n"
+        f"value = reader.get_tensor({variable!r})\n"
+    )

@@ -1,0 +1,118 @@
+"""Reads the sorted table of keys and values that checkpoints of both formats are written in.
+
+TensorFlow's reader of checkpoints tells names, types and shapes, but not where values lie: so it
+cannot say whether the data is all there, nor into which parts a variable was divided. The format
+is LevelDB's (https://github.com/google/leveldb/blob/main/doc/table_format.md).
+"""
+
+import pathlib
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+_MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
+_FOOTER = 48  # bytes
+_TRAILER = 5  # bytes behind each block: its compression and its checksum
+_LARGEST_BLOCK = 1 << 28  # bytes
+
+
+def is_table(path: pathlib.Path) -> bool:
+    """Returns whether a file ends as a table does."""
+    with path.open("rb") as stream:
+        if stream.seek(0, 2) < _FOOTER:
+            return False
+        stream.seek(-len(_MAGIC), 2)
+        return stream.read() == _MAGIC
+
+
+def first_value(path: pathlib.Path) -> bytes:
+    """Returns the value of the first key, without reading what follows it.
+
+    Raises:
+        ValueError: the table is damaged or compressed.
+    """
+    with path.open("rb") as stream:
+        _, handle = next(_entries(_block(stream, *_index(stream))))
+        offset, position = _varint(handle, 0)
+        size, _ = _varint(handle, position)
+        _check_uncompressed(stream, offset, size)
+        stream.seek(offset)
+        head = stream.read(30)
+        shared, position = _varint(head, 0)
+        unshared, position = _varint(head, position)
+        length, position = _varint(head, position)
+        if shared or length > min(size, _LARGEST_BLOCK):
+            raise ValueError("its first entry is damaged")
+        stream.seek(offset + position + unshared)
+        return stream.read(length)
+
+
+def entries(path: pathlib.Path) -> Iterator[tuple[bytes, bytes]]:
+    """Yields each key with its value, in order; raises ValueError for a damaged table."""
+    with path.open("rb") as stream:
+        for _, handle in _entries(_block(stream, *_index(stream))):
+            offset, position = _varint(handle, 0)
+            size, _ = _varint(handle, position)
+            yield from _entries(_block(stream, offset, size))
+
+
+def _index(stream: BinaryIO) -> tuple[int, int]:
+    """Returns offset and size of the block that lists the other blocks."""
+    stream.seek(-_FOOTER, 2)
+    footer = stream.read()
+    position = 0
+    for _ in range(2):  # the handle of another block, which TensorFlow leaves empty
+        _, position = _varint(footer, position)
+    offset, position = _varint(footer, position)
+    size, _ = _varint(footer, position)
+    return offset, size
+
+
+def _block(stream: BinaryIO, offset: int, size: int) -> bytes:
+    _check_uncompressed(stream, offset, size)
+    if size > _LARGEST_BLOCK:
+        raise ValueError(f"a block of it has {size} bytes")
+    stream.seek(offset)
+    block = stream.read(size)
+    if len(block) < size or size < 4:
+        raise ValueError("it is cut off")
+    return block
+
+
+def _check_uncompressed(stream: BinaryIO, offset: int, size: int) -> None:
+    stream.seek(offset + size)
+    trailer = stream.read(_TRAILER)
+    if len(trailer) < _TRAILER:
+        raise ValueError("it is cut off")
+    if trailer[0]:
+        raise ValueError("it is compressed")
+
+
+def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yields the entries of a block, whose keys are written without what they share."""
+    (restarts,) = struct.unpack_from("<I", block, len(block) - 4)
+    end = len(block) - 4 * (restarts + 1)
+    key, position = b"", 0
+    while position < end:
+        shared, position = _varint(block, position)
+        unshared, position = _varint(block, position)
+        length, position = _varint(block, position)
+        if position + unshared + length > end or shared > len(key):
+            raise ValueError("an entry of it is damaged")
+        key = key[:shared] + block[position : position + unshared]
+        position += unshared
+        yield key, block[position : position + length]
+        position += length
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """Returns the number that begins at `position`, seven bits a byte, and where it ends."""
+    value = shift = 0
+    while True:
+        if position >= len(data) or shift > 63:
+            raise ValueError("a number in it is cut off")
+        byte = data[position]
+        value |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            return value, position

@@ -1,0 +1,15 @@
+"""The same flags with argparse: a main function that tests can call, and nothing global."""
+
+import argparse
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--learning_rate", type=float, default=0.1, help="How far a step goes.")
+    parser.add_argument("--log_dir", default="logs", help="Where to write.")
+    flags = parser.parse_args(argv)
+    print(flags.log_dir, flags.learning_rate)
+
+
+if __name__ == "__main__":
+    main()

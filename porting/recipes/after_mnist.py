@@ -1,0 +1,8 @@
+"""MNIST from this package: another import, and nothing else."""
+
+from mnist_mechanics import input_data
+
+
+def first_batch(folder):
+    data_sets = input_data.read_data_sets(folder, one_hot=True)
+    return data_sets.train.next_batch(50)

@@ -1,0 +1,13 @@
+"""The same with a seed for each op that has to repeat."""
+
+import tensorflow.compat.v1 as tf
+
+
+def initial_values(dropout_first):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(1)
+        if dropout_first:
+            tf.nn.dropout(tf.ones([3]), rate=0.5)
+        w = tf.get_variable("w", [3], initializer=tf.random_normal_initializer(seed=2))
+        session.run(tf.global_variables_initializer())
+        return session.run(w)

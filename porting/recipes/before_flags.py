@@ -1,0 +1,15 @@
+"""Flags and a main function as tf.app has them."""
+
+import tensorflow as tf
+
+FLAGS = tf.app.flags.FLAGS
+tf.app.flags.DEFINE_float("learning_rate", 0.1, "How far a step goes.")
+tf.app.flags.DEFINE_string("log_dir", "logs", "Where to write.")
+
+
+def main(argv):
+    print(FLAGS.log_dir, FLAGS.learning_rate)
+
+
+if __name__ == "__main__":
+    tf.app.run()

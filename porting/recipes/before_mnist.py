@@ -1,0 +1,8 @@
+"""MNIST from TensorFlow's own examples."""
+
+from tensorflow.examples.tutorials.mnist import input_data
+
+
+def first_batch(folder):
+    data_sets = input_data.read_data_sets(folder, one_hot=True)
+    return data_sets.train.next_batch(50)
