@@ -223,12 +223,12 @@ def described(path: str | pathlib.Path) -> Base:
     path = pathlib.Path(path).with_suffix(".json")
     if not path.exists():
         return INCEPTION_2015
-    with files.reading(
-        path,
+    remedy = (
         "it is no description of a base; write it anew with python -m flowers_transfer.make_base, "
-        "or move it away",
-    ):
-        base = Base(**json.loads(path.read_text(encoding="utf-8")))
+        "or move it away"
+    )
+    with files.reading(path, remedy):
+        base = Base(**json.loads(files.read_text(path, remedy)))
         numbers, texts = (base.size, base.mean, base.scale), (base.image_input, base.bottleneck)
         is_whole = all(type(n) in (int, float) for n in numbers) and type(base.size) is int
         if not is_whole or not all(
@@ -343,7 +343,7 @@ def attach(frozen: FrozenGraph) -> AttachedBase:
         shape = bottlenecks.shape.as_list()[1:]
         if not shape or None in shape:
             raise ValueError(f"'{base.bottleneck}' has the shape {bottlenecks.shape}")
-    except (ValueError, tf.errors.OpError) as error:
+    except Exception as error:  # TensorFlow refuses graphs in many ways
         raise _unusable(frozen.name, base, error) from error
     vectors = tf.reshape(bottlenecks, [-1, int(np.prod(shape))], "base/as_vectors")
     return AttachedBase(contents, decoded, prepared, images, vectors)

@@ -67,12 +67,20 @@ def read(path: str | os.PathLike) -> tf.GraphDef:
         UsageError: the file is no GraphDef, or too large; it holds an op that may do more than
             compute; or its constants are much larger than the file.
     """
-    graph_def = tf.GraphDef()
     with files.reading(path, _REMEDY):
         size = pathlib.Path(path).stat().st_size
         if size > LARGEST_FILE:
             raise ValueError(f"its {size} bytes are more than {LARGEST_FILE}")
-        graph_def.ParseFromString(pathlib.Path(path).read_bytes())
+        graph_def = tf.GraphDef.FromString(pathlib.Path(path).read_bytes())
+        _check_ops(graph_def, path)
+        constants = sum(_constant_bytes(node) for node in graph_def.node if node.op == "Const")
+        if constants > size + LARGEST_UNPACKED:
+            raise ValueError(f"its constants would take {constants} bytes, and the file has {size}")
+        _simplify(graph_def)
+        return graph_def
+
+
+def _check_ops(graph_def: tf.GraphDef, path: str | os.PathLike) -> None:
     allowed = set(_ALLOWED_OPS.split())
     refused = {node.op: node.name for node in reversed(graph_def.node) if node.op not in allowed}
     if refused:
@@ -81,16 +89,14 @@ def read(path: str | os.PathLike) -> tf.GraphDef:
             f"{path}: refused, for it holds ops that may do more than compute: {listed}; freeze a "
             "graph that ends before them, without functions"
         )
-    constants = sum(_constant_bytes(node) for node in graph_def.node if node.op == "Const")
-    if constants > size + LARGEST_UNPACKED:
-        raise UsageError(
-            f"{path}: refused, for its constants would take {constants} bytes of memory, and the "
-            f"file has {size}; {_REMEDY}"
-        )
+
+
+def _simplify(graph_def: tf.GraphDef) -> None:
+    """Takes out of a GraphDef what has no part in computing values."""
     graph_def.ClearField("library")  # no op that is let through calls a function
     waits = {f"^{node.name}" for node in graph_def.node if node.op == "NoOp"}
     for node in graph_def.node:
-        inputs = [text for text in node.input if text not in waits]  # for what does nothing
+        inputs = [text for text in node.input if text not in waits]
         del node.input[:]
         node.input.extend(inputs)
         if node.op == "PlaceholderWithDefault":  # where it is not fed, it hands on its input
@@ -99,7 +105,6 @@ def read(path: str | os.PathLike) -> tf.GraphDef:
             del node.attr["dtype"], node.attr["shape"]
         node.device = ""  # which may not be there
         node.attr.pop("_class", None)  # as may the node that it is to be placed beside
-    return graph_def
 
 
 def _constant_bytes(node: tf.NodeDef) -> int:

@@ -65,6 +65,9 @@ def _refuse_other(path: str | os.PathLike) -> None:
 def read_text(path: str | os.PathLike, remedy: str, most: int = 1 << 20) -> str:
     """Returns the text of a user's file, UTF-8 with or without a byte order mark.
 
+    Lines end in a line feed, whatever ends them in the file. Bytes that are no UTF-8 are kept, as
+    Python's surrogateescape does.
+
     Args:
         path: the file.
         remedy: as of `reading`.
@@ -77,7 +80,8 @@ def read_text(path: str | os.PathLike, remedy: str, most: int = 1 << 20) -> str:
         content = stream.read(most + 1)
         if len(content) > most:
             raise ValueError(f"it has more than {most} bytes")
-        return content.decode("utf-8-sig", "surrogateescape")
+        text = content.decode("utf-8-sig", "surrogateescape")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @contextlib.contextmanager
