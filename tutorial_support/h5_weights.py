@@ -87,8 +87,6 @@ def _opened(path: str | os.PathLike, remedy: str) -> Iterator[h5py.File]:
     """Yields the open h5 file; whatever goes wrong is a UsageError."""
     path = pathlib.Path(path)
     with files.reading(path, remedy):
-        if path.exists() and not path.is_file():
-            raise ValueError("it is no file")
         with path.open("rb") as stream:
             source: io.IOBase = stream
             if zipfile.is_zipfile(stream):
