@@ -17,15 +17,14 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-from six.moves import xrange
-
 from tutorial_support import SPLITS, TEST, VALIDATION, programs
 
 if __name__ == "__main__":
     programs.before_tensorflow()
 
+import numpy as np
 import tensorflow.compat.v1 as tf
+from six.moves import xrange
 
 from catsdogs_finetune import mobilenet_v2, photo_input, pretrained
 from catsdogs_finetune.kept_bottlenecks import KeptBottlenecks
