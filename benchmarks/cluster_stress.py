@@ -1,7 +1,7 @@
 """Kills and freezes tasks of a cluster at random, as part of `python -m benchmarks.stress`.
 
 A ps, a chief and a worker train MNIST's net on the shipped sample, half of the rounds in step
-(`--sync`). A random task gets SIGKILL, SIGTERM, SIGINT, SIGHUP or SIGSTOP at a random moment. Like a
+(`--sync`). A random task gets SIGKILL, SIGTERM, SIGINT, SIGHUP or SIGSTOP at some moment. Like a
 supervisor on Kubernetes, this program starts a task again when it has ended otherwise than with 0,
 and a frozen one after a while, as if its machine had been given up. All computing tasks must end
 with 0 at the last step, with finite variables; in step, with those of an undisturbed cluster.

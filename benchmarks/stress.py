@@ -7,7 +7,7 @@ Kills come by SIGKILL, SIGTERM, SIGINT and SIGHUP, at moments from the start of 
 from its first line of output on; SIGINT comes once Python itself has started. A program that was
 killed is started again, until it ends by itself. Then every variable of the last checkpoint must be
 the same to the last bit, and so must every scalar in the event files; an export, a download and an
-archive's files must be the same, and no temporary file may be left. No traceback may be printed. All
+archive's files must be the same. No temporary file may be left, and no traceback printed. All
 runs are on the shipped samples. `cluster_stress` tells what clusters must do.
 """
 
@@ -236,7 +236,7 @@ def stress(case: Case, kills: int, generator: random.Random, folder: pathlib.Pat
         except Exception as error:
             tally.different += 1
             tally.unexpected.append(f"{work}: {error!r}")
-        left = [path for path in work.rglob("*.partial")]
+        left = list(work.rglob("*.partial"))
         if left:
             tally.unexpected.append(f"left: {left}")
     return tally
