@@ -57,7 +57,7 @@ def _has_ended(folder: pathlib.Path) -> bool:
 
 def export_result(folder: pathlib.Path) -> Any:
     """Returns the variables and the names of the files of an export."""
-    values = checkpoints.values(str(folder / "variables" / "variables"))
+    values = checkpoints.values(str(folder / "saved_model" / "variables" / "variables"))
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     return {name: value.tobytes() for name, value in values.items()}, names
 
