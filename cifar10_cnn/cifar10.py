@@ -7,7 +7,7 @@
 
 Every builder takes tensors, adds its ops to the default graph and returns tensors. Call
 `inference` in `tf.variable_scope(SCOPE)`, and a second time with `reuse=True` for a test net that
-shares the variables. Scopes, variables and ops have the names of the original.
+shares the variables. Scopes and variables have the names of the original.
 """
 
 from collections.abc import Callable

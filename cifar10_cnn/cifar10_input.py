@@ -323,8 +323,7 @@ def _checked(folder: pathlib.Path, paths: list[pathlib.Path], labels: str | None
 
 def _class_names(path: pathlib.Path) -> tuple[str, ...]:
     """Returns the lines of a file that are not blank; bytes that are no UTF-8 stay as they are."""
-    with files.reading(path, "it holds one class name per line and comes with the archive"):
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    text = files.read_text(path, "it holds one class name per line and comes with the archive")
     names = tuple(line.strip() for line in text.split("\n") if line.strip())
     if len(names) < 2:
         raise UsageError(f"{path}: names {len(names)} classes; it needs a line for each class")
@@ -385,6 +384,37 @@ def training_batches(
         .map(prepare, num_parallel_calls=2, deterministic=True)
         .prefetch(4)
     )
+
+
+class TrainingInput:
+    """The training batches in the graph: each run of the session that needs them takes the next.
+
+    Attributes:
+        images: float32 [batch, CROP_SIZE, CROP_SIZE, 3].
+        targets: int32 [batch].
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        flags: argparse.Namespace,
+        distort: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        share: slice = slice(None),
+    ) -> None:
+        """Adds the iterator; arguments as of `training_batches`, and flags with what it takes."""
+        with tf.name_scope("training_input"):
+            self._first_step = tf.placeholder(tf.int64, (), "first_step")
+            batches = training_batches(
+                records, flags.batch_size, flags.seed, self._first_step, distort, share
+            )
+            # An iterator keeps its place from run to run, in the session, and no checkpoint holds
+            # it. Its initializer reads the placeholder, and so can begin at any step.
+            self._iterator = tf.data.make_initializable_iterator(batches)
+            self.images, self.targets = self._iterator.get_next()
+
+    def begin(self, sess: tf.Session, first_step: int) -> None:
+        """Makes the batch of a step the next one."""
+        sess.run(self._iterator.initializer, {self._first_step: first_step})
 
 
 def evaluation_batches(

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from flowers_transfer import graph_checks
 from tutorial_support import archives, files
-from tutorial_support.programs import LOG, UsageError, number
+from tutorial_support.programs import LOG, UsageError, number, reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +52,14 @@ class FrozenGraph:
     Attributes:
         name: "inception_2015" or "cifar10"; of any other graph its absolute path.
         digest: 16 hexadecimal digits that stand for the file and its description.
+        takes_batches: whether it takes several pictures at once.
     """
 
     base: Base
     graph_def: tf.GraphDef
     name: str
     digest: str
+    takes_batches: bool = True
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -220,12 +223,12 @@ def described(path: str | pathlib.Path) -> Base:
     path = pathlib.Path(path).with_suffix(".json")
     if not path.exists():
         return INCEPTION_2015
-    with files.reading(
-        path,
+    remedy = (
         "it is no description of a base; write it anew with python -m flowers_transfer.make_base, "
-        "or move it away",
-    ):
-        base = Base(**json.loads(path.read_text(encoding="utf-8")))
+        "or move it away"
+    )
+    with files.reading(path, remedy):
+        base = Base(**json.loads(files.read_text(path, remedy)))
         numbers, texts = (base.size, base.mean, base.scale), (base.image_input, base.bottleneck)
         is_whole = all(type(n) in (int, float) for n in numbers) and type(base.size) is int
         if not is_whole or not all(
@@ -257,18 +260,27 @@ def load(path: str | pathlib.Path, base: Base, name: str | None = None) -> Froze
         name: what it is called; by default its absolute path.
 
     Raises:
-        UsageError: the file is no GraphDef, holds ops that are not allowed, or lacks a tensor.
+        UsageError: the file is no GraphDef, holds ops that are not allowed, lacks a tensor, needs
+            too much memory, or does not fit its description.
     """
-    graph_def = tf.GraphDef()
-    with files.reading(path, "name a GraphDef in binary form with --base_graph"):
-        graph_def.ParseFromString(pathlib.Path(path).read_bytes())
-    check_ops(graph_def, path)
+    graph_def = graph_checks.read(path)
     names = {node.name for node in graph_def.node}
     for tensor in (base.jpeg_input, base.image_input, base.bottleneck):
         if tensor is not None and _op(tensor) not in names:
             raise UsageError(_missing(path, tensor, names))
+    try:
+        takes_batches = graph_checks.takes_batches(graph_def, base)
+    except Exception as error:  # TensorFlow refuses graphs in many ways
+        raise _unusable(path, base, error) from error
     name = name or str(pathlib.Path(path).resolve())
-    return FrozenGraph(base, graph_def, name, _digest(path, base))
+    return FrozenGraph(base, graph_def, name, _digest(path, base), takes_batches)
+
+
+def _unusable(path: str | pathlib.Path, base: Base, error: Exception) -> UsageError:
+    return UsageError(
+        f"{path}: cannot be used: {reason(error)} (it was taken as {base}); describe it by "
+        "--jpeg_tensor, --image_tensor, --bottleneck_tensor and --image_size, or freeze another"
+    )
 
 
 def _op(tensor: str) -> str:
@@ -310,43 +322,47 @@ def attach(frozen: FrozenGraph) -> AttachedBase:
         shape = [None, *prepared.shape.as_list()[1:]]
         images = tf.placeholder_with_default(prepared, shape, "prepared")
         # Only what the bottleneck needs: the classes that the base was trained on are left out.
-        net = tf.graph_util.extract_sub_graph(frozen.graph_def, [_op(base.bottleneck)])
-        # Importing adds the graph's ops to ours, below a name of our choice; input_map puts our
-        # placeholder in the place of the tensor that was its input.
-        (bottlenecks,) = tf.import_graph_def(
-            net, {base.image_input: images}, [base.bottleneck], name="base"
-        )
+        net = graph_checks.part(frozen.graph_def, base.bottleneck, {base.image_input})
+
+        def imported(pictures: tf.Tensor) -> tf.Tensor:
+            # Importing adds the graph's ops to ours, below a name of our choice; input_map puts
+            # our placeholder in the place of the tensor that was its input.
+            (bottlenecks,) = tf.import_graph_def(
+                net, {base.image_input: pictures}, [base.bottleneck], name="base"
+            )
+            return bottlenecks
+
+        if frozen.takes_batches:
+            bottlenecks = imported(images)
+        else:  # a loop in the graph, which gives the net one picture after the other
+            bottlenecks = tf.map_fn(
+                lambda picture: tf.reshape(imported(picture[None]), [-1]),
+                images,
+                parallel_iterations=1,
+            )
         shape = bottlenecks.shape.as_list()[1:]
-    except (ValueError, tf.errors.OpError) as error:
-        raise UsageError(
-            f"the frozen graph cannot be used with {base}: {str(error).splitlines()[0]}; describe "
-            "it by --jpeg_tensor, --image_tensor, --bottleneck_tensor and --image_size"
-        ) from error
-    if not shape or None in shape:
-        raise UsageError(
-            f"'{base.bottleneck}' has the shape {bottlenecks.shape}, of unknown size; name another "
-            "--bottleneck_tensor"
-        )
+        if not shape or None in shape:
+            raise ValueError(f"'{base.bottleneck}' has the shape {bottlenecks.shape}")
+    except Exception as error:  # TensorFlow refuses graphs in many ways
+        raise _unusable(frozen.name, base, error) from error
     vectors = tf.reshape(bottlenecks, [-1, int(np.prod(shape))], "base/as_vectors")
     return AttachedBase(contents, decoded, prepared, images, vectors)
 
 
 def _own_preparation(graph_def: tf.GraphDef, base: Base) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Imports the way from the JPEG input to the image input; names stay as they are."""
-    pruned = tf.graph_util.extract_sub_graph(graph_def, [_op(base.image_input)])
     assert base.jpeg_input is not None
+    decoder = graph_checks.decoder(graph_def, base.jpeg_input)
+    pruned = tf.graph_util.extract_sub_graph(graph_def, [_op(base.image_input)])
     if _op(base.jpeg_input) not in {node.name for node in pruned.node}:
         raise ValueError(f"'{base.image_input}' does not follow from '{base.jpeg_input}'")
     # name="" keeps the names as they are, so that the exported graph has those of 2015.
-    contents, prepared = tf.import_graph_def(
-        pruned, return_elements=[base.jpeg_input, base.image_input], name=""
+    contents, decoded, prepared = tf.import_graph_def(
+        pruned, return_elements=[base.jpeg_input, decoder, base.image_input], name=""
     )
-    decoders = [op for op in contents.consumers() if op.outputs and op.outputs[0].dtype == tf.uint8]
-    if not decoders:
-        raise ValueError(f"'{base.jpeg_input}' leads to no op that decodes a picture")
     if prepared.shape.rank != 4:
         raise ValueError(f"'{base.image_input}' has the shape {prepared.shape}, not [n, h, w, 3]")
-    return contents, decoders[0].outputs[0], prepared
+    return contents, decoded, prepared
 
 
 def preparation(size: int, mean: float, scale: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -362,55 +378,3 @@ def preparation(size: int, mean: float, scale: float) -> tuple[tf.Tensor, tf.Ten
     resized = tf.image.resize_bilinear(picture, [size, size], name="ResizeBilinear")
     centred = tf.subtract(resized, np.float32(mean), "Sub")
     return contents, decoded, tf.multiply(centred, np.float32(scale), "Mul")
-
-
-# A GraphDef is a program: some ops read and write files, run Python or open connections, and
-# running the graph runs them. What is listed here only computes its outputs from its inputs.
-_ALLOWED_OPS = """
-    Const Placeholder PlaceholderV2 PlaceholderWithDefault Identity IdentityN NoOp StopGradient
-    PreventGradient CheckNumerics EnsureShape Snapshot Switch RefSwitch Merge Cast Bitcast
-
-    Reshape Shape ShapeN Size Rank Squeeze ExpandDims Pack Unpack Concat ConcatV2 ConcatOffset Split
-    SplitV Slice StridedSlice Gather GatherV2 GatherNd Transpose Pad PadV2 MirrorPad Tile Fill Range
-    BroadcastTo BroadcastArgs OnesLike ZerosLike Reverse ReverseV2 SpaceToDepth DepthToSpace
-    SpaceToBatch SpaceToBatchND BatchToSpace BatchToSpaceND OneHot Where Select SelectV2
-
-    Add AddV2 AddN Sub Mul Div RealDiv FloorDiv DivNoNan FloorMod Mod Neg Abs Sign Reciprocal Inv
-    Square SquaredDifference Sqrt Rsqrt Pow Exp Expm1 Log Log1p Sin Cos Tan Tanh Sigmoid Erf Floor
-    Ceil Round Rint Maximum Minimum ClipByValue Mean Sum Prod Max Min All Any ArgMax ArgMin TopK
-    TopKV2 InTopK InTopKV2 Cumsum Cumprod MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum Less
-    LessEqual Greater GreaterEqual Equal NotEqual LogicalAnd LogicalOr LogicalNot IsFinite IsNan
-    IsInf L2Loss
-
-    Conv2D DepthwiseConv2dNative DepthwiseConv2d Conv2DBackpropInput FusedPadConv2D
-    FusedResizeAndPadConv2D BiasAdd BiasAddV1 MaxPool MaxPoolV2 AvgPool Relu Relu6 LeakyRelu Elu
-    Selu Softplus Softsign Softmax LogSoftmax LRN BatchNormWithGlobalNormalization FusedBatchNorm
-    FusedBatchNormV2 FusedBatchNormV3 Dilation2D FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars
-    FakeQuantWithMinMaxVarsPerChannel Dequantize QuantizeV2 QuantizeAndDequantizeV2 _FusedConv2D
-    _FusedMatMul _FusedDepthwiseConv2dNative _FusedBatchNormEx
-
-    DecodeJpeg DecodePng DecodeBmp DecodeGif DecodeImage DecodeAndCropJpeg ResizeBilinear
-    ResizeBicubic ResizeArea ResizeNearestNeighbor ScaleAndTranslate CropAndResize
-    ExtractImagePatches AdjustContrast AdjustContrastv2 AdjustHue AdjustSaturation RGBToHSV HSVToRGB
-"""
-
-
-def check_ops(graph_def: tf.GraphDef, path: str | pathlib.Path) -> None:
-    """Refuses a graph with an op, in it or in one of its functions, that may do more than compute.
-
-    Args:
-        path: the graph's file, for the message.
-
-    Raises:
-        UsageError: names the ops.
-    """
-    functions = graph_def.library.function
-    nodes = [*graph_def.node, *(node for function in functions for node in function.node_def)]
-    allowed = set(_ALLOWED_OPS.split()) | {function.signature.name for function in functions}
-    refused = {node.op: node.name for node in reversed(nodes) if node.op not in allowed}
-    if refused:
-        listed = ", ".join(f"{op} ('{name}')" for op, name in sorted(refused.items()))
-        raise UsageError(
-            f"{path}: refused, for it holds ops that may do more than compute: {listed}; freeze a "
-            "graph that ends before them"
-        )

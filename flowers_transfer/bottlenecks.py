@@ -8,6 +8,7 @@ part of one in the original have its name.
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -31,7 +32,7 @@ from tutorial_support import (
     plots,
     runs,
 )
-from tutorial_support.programs import UsageError, number, one_line
+from tutorial_support.programs import UsageError, number, one_line, reason
 
 ARCHIVE = files.RemoteFile(
     "flower_photos.tgz",
@@ -44,6 +45,7 @@ BATCH = 16  # pictures that go through the base at once
 _FED_AT_ONCE = 1000  # bottlenecks in an evaluation
 _MOST_POINTS = 2000  # bottlenecks in a projection
 _THUMBNAIL = 160  # pixels
+_OTHER = "name another one with --base_graph"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -150,7 +152,7 @@ def prepare_picture(
         return sess.run(tensors.prepared, {feed: picture})[0]
     except tf.errors.InvalidArgumentError as error:
         raise UsageError(
-            f"{path}: not a whole JPEG file ({error.message.splitlines()[0]}); save it again"
+            f"{path}: cannot be decoded ({reason(error)}); save the picture again"
         ) from error
 
 
@@ -170,10 +172,13 @@ class Extractor:
         graph = tf.Graph()
         with graph.as_default():
             self.tensors = base_graph.attach(base)
+        self._name = str(base)
         self.bottleneck_size = self.tensors.bottlenecks.shape.as_list()[1]
         self._session = tf.Session(graph=graph, config=runs.session_config())
         # A session may run in many threads at once, and decoding lets go of Python's lock.
-        self._threads = concurrent.futures.ThreadPoolExecutor()
+        # Each may hold a picture of several megapixels: no more threads on a machine of many cores.
+        threads = min(16, (os.cpu_count() or 1) + 4)
+        self._threads = concurrent.futures.ThreadPoolExecutor(threads)
 
     def __enter__(self) -> "Extractor":
         return self
@@ -211,11 +216,21 @@ class Extractor:
             yield waiting.popleft().result()
 
     def bottlenecks(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        """Returns the bottlenecks, float32 [n, k], of prepared pictures."""
+        """Returns the bottlenecks, float32 [n, k], of prepared pictures.
+
+        Raises:
+            UsageError: the base cannot compute them, or they are not finite.
+        """
         tensors = self.tensors
-        return run_bottleneck_on_image(
-            self._session, np.stack(prepared), tensors.images, tensors.bottlenecks
-        )
+        try:
+            vectors = run_bottleneck_on_image(
+                self._session, np.stack(prepared), tensors.images, tensors.bottlenecks
+            )
+        except tf.errors.OpError as error:
+            raise UsageError(f"the base {self._name} fails ({reason(error)}); {_OTHER}") from error
+        if not np.isfinite(vectors).all():
+            raise UsageError(f"the base {self._name} gives numbers that are not finite; {_OTHER}")
+        return vectors
 
 
 @dataclasses.dataclass
@@ -369,15 +384,35 @@ def get_random_distorted_bottlenecks(
     sampler: Sampler,
     how_many: int,
     step: int,
+    part: slice = slice(None),
+    *,
     extractor: Extractor,
     distortions: "Distortions",
-    part: slice = slice(None),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the same of distorted images: what is never the same twice has nothing to keep."""
     chosen = sampler.batch(step, how_many)[part]
     seeds = [(sampler.seed, step, place) for place in range(how_many)[part]]
     paths = [get_image_path(found.images, i) for i in chosen]
     return distorted_bottlenecks(extractor, paths, distortions, seeds), found.images.labels[chosen]
+
+
+@contextlib.contextmanager
+def drawing(
+    base: base_graph.FrozenGraph, flags: argparse.Namespace
+) -> Iterator[Callable[..., tuple[np.ndarray, np.ndarray]]]:
+    """Yields the function that training draws its batches with, one of the two above.
+
+    It takes the arguments of `get_random_cached_bottlenecks`. With distortions it has a session of
+    its own for the base, which this closes.
+    """
+    distortions = Distortions.of(flags)
+    if not distortions:
+        yield get_random_cached_bottlenecks
+        return
+    with Extractor(base) as extractor:
+        yield functools.partial(
+            get_random_distorted_bottlenecks, extractor=extractor, distortions=distortions
+        )
 
 
 def get_test_bottlenecks(found: Bottlenecks, split: str = TEST) -> Iterator[np.ndarray]:

@@ -25,7 +25,7 @@ from tensorflow.python.eager import context  # part of no public module, nor is 
 from tensorflow.python.framework import convert_to_constants
 
 from flowers_transfer import base_graph
-from tutorial_support import files
+from tutorial_support import files, h5_weights
 from tutorial_support.programs import ArgumentParser, UsageError, number, reason
 
 NETS = ("InceptionV3", "MobileNetV2")
@@ -41,21 +41,23 @@ def keras_net(name: str, size: int, alpha: float, weights: str) -> tf2.keras.Mod
         name: one of NETS.
         size: height and width of its pictures, in pixels.
         alpha: width of MobileNetV2.
-        weights: "imagenet", which Keras downloads; "random"; or an .h5 file for the net without
-            its top.
+        weights: "imagenet", which Keras downloads; "random"; or a file: for MobileNetV2 of any
+            layout that `h5_weights` reads, for InceptionV3 an .h5 file of the net without its top.
 
     Raises:
         UsageError: the weights cannot be had or do not fit.
     """
     options = {"alpha": alpha} if name == "MobileNetV2" else {}
     build = getattr(tf2.keras.applications, name)
+    # The layers of InceptionV3 have no names of their own in files: Keras goes by their order.
+    is_read_here = name == "MobileNetV2" and weights not in ("imagenet", "random")
     try:
         # Keras 3 needs eager execution; the program that imports this may have switched it off.
         with context.eager_mode():
-            return build(
+            net = build(
                 input_shape=(size, size, 3),
                 include_top=False,
-                weights=None if weights == "random" else weights,
+                weights=None if weights == "random" or is_read_here else weights,
                 **options,
             )
     except Exception as error:  # Keras raises many kinds, a bare Exception after a failed download
@@ -64,6 +66,24 @@ def keras_net(name: str, size: int, alpha: float, weights: str) -> tf2.keras.Mod
             f"{f', alpha {alpha}' if options else ''} ({reason(error)}); name "
             "an .h5 file of this net without its top, or random"
         ) from error
+    if is_read_here:
+        _assign(net, weights, f"--weights takes a file of {name}'s weights of the same --alpha")
+    return net
+
+
+def _assign(net: tf2.keras.Model, path: str, remedy: str) -> None:
+    """Gives MobileNetV2 the weights in a file; raises UsageError."""
+    names = [
+        getattr(variable, "path", variable.name)
+        .removesuffix(":0")
+        .replace("depthwise/kernel", "depthwise/depthwise_kernel")  # as Keras 2 calls it
+        for variable in net.weights
+    ]
+    shapes = {name: list(value.shape) for name, value in zip(names, net.weights, strict=True)}
+    values = h5_weights.read(path, shapes, remedy)
+    with context.eager_mode():
+        for name, variable in zip(names, net.weights, strict=True):
+            variable.assign(values[name])
 
 
 def frozen(model: tf2.keras.Model) -> tuple[tf.GraphDef, str, str]:
@@ -111,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     add("graph", help="The file to write, ending in .pb.")
     add("--net", choices=NETS, default="MobileNetV2", help="Which Keras net.")
-    add("--weights", default="imagenet", help="'imagenet', 'random' or an .h5 file.")
+    add("--weights", default="imagenet", help="'imagenet', 'random', an .h5 or a .keras file.")
     add("--alpha", type=number(float, 0.01), default=1.0, help="Width of MobileNetV2.")
     add("--size", type=number(int, 32), help="Pixels; by default the net's own size.")
     add("--mirror", action="store_true", help="See each picture and its mirror image.")

@@ -39,6 +39,7 @@ _OTHER_CLASSES = {
 
 IMAGES_MAGIC = 2051  # idx: unsigned bytes (0x08) in 3 dimensions
 LABELS_MAGIC = 2049  # idx: unsigned bytes in 1 dimension
+_MOST_BYTES = 1 << 30  # in an idx file; EMNIST's largest has 0.6 GB
 _KNOWN_MAGIC = {
     IMAGES_MAGIC: "the file holds images",
     LABELS_MAGIC: "the file holds labels",
@@ -163,7 +164,7 @@ class DataSet:
             shuffle: False serves in the order of the files.
         """
         if fake_data:
-            fake = fake_data_set()
+            fake = fake_data_set(self._labels.ndim == 2)
             return fake.images[:batch_size], fake.labels[:batch_size]
         indices = []
         while batch_size > 0:
@@ -216,10 +217,10 @@ def dense_to_one_hot(labels_dense: np.ndarray, num_classes: int = 10) -> np.ndar
     return np.eye(num_classes)[labels_dense]
 
 
-def fake_data_set() -> DataSet:
+def fake_data_set(one_hot: bool = False, dtype: Any = np.float32, reshape: bool = True) -> DataSet:
     """Returns 10,000 white images labelled 0, for trying a program without data."""
     nothing = np.zeros(0, np.uint8)
-    return DataSet(nothing, nothing, fake_data=True)
+    return DataSet(nothing, nothing, True, one_hot, dtype, reshape)
 
 
 def read_data_sets(
@@ -246,7 +247,7 @@ def read_data_sets(
         UsageError: a file is missing or damaged, or `validation_size` leaves nothing to train on.
     """
     if fake_data or train_dir is None:
-        return DataSets(fake_data_set(), fake_data_set(), fake_data_set())
+        return DataSets(*(fake_data_set(one_hot, dtype, reshape) for _ in DataSets._fields))
     train_images, train_labels = _read_pair(train_dir, "train", source_url)
     test_images, test_labels = _read_pair(train_dir, "t10k", source_url)
     if validation_size is None:
@@ -449,6 +450,10 @@ def _parse_idx(
     _check_header(path, header, what, magic, header_size)
     shape = struct.unpack(f">{dimensions}I", header[4:])
     size = math.prod(shape)
+    if size > _MOST_BYTES:
+        raise UsageError(
+            f"{path}: its header announces {size} bytes, more than {_MOST_BYTES}; replace the file"
+        )
     body = _read_up_to(stream, size + 1)  # one more shows whether there is more
     if size == 0:
         raise UsageError(f"{path}: holds no {what} (its header says {shape}); replace the file")
@@ -458,15 +463,17 @@ def _parse_idx(
             f"{path}: expected {size} bytes after the header, which announces {shape[0]} {what}, "
             f"but there are {more}; replace the file"
         )
-    return np.frombuffer(body, np.uint8).reshape(shape)
+    values = np.frombuffer(body, np.uint8).reshape(shape)
+    values.flags.writeable = False
+    return values
 
 
-def _read_up_to(stream: Any, size: int) -> bytes:
+def _read_up_to(stream: Any, size: int) -> bytearray:
     """Returns at most `size` bytes, without asking for memory that a wrong header announces."""
     body = bytearray()
     while chunk := stream.read(min(size - len(body), 1 << 20)):
         body += chunk
-    return bytes(body)
+    return body
 
 
 def _check_header(

@@ -241,7 +241,7 @@ class _Judge:
             bound_by.line,
             bound_by.column,
             f"import {bound_by.module}",
-            f"import {module} in its place: {examples} {'are' if names[1:] else 'is'} there only",
+            f"import {module} instead: only it has {examples}",
             remedies.SESSIONS,
             change=_import_change(bound_by, self._source.text),
         )
@@ -252,7 +252,8 @@ class _Judge:
         answer = v1 if import_becomes_v1 else plain
         place = (use.line, use.column)
         if answer.found:
-            if not self._arguments(use, name, answer):
+            is_v1 = import_becomes_v1 or use.name.startswith(V1)
+            if not self._arguments(use, name, answer, is_v1):
                 self.passed.append((self._source.path, use.line, name))
         elif plain.found:
             sentence = "compat.v1 lacks it: `import tensorflow as tf2` as well, and use tf2's"
@@ -280,7 +281,7 @@ class _Judge:
             sentence += f"; or install tf_keras and check again with {SWITCH}=1 set"
         self._add(kind, use.line, use.column, name, sentence, section)
 
-    def _arguments(self, use: Use, name: str, answer: Answer) -> bool:
+    def _arguments(self, use: Use, name: str, answer: Answer, is_v1: bool) -> bool:
         """Judges the arguments of a call; returns whether one of them fails."""
         if use.call is None:
             return False
@@ -298,7 +299,7 @@ class _Judge:
             }[kind]
             label = f"{name}({argument}=)" if kind == "unknown" else name
             self._add("argument", *place, label, sentence, remedies.NAMES)
-        old_order = self._old_order(name, use.call)
+        old_order = self._old_order(name, use.call) if is_v1 else ""
         if old_order and not failed:
             self._add("argument", *place, name, old_order, remedies.NAMES)
         return failed or bool(old_order)
@@ -306,7 +307,7 @@ class _Judge:
     def _old_order(self, name: str, call: Call) -> str:
         if name in _OTHER_ORDER_BEFORE_1_0 and call.positional:
             named = _OTHER_ORDER_BEFORE_1_0[name]
-            return f"name the arguments, {named}: their order was another before 1.0"
+            return f"name the arguments, {named}: their order changed in 1.0"
         positional, today = _AXIS_FIRST_BEFORE_1_0.get(name, (0, ""))
         if positional and call.first_is_number and (call.positional or 0) >= positional:
             return f"the axis came first before 1.0: write {today}"

@@ -75,8 +75,17 @@ _REMEDIES = {
         "use tf.get_collection or tf.global_variables",
         VARIABLES,
     ),
-    "tf.contrib.rnn": ("its cells need Keras 2, or a cell of your own", CELLS),
-    "tf.contrib.cudnn_rnn": ("its cells need Keras 2, or a cell of your own", CELLS),
+    "tf.contrib.rnn": ("write the cell yourself, or use tf.nn.rnn_cell's with Keras 2", CELLS),
+    "tf.contrib.rnn.static_rnn": ("use tf.nn.static_rnn", CELLS),
+    "tf.contrib.rnn.static_bidirectional_rnn": ("use tf.nn.static_bidirectional_rnn", CELLS),
+    "tf.contrib.cudnn_rnn": (
+        "write the cell yourself, or use tf.nn.rnn_cell's with Keras 2",
+        CELLS,
+    ),
+    "tf.contrib.seq2seq.sequence_loss": (
+        "weight and average tf.nn.sparse_softmax_cross_entropy_with_logits",
+        CELLS,
+    ),
     "tf.contrib.seq2seq": ("decode in a tf.while_loop of your own", CELLS),
     "tf.contrib.legacy_seq2seq": ("decode in a tf.while_loop of your own", CELLS),
     "tf.contrib.learn": ("write the graph, the session and the loop yourself", ESTIMATORS),
@@ -114,8 +123,11 @@ _REMEDIES = {
     "tf.python.estimator": ("write the graph, the session and the loop yourself", ESTIMATORS),
     "tf.layers": ("write the layer in tf.nn and tf.get_variable", LAYERS),
     "tf.nn.rnn_cell": ("write the cell yourself", CELLS),
-    "tf.models.rnn": ("its cells need Keras 2, or a cell of your own", CELLS),
-    "tf.python.ops.rnn_cell": ("its cells need Keras 2, or a cell of your own", CELLS),
+    "tf.models.rnn": ("write the cell yourself, or use tf.nn.rnn_cell's with Keras 2", CELLS),
+    "tf.python.ops.rnn_cell": (
+        "write the cell yourself, or use tf.nn.rnn_cell's with Keras 2",
+        CELLS,
+    ),
     "tf.models": ("this part of TensorFlow's tree was never a library: copy what you need", PYTHON),
     "tf.keras.backend.get_session": (
         "make the session yourself and pass it on: Keras 3 has none",

@@ -12,6 +12,8 @@ from tutorial_support import files
 from tutorial_support.files import DownloadError, RemoteFile
 from tutorial_support.programs import UsageError
 
+_DEEPEST = 100  # folders in one another
+
 
 def fetch_unpacked(remote: RemoteFile, folder: pathlib.Path, member: str) -> pathlib.Path:
     """Returns the path `folder/member`, of an archive that is downloaded unless that is there.
@@ -117,6 +119,8 @@ def _check_inside(archive: pathlib.Path, name: str) -> None:
     path = pathlib.PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or pathlib.PureWindowsPath(name).drive:
         raise _unsafe(archive, f"'{name}'")
+    if len(path.parts) > _DEEPEST:
+        raise ValueError(f"it has folders in one another, {len(path.parts)} deep")
 
 
 def _unsafe(archive: pathlib.Path, what: str) -> UsageError:

@@ -101,8 +101,8 @@ def _names(folder: pathlib.Path) -> list[str]:
 def _read_state(folder: pathlib.Path) -> tuple[str | None, list[str]]:
     """Returns what the state file says: (the newest checkpoint, the names of all that are kept)."""
     try:
-        text = (folder / STATE_FILE).read_bytes().decode("utf-8-sig", "replace")
-    except OSError:
+        text = files.read_text(folder / STATE_FILE, "")
+    except UsageError:
         return None, []
     newest_path = re.search(r'^model_checkpoint_path: *"(.*)"', text, re.M)
     kept = re.findall(r'^all_model_checkpoint_paths: *"(.*)"', text, re.M)

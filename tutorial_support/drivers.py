@@ -227,7 +227,12 @@ def _classified(
             logits = sess.run(tensors.logits, {tensors.images: np.stack(good)}) if good else nothing
             found = iter(trained.probabilities_of(logits) if good else nothing)
             for path, image in zip(some, images, strict=True):
-                yield path, image, nothing if isinstance(image, UsageError) else next(found)
+                scores = nothing if isinstance(image, UsageError) else next(found)
+                if not np.isfinite(scores).all():
+                    image = UsageError(
+                        f"{path}: the net gives no finite number for it; name another"
+                    )
+                yield path, image, scores
 
 
 def _prepared(

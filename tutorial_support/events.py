@@ -4,23 +4,25 @@
     python -m tutorial_support.events logs --tag loss --print
     python -m tutorial_support.events logs --tag accuracy --plot accuracy.png --csv accuracy.csv
 
-Reads what any version of TensorFlow wrote. Of a file that is still being written or was cut
-off, it reads every whole record.
+Reads what any version of TensorFlow wrote. Of a file that is still being written, was cut off or is
+damaged, it reads every whole record.
 """
 
 import collections
 import csv
 import dataclasses
-import logging
+import math
 import os
 import pathlib
 import re
 import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import files, plots
-from tutorial_support.programs import ArgumentParser, UsageError, program
+from tutorial_support import event_files, files, plots
+from tutorial_support.programs import LOG, ArgumentParser, UsageError, one_line, program, reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,20 @@ def read(folder: str | os.PathLike) -> list[Tag]:
     Raises:
         UsageError: there is no such folder, or no event file in it.
     """
-    return [tag for run, events in _runs(folder) for tag in _tags(run, events)]
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder '{folder}'; name the folder of a run")
+    runs: dict[pathlib.Path, list[pathlib.Path]] = {}
+    for path in sorted(folder.rglob("*tfevents*"), key=event_files.order):
+        if path.is_file():
+            runs.setdefault(path.parent, []).append(path)
+    if not runs:
+        raise UsageError(f"'{folder}' holds no event file; name the folder of a run")
+    return [
+        tag
+        for run, paths in sorted(runs.items())
+        for tag in _tags_of_run(str(run.relative_to(folder)), paths)
+    ]
 
 
 # What version 0.1.0 called the tags that are the same in all tutorials now.
@@ -135,39 +150,79 @@ def write_trace(
     files.write_text(folder / f"trace-step-{step}.json", trace)
 
 
-def _runs(folder):
-    """Yields (name, loaded accumulator) for each folder at or below `folder` with event files."""
-    # TensorBoard's own reader, which brings the summaries of all versions into one form.
-    from tensorboard.backend.event_processing import plugin_event_accumulator as accumulators
-
-    # A resumed run writes its graph again, which TensorBoard would warn of.
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder '{folder}'; name the folder of a run")
-    runs = sorted({path.parent for path in folder.rglob("*tfevents*")})
-    if not runs:
-        raise UsageError(f"'{folder}' holds no event file; name the folder of a run")
-    for run in runs:
-        events = accumulators.EventAccumulator(str(run), {accumulators.TENSORS: 0})
-        yield str(run.relative_to(folder)), events.Reload()
-
-
-def _tags(run, events):
-    from tensorboard.util import tensor_util
-
-    for name in events.Tags()["tensors"]:
-        plugin = events.SummaryMetadata(name).plugin_data.plugin_name
-        kind = _KINDS.get(plugin, plugin or "tensors")
-        records = {record.step: record for record in events.Tensors(name)}.values()
-        values = None
-        if kind == "scalars":
-            values = [float(tensor_util.make_ndarray(r.tensor_proto).item()) for r in records]
-        yield Tag(run, kind, name, [record.step for record in records], values)
+def _tags_of_run(run: str, paths: Sequence[pathlib.Path]) -> list[Tag]:
+    """Returns the tags in the event files of one run; what cannot be read is left out and told."""
+    kinds: dict[str, str] = {}
+    points: dict[str, dict[int, Any]] = {}  # by tag and step
+    for path in paths:
+        records = event_files.Records(path)
+        try:
+            for event in records:
+                if event.session_log.status == event.session_log.START:
+                    # A restart at this step: what a killed run had written of later ones is void.
+                    for of_tag in points.values():
+                        for step in [step for step in of_tag if step >= event.step]:
+                            del of_tag[step]
+                for name, plugin, value in _summaries(event):
+                    kinds[name] = kinds.get(name) or plugin
+                    points.setdefault(name, {})[event.step] = value
+        except OSError as error:
+            LOG.warning("'%s' cannot be read (%s)", path, reason(error))
+        if records.lost:
+            LOG.warning(
+                "'%s' is damaged: %d bytes in %d places of it could not be read and are left out",
+                path,
+                records.lost,
+                records.places,
+            )
+    return [_tag(run, kinds[name], name, found) for name, found in points.items() if found]
 
 
+def _summaries(event: tf.Event) -> Iterator[tuple[str, str, float | None]]:
+    """Yields (tag, plugin of TensorBoard, number of a scalar) for each summary in an event."""
+    if event.HasField("graph_def"):
+        yield "__run_graph__", "graphs", None  # as TensorBoard calls it
+    if event.HasField("tagged_run_metadata"):
+        yield event.tagged_run_metadata.tag, "graph_tagged_run_metadata", None
+    for value in event.summary.value:
+        field = value.WhichOneof("value")
+        plugin = _PLUGINS.get(field) or value.metadata.plugin_data.plugin_name
+        yield value.tag, plugin, value.simple_value if field == "simple_value" else _number(value)
+
+
+# The fields of summaries of TensorFlow 1; TensorFlow 2 writes tensors, and names the plugin.
+_PLUGINS = {
+    "simple_value": "scalars",
+    "histo": "histograms",
+    "image": "images",
+    "audio": "audio",
+}
 # What people call the things that TensorBoard's plugins show.
 _KINDS = {"graphs": "graph", "graph_tagged_run_metadata": "trace"}
+
+
+def _number(value: tf.Summary.Value) -> float | None:
+    """Returns the number in a summary's tensor; None where it does not hold just one."""
+    if math.prod(dim.size for dim in value.tensor.tensor_shape.dim) != 1:
+        return None
+    try:
+        return float(tf.make_ndarray(value.tensor).item())
+    except (TypeError, ValueError):
+        return None
+
+
+def _tag(run: str, plugin: str, name: str, points: dict[int, float | None]) -> Tag:
+    """Returns a Tag; of scalars, those that are one number."""
+    kind = _KINDS.get(plugin, plugin or "tensors")
+    if kind != "scalars":
+        return Tag(run, kind, name, list(points), None)
+    numbers = {step: value for step, value in points.items() if value is not None}
+    if len(numbers) < len(points):
+        count = len(points) - len(numbers)
+        LOG.warning("%s %s: %d records hold no single number", run, one_line(name), count)
+    if not numbers:
+        return Tag(run, "tensors", name, list(points), None)
+    return Tag(run, kind, name, list(numbers), list(numbers.values()))
 
 
 def _list(tags):
@@ -236,15 +291,21 @@ def main(argv: list[str] | None = None) -> None:
     pattern = _regular_expression(flags.tag)
     tags = [tag for tag in read(flags.logdir) if pattern.search(tag.name)]
     if not tags:
-        raise UsageError(f"no tag in '{flags.logdir}' matches --tag {flags.tag}")
+        which = f" matches --tag {flags.tag}" if flags.tag else ": its event files are empty"
+        raise UsageError(f"no tag in '{flags.logdir}'{which}")
     if not (flags.print or flags.plot or flags.csv):
         _list(tags)
         return
     of_numbers = [tag for tag in tags if tag.kind == "scalars"]
     if not of_numbers:
-        raise UsageError(f"no scalar in '{flags.logdir}' matches --tag {flags.tag}")
+        which = f" matches --tag {flags.tag}" if flags.tag else ""
+        raise UsageError(
+            f"no scalar in '{flags.logdir}'{which}; leave --print, --plot and --csv out"
+        )
     if flags.print:
         _print(of_numbers)
+    for path in filter(None, (flags.plot, flags.csv)):
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     if flags.plot:
         _plot(flags.plot, of_numbers)
     if flags.csv:

@@ -14,6 +14,7 @@ import re
 import shutil
 import socket
 import ssl
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from six.moves import urllib
 from tqdm import tqdm
 
-from tutorial_support.programs import LOG, UsageError, reason
+from tutorial_support.programs import FULL_DISK, LOG, UsageError, reason
 
 CACHE_VARIABLE = "GRAPH_TUTORIALS_DATA"
 CONNECT_TIMEOUT = 6.0  # seconds without any answer
@@ -34,18 +35,53 @@ _CHUNK = 1 << 16  # bytes
 def reading(path: str | os.PathLike, remedy: str) -> Iterator[None]:
     """Turns whatever goes wrong with a user's file into a UsageError that names it.
 
+    What is no file is refused before the block opens it: a named pipe would keep it waiting. That
+    a disk is full is no fault of the file that is read: such an error goes on as it is.
+
     Args:
         path: the file that the block reads.
         remedy: what the user can do, for example "save the picture again".
     """
     try:
+        if os.path.lexists(path) and not pathlib.Path(path).is_file():
+            _refuse_other(path)
         yield
     except (UsageError, KeyboardInterrupt, SystemExit):
         raise
     except FileNotFoundError as error:
         raise UsageError(f"there is no file '{path}'; {remedy}") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            raise
         raise UsageError(f"{path}: cannot be read ({reason(error)}); {remedy}") from error
+
+
+def _refuse_other(path: str | os.PathLike) -> None:
+    mode = pathlib.Path(path).stat().st_mode  # raises an OSError where links lead nowhere
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    raise ValueError(f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}")
+
+
+def read_text(path: str | os.PathLike, remedy: str, most: int = 1 << 20) -> str:
+    """Returns the text of a user's file, UTF-8 with or without a byte order mark.
+
+    Lines end in a line feed, whatever ends them in the file. Bytes that are no UTF-8 are kept, as
+    Python's surrogateescape does.
+
+    Args:
+        path: the file.
+        remedy: as of `reading`.
+        most: bytes that it may have.
+
+    Raises:
+        UsageError: it cannot be read, or is larger.
+    """
+    with reading(path, remedy), pathlib.Path(path).open("rb") as stream:
+        content = stream.read(most + 1)
+        if len(content) > most:
+            raise ValueError(f"it has more than {most} bytes")
+        text = content.decode("utf-8-sig", "surrogateescape")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @contextlib.contextmanager
@@ -53,9 +89,13 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary file beside `path` that takes its place when the block succeeds.
 
     A reader finds the whole new file or the old one, also after a power cut. Where the block
-    raises, the temporary file goes and `path` stays as it was.
+    raises, the temporary file goes and `path` stays as it was. A device, such as /dev/stdout, is
+    written to as it is.
     """
     path = pathlib.Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     temporary = _partial(path)
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:

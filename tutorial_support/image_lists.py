@@ -20,10 +20,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tutorial_support import SPLITS, TRAIN
-from tutorial_support.programs import UsageError, one_line
+from tutorial_support import SPLITS, TRAIN, pictures
+from tutorial_support.programs import LOG, UsageError, one_line
 
-ENDINGS = (".jpg", ".jpeg", ".png")
 GROUP_MARK = "_nohash_"  # images that are alike up to it stay together
 
 
@@ -96,7 +95,8 @@ def create(
 ) -> ImageList:
     """Lists the images of a folder and assigns each to its split.
 
-    Links are followed, hidden entries left out. A split that a class would lack, although its
+    Links are followed, hidden entries left out. What else is no picture in a class folder itself is
+    left out with a warning. A split that a class would lack, although its
     percentage is not 0, gets the image with the lowest hash of the split that has most.
 
     Args:
@@ -117,16 +117,38 @@ def create(
             "images for each of two classes or more"
         )
     paths, labels, splits = [], [], []
+    left_out: list[pathlib.Path] = []
     for label, name in enumerate(class_names):
-        members = [
-            f"{name}/{file}"
-            for file in _entries(folder / name, "the class folder", pathlib.Path.is_file)
-            if file.lower().endswith(ENDINGS)
-        ]
+        every = _entries(folder / name, "the class folder", lambda path: True)
+        members = []
+        for file in every:
+            if pictures.is_picture(folder / name / file):
+                members.append(f"{name}/{file}")
+            else:
+                left_out.append(folder / name / file)
         paths += members
         labels += [label] * len(members)
         splits += _split(folder / name, members, testing_percentage, validation_percentage, seed)
+    if left_out:
+        LOG.warning("left out of '%s': %s", folder, _described(left_out))
     return ImageList(folder, class_names, tuple(paths), np.array(labels), np.array(splits))
+
+
+def _described(left_out: Sequence[pathlib.Path]) -> str:
+    """Returns how many of what was no picture in a class folder."""
+    folders = [path for path in left_out if path.is_dir()]
+    below = sum(path.is_file() for folder in folders for path in folder.rglob("*"))
+    others = sorted({path.suffix or path.name for path in left_out if path not in folders})
+    counts = []
+    if len(left_out) > len(folders):
+        kinds = ", ".join(others[:5]) + ", ..." * (len(others) > 5)
+        counts.append(f"{len(left_out) - len(folders)} files that are no pictures ({kinds})")
+    if folders:
+        counts.append(
+            f"{below} files in folders below the class folders ('{folders[0]}' is one); move them "
+            "up to use them"
+        )
+    return one_line(" and ".join(counts))
 
 
 def _entries(folder: pathlib.Path, what: str, wanted: Callable[[pathlib.Path], bool]) -> list[str]:
@@ -158,7 +180,7 @@ def _split(
     wanted = [split for split, share in enumerate(shares) if share > 0]
     if len(groups) < len(wanted):
         raise UsageError(
-            f"the class folder '{folder}' holds {len(paths)} images (of {', '.join(ENDINGS)}; "
+            f"the class folder '{folder}' holds {len(paths)} images ("
             f"those that share a name up to {GROUP_MARK} count once) where {len(wanted)} are "
             "needed; add images or move the folder away"
         )

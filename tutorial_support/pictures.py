@@ -1,30 +1,44 @@
 """Reading a picture that a user names, whatever its kind and size."""
 
 import contextlib
+import functools
 import io
 import math
 import os
 import pathlib
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from tutorial_support import files
 from tutorial_support.programs import UsageError
 
-ENDINGS = (".jpg", ".jpeg", ".png")
+# Formats of photos and drawings. Pillow knows more, and runs another program for some of them.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+# A file with such an ending is taken for a picture without a look into it.
+_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+_REMEDY = "name a picture file, or save it again as PNG or JPEG"
+# Of a larger picture or file, a smaller one is made as it is read, and of one at a time. So memory
+# is bounded, however many threads read.
+_LARGE_PICTURE = 1 << 22  # pixels
+_LARGE_FILE = 1 << 26  # bytes
+_MOST_PIXELS = 90_000_000  # where a picture cannot be decoded at a fraction of its size
+_one_at_a_time = threading.Lock()
+_filters = threading.Lock()  # Python's warning filters are those of the whole process
 
 
 def read(path: str | os.PathLike, largest: int = 1024) -> Image.Image:
-    """Returns a PNG or JPEG as a PIL image in RGB, upright, on white where it is transparent.
+    """Returns a picture as a PIL image in RGB, upright, on white where it is transparent.
 
     Args:
-        path: the file.
+        path: the file, of any usual format, which its content tells.
         largest: pixels; a picture with a longer side is made smaller.
 
     Raises:
-        UsageError: the file is missing, no whole PNG or JPEG, or too large to be unpacked safely.
+        UsageError: the file is missing, no whole picture, or too large to be unpacked safely.
     """
     with _opened(path) as image:
         return _in_rgb(image, largest)
@@ -39,13 +53,32 @@ def find(names: Sequence[str]) -> list[pathlib.Path]:
     paths: list[pathlib.Path] = []
     for path in map(pathlib.Path, names):
         if path.is_dir():
-            found = (p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-            paths += sorted(p for p in found if not p.name.startswith("."))
+            below = sorted(path.rglob("*"))
+            shown = (p for p in below if not is_hidden(p.relative_to(path)))
+            paths += [p for p in shown if is_picture(p)]
         else:
             paths.append(path)
     if not paths:
-        raise UsageError(f"no PNG or JPEG file in {', '.join(names)}; name another folder")
+        raise UsageError(f"no picture in {', '.join(names)}; name another folder")
     return paths
+
+
+def is_hidden(path: pathlib.Path) -> bool:
+    """Returns whether a path, relative to a named folder, is that of a hidden file or folder."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def is_picture(path: pathlib.Path) -> bool:
+    """Returns whether a file seems to be a picture, by its ending, or else by its first bytes."""
+    if not path.is_file():
+        return False
+    if path.suffix.lower() in _ENDINGS:
+        return True
+    try:
+        with _opened(path):
+            return True
+    except UsageError:
+        return False
 
 
 def as_characters(image: np.ndarray) -> str:
@@ -83,7 +116,7 @@ def jpeg_or_pixels(path: str | os.PathLike) -> bytes | np.ndarray:
         UsageError: as `read`; a JPEG that is cut off, however, may be told only by its decoding.
     """
     with _opened(path) as image:
-        if image.format == "JPEG" and _is_plain(image):
+        if image.format == "JPEG" and _is_plain(image, path):
             return pathlib.Path(path).read_bytes()
         return np.asarray(_in_rgb(image, 1024))
 
@@ -99,45 +132,60 @@ def encoded(path: str | os.PathLike) -> bytes:
         UsageError: as `read`; a file that is cut off, however, may be told only by its decoding.
     """
     with _opened(path) as image:
-        if _is_plain(image):
+        if image.format in ("JPEG", "PNG") and _is_plain(image, path):
             return pathlib.Path(path).read_bytes()
         png = io.BytesIO()
         _in_rgb(image, 1024).save(png, "PNG", compress_level=1)
         return png.getvalue()
 
 
-def _is_plain(image: Image.Image) -> bool:
-    """Whether it is upright, of 8 bits, in RGB or grey, and not transparent."""
+def _is_plain(image: Image.Image, path: str | os.PathLike) -> bool:
+    """Whether it is upright, of 8 bits, in RGB or grey, not transparent, and not large."""
     upright = image.getexif().get(_ORIENTATION, 1) == 1
-    return upright and image.mode in ("RGB", "L") and "transparency" not in image.info
+    of_colours = image.mode in ("RGB", "L") and "transparency" not in image.info
+    small = not _is_large(image) and pathlib.Path(path).stat().st_size <= _LARGE_FILE
+    return upright and of_colours and small
 
 
 _ORIENTATION = 0x0112  # Exif's tag
 
 
+def _is_large(image: Image.Image) -> bool:
+    return image.width * image.height > _LARGE_PICTURE
+
+
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     """Yields a PIL image of which the header has been read; what goes wrong is a UsageError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=["PNG", "JPEG"])
+    with files.reading(path, _REMEDY):
+        with _filters, warnings.catch_warnings():
+            # Pillow warns of pictures of more than 89 million pixels, and refuses twice as many.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=_formats())
         with image:
+            pixels = image.width * image.height
+            if pixels > _MOST_PIXELS and image.format not in ("JPEG", "MPO"):
+                raise ValueError(
+                    f"{image.width}x{image.height} are more than {_MOST_PIXELS} pixels"
+                )
             yield image
-    except FileNotFoundError:
-        raise UsageError(f"there is no file '{path}'; name a PNG or JPEG file") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UsageError(f"{path}: too large a picture ({error}); make it smaller") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(
-            f"{path}: not a whole PNG or JPEG file ({error}); save the picture again as one"
-        ) from error
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Returns those of _FORMATS that this Pillow can read."""
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def _in_rgb(image: Image.Image, largest: int) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
-        image = Image.fromarray(np.uint8(np.asarray(image) // 256))
-    image = ImageOps.exif_transpose(image).convert("RGBA")
-    image.thumbnail((largest, largest))
-    paper = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(paper, image).convert("RGB")
+    is_large = _is_large(image)
+    with _one_at_a_time if is_large else contextlib.nullcontext():
+        if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
+            image = Image.fromarray(np.uint8(np.asarray(image) // 256))
+        if is_large:  # a JPEG is decoded at a fraction of its size, any other picture as a whole
+            image.thumbnail((2 * largest, 2 * largest))
+        image = ImageOps.exif_transpose(image).convert("RGBA")
+        image.thumbnail((largest, largest))
+        paper = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(paper, image).convert("RGB")

@@ -267,6 +267,8 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
         ), 1
     if raised := _RAISED_IN_PIPELINE.search(str(error)):
         return raised[1], 2
+    if isinstance(error, PermissionError) and not is_failed_write(error):
+        return f"'{error.filename}' cannot be read: {reason(error)}; allow it or name another", 2
     if is_failed_write(error):
         name = getattr(error, "filename", None)
         where = f"'{name}' could not be written" if name else "a file could not be written"
@@ -282,7 +284,8 @@ _RAISED_IN_PIPELINE = re.compile(
     rf"^{UsageError.__module__}\.{UsageError.__qualname__}: (.*)$", re.M
 )
 
-_WRITE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # no reading ends in these
+_WRITE_FAILURES = (*FULL_DISK, errno.EACCES, errno.EPERM)
 
 
 def is_failed_write(error: BaseException) -> bool:
@@ -290,6 +293,12 @@ def is_failed_write(error: BaseException) -> bool:
 
     An error that a graph's op raises is none: TensorFlow notes the op in it.
     """
+    if isinstance(error, PermissionError) and error.filename:
+        # What is there but cannot be read, or not even be looked for, was not to be written.
+        path = error.filename
+        folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
+        is_there = os.path.lexists(path)
+        return os.access(path, os.R_OK) if is_there else os.access(folder, os.X_OK)
     if isinstance(error, OSError):
         return error.errno in _WRITE_FAILURES
     if "Failed to flush" in str(error) or "tfevents" in str(error):

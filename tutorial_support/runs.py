@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
-from tutorial_support import checkpoints, events, files, plots, programs
+from tutorial_support import TEST, checkpoints, events, files, plots, programs
 from tutorial_support.programs import (
     LOG,
     StopSignals,
@@ -298,19 +298,21 @@ class Run:
         mark: tuple[float, str] | None = None,
         more: Sequence[str] = (),
         x_axis: tuple[str, int] = ("step", 1),
+        split: str = TEST,
     ) -> None:
-        """Draws the curves of the run and its predictions for the test images; says which files.
+        """Draws the curves of the run and its predictions for some images; says which files.
 
         Args:
             labels, logits, class_names, pictures: as of `plots.draw_predictions`.
             mark, x_axis: as of `plots.draw_curves`.
             more: names of pictures that are there already.
+            split: what the images are, one of tutorial_support.SPLITS.
         """
         is_sample = bool(self._to_keep.get("sample"))
         if is_sample:
             say("These results are on the shipped sample, not on the full data set.")
         sample = " of the shipped sample" * is_sample
-        title = f"test images{sample}, {self.path.name} at step {self._last_step}"
+        title = f"{split} images{sample}, {self.path.name} at step {self._last_step}"
         scalars = events.scalars(self.path)
         drawn = plots.draw_curves(self.path, scalars, self.path.name, mark, x_axis)
         if len(labels):
@@ -372,12 +374,10 @@ def read_flags(folder: str | os.PathLike) -> dict[str, Any]:
         UsageError: flags.json is damaged.
     """
     path = pathlib.Path(folder) / FLAGS_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     with files.reading(path, "mend it or move it away"):
-        if not path.is_file():
-            raise ValueError("it is no file")
-        flags = json.loads(path.read_text(encoding="utf-8"))
+        flags = json.loads(files.read_text(path, "mend it or move it away"))
         if not isinstance(flags, dict):
             raise ValueError("it holds no JSON object")
         return flags

@@ -63,6 +63,7 @@ class Description:
         variables: with their shapes, types and sizes; of a frozen graph its constants.
         ops: how many there are of each type; of a Keras model its layers.
         unknown_ops: names of nodes by a type that the installed TensorFlow does not know.
+        tags: names of what an event file holds, by their kinds.
         effects: names of nodes by "ReadFile (reads files)", for ops that do more than compute.
         notes: whole sentences.
         code: Python lines that run it; "" where there are none.
@@ -78,6 +79,7 @@ class Description:
     variables: list[Tensor] = dataclasses.field(default_factory=list)
     ops: dict[str, int] = dataclasses.field(default_factory=dict)
     unknown_ops: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    tags: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     effects: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
     code: str = ""
@@ -102,6 +104,8 @@ class Description:
                 for key, tensor in getattr(signature, kind).items():
                     lines.append(f"  {kind[:-1]} {one_line(key)} = {tensor}")
         lines += _listed(_counted_variables(self.variables), self.variables, cut)
+        for kind, names in sorted(self.tags.items()):
+            lines.append(f"Tags of kind {one_line(kind)}: {_joined(names, cut)}")
         if self.ops:
             types = [f"{op} {n}" for op, n in sorted(self.ops.items(), key=lambda i: (-i[1], i[0]))]
             total = sum(self.ops.values())

@@ -7,7 +7,7 @@ import struct
 import tensorflow.compat.v1 as tf
 
 from porting.kinds import graph
-from porting.kinds.description import Description, Tensor
+from porting.kinds.description import Description
 from tutorial_support.programs import UsageError
 
 _HEAD = 12  # bytes before each record: its length and that length's checksum
@@ -52,9 +52,7 @@ def describe(path: pathlib.Path) -> Description:
     found.notes.append(
         f"It holds {count} records" + (f", of steps {steps[0]} to {steps[1]}." if steps else ".")
     )
-    found.outputs = [
-        Tensor(tag, note=kind) for kind in sorted(kinds) for tag in sorted(kinds[kind])
-    ]
+    found.tags = {kind: sorted(names) for kind, names in kinds.items()}
     if newest:
         held = graph.look_at(tf.GraphDef.FromString(newest), str(path))
         held.kind = "the graph in it" if graphs == 1 else f"the newest of the {graphs} graphs in it"

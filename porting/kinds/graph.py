@@ -17,10 +17,9 @@ from google.protobuf.message import DecodeError
 # Its only home: tf.raw_ops lacks the ops that begin with an underscore.
 from tensorflow.python.framework import op_def_registry
 
-from porting.kinds import snippets
+from porting.kinds import checkpoint, snippets
 from porting.kinds.description import Description, Signature, Tensor, bytes_as_text, size_of
 from porting.kinds.effects import effect_of
-from tutorial_support import checkpoints
 from tutorial_support.programs import UsageError
 
 _LARGEST = (1 << 31) - 1  # bytes of a protocol buffer
@@ -38,7 +37,10 @@ _BOOKKEEPING = re.compile(
     r"Queue(Enqueue|Close|Size).*|CheckNumerics|ControlTrigger"
 )
 # What may be left over of shapes and variables that only the training asks for.
-_NEVER_WANTED = re.compile(r"Shape|ShapeN|Size|Rank|ReadVariableOp|(Stateless)?Random.*")
+_NEVER_WANTED = re.compile(
+    r"Shape|ShapeN|Size|Rank|ReadVariableOp|(Stateless)?Random.*|"
+    r"(Ref)?(Switch|Merge|Enter|NextIteration)|LoopCond"
+)
 _BESIDE = re.compile(r"(^|/)(gradients|save)(_\d+)?/")  # scopes of optimizers and Savers
 _BOMB = 1 << 26  # bytes that a constant may claim beyond what the file holds of it
 
@@ -150,10 +152,12 @@ def _describe_meta(path: pathlib.Path, message: tf.MetaGraphDef, form: str) -> D
         found.notes.append(f"Collections: {', '.join(collections_)}.")
     prefix = str(path).removesuffix(".meta")
     opening = f"saver = tf.train.import_meta_graph({str(path)!r}, clear_devices=True)\n"
-    if prefix != str(path) and checkpoints.exists(prefix):
+    if prefix != str(path) and _is_whole(prefix):
         opening += f"saver.restore(sess, {prefix!r})\n"
     else:
-        found.notes.append("There is no checkpoint beside it that holds the variables' values.")
+        found.notes.append(
+            "There is no whole checkpoint beside it that holds the variables' values."
+        )
         opening += "sess.run(tf.global_variables_initializer())  # no trained values\n"
     if "local_variables" in message.collection_def:
         opening += "sess.run(tf.local_variables_initializer())\n"
@@ -161,6 +165,14 @@ def _describe_meta(path: pathlib.Path, message: tf.MetaGraphDef, form: str) -> D
         opening += "sess.run(tf.tables_initializer())\n"
     found.code = _code(message.graph_def, found, opening)
     return found
+
+
+def _is_whole(prefix: str) -> bool:
+    try:
+        checkpoint.describe(pathlib.Path(prefix))
+    except UsageError:
+        return False
+    return True
 
 
 def signatures_of(message: tf.MetaGraphDef) -> dict[str, Signature]:
@@ -214,6 +226,8 @@ def _nodes(graph_def: tf.GraphDef) -> Iterator[Any]:
 
 def _version(graph_def: tf.GraphDef) -> str:
     versions = graph_def.versions
+    if not versions.producer:
+        return "the file does not say, as some tools that freeze graphs leave it"
     return (
         f"a TensorFlow of graph version {versions.producer} "
         f"(the installed {tf.__version__} writes version {tf.version.GRAPH_DEF_VERSION})"
@@ -301,11 +315,14 @@ def _inputs(graph_def: tf.GraphDef) -> list[Tensor]:
 def _placeholder(node: Any, consumers: Any, producer: int) -> Tensor:
     shape = _shape(node.attr["shape"].shape) if "shape" in node.attr else None
     if shape == () and producer <= 21 and node.op == "Placeholder":
-        shape = None  # up to then, an empty shape stood for an unknown one
+        # Up to then, an empty shape stood for an unknown one; a MetaGraph tells it another way.
+        known = node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else []
+        shape = _shape(known[0]) if known else None
     notes = ["has a default"] * (node.op == "PlaceholderWithDefault")
     takers = consumers[node.name]
     notes += [snippets.PICTURE] * any(_DECODERS.fullmatch(taker.op) for taker in takers)
     notes += [snippets.EXAMPLE] * any(_PARSERS.fullmatch(taker.op) for taker in takers)
+    notes += ["no op uses it"] * (not takers)
     return Tensor(f"{node.name}:0", _dtype(node.attr["dtype"].type), shape, note=", ".join(notes))
 
 
@@ -356,10 +373,20 @@ def _outputs(graph_def: tf.GraphDef, inputs: list[Tensor]) -> list[Tensor]:
             if node.name not in reached:
                 reached.add(node.name)
                 front.append(node.name)
+    by_name = {node.name: node for node in graph_def.node}
+    waited_for = {
+        _op(name)
+        for node in graph_def.node
+        if node.op == "Const" or not _BOOKKEEPING.fullmatch(node.op)
+        for name in node.input
+        if name.startswith("^")
+    }
     ends = [
         node
         for node in forward
         if not consumers[node.name]
+        and node.name not in waited_for
+        and not _is_pivot(node, by_name)
         and (node.name in reached or not inputs)
         and node.op not in (*_VARIABLES, *_GIVEN)
         and not _NEVER_WANTED.fullmatch(node.op)
@@ -368,6 +395,12 @@ def _outputs(graph_def: tf.GraphDef, inputs: list[Tensor]) -> list[Tensor]:
     ]
     tensors = [tensor for node in ends for tensor in _outputs_of(node)]
     return [t for t in tensors if t.dtype not in ("resource", "variant")]
+
+
+def _is_pivot(node: Any, by_name: dict[str, Any]) -> bool:
+    """Returns whether a node only marks a branch of a condition or the inside of a loop."""
+    source = by_name.get(_op(node.input[0])) if node.op == "Identity" and node.input else None
+    return source is not None and source.op in ("Switch", "RefSwitch")
 
 
 def _outputs_of(node: Any) -> list[Tensor]:
@@ -403,7 +436,7 @@ def _code(graph_def: tf.GraphDef, found: Description, opening: str) -> str:
         for tensor in found.inputs
         if _op(tensor.name) in needed and not tensor.note.startswith("has a default")
     ]
-    return snippets.in_session(opening, found.outputs, feeds, _examples(graph_def, feeds))
+    return snippets.in_session(opening, found.outputs, feeds, example_of(graph_def))
 
 
 def ancestors(graph_def: tf.GraphDef, names: Iterable[str]) -> set[str]:
@@ -423,10 +456,8 @@ def ancestors(graph_def: tf.GraphDef, names: Iterable[str]) -> set[str]:
     return found
 
 
-def _examples(graph_def: tf.GraphDef, feeds: list[Tensor]) -> dict[str, dict[str, tuple[str, int]]]:
-    """Returns the features that a fed tf.train.Example must have: those without a default."""
-    if not any(feed.note.startswith(snippets.EXAMPLE) for feed in feeds):
-        return {}
+def example_of(graph_def: tf.GraphDef) -> dict[str, tuple[str, int]]:
+    """Returns what a graph takes out of a tf.train.Example: kind and length by feature."""
     by_name = {node.name: node for node in graph_def.node}
     features: dict[str, tuple[str, int]] = {}
     lists = {"float32": "float_list", "int64": "int64_list", "string": "bytes_list"}
@@ -436,7 +467,7 @@ def _examples(graph_def: tf.GraphDef, feeds: list[Tensor]) -> dict[str, dict[str
             length = size_of(1, _shape(shape)) or 1
             if _dtype(kind) in lists and length < _BOMB:
                 features[name] = (lists[_dtype(kind)], length)
-    return {"": features}
+    return features
 
 
 def _feature_names(node: Any, by_name: dict[str, Any]) -> list[str]:

@@ -80,6 +80,7 @@ def _describe_h5(path: pathlib.Path, file: h5py.File) -> Description:
     if "model_config" in attributes:
         found.kind = "a whole Keras model (HDF5)"
         _add_model(found, json.loads(_text(attributes["model_config"])))
+        _warn_of_other_keras(found, version)
         return found
     if "layer_names" in group.attrs:
         found.kind = "weights of a Keras model, by its layers' names (HDF5, as Keras 2 wrote them)"
@@ -96,6 +97,17 @@ def _describe_h5(path: pathlib.Path, file: h5py.File) -> Description:
             f"    value = file[{found.variables[0].name!r}][()]\n"
         )
     return found
+
+
+def _warn_of_other_keras(found: Description, version: str) -> None:
+    import keras
+
+    if version.partition(".")[0] != keras.__version__.partition(".")[0]:
+        found.notes.append(
+            f"Keras {version} wrote it, and {keras.__version__} is installed, which does not load "
+            "all of what the other one saved: where it refuses an argument, install tf_keras and "
+            "set TF_USE_LEGACY_KERAS=1."
+        )
 
 
 def _text(content: Any) -> str:

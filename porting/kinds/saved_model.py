@@ -64,7 +64,7 @@ def _describe_graph(folder: pathlib.Path, meta: tf.MetaGraphDef) -> Description:
         f"model = tf.saved_model.load(sess, {tags!r}, {str(folder)!r})\n",
         chosen.outputs,
         chosen.inputs.values(),
-        graph._examples(meta.graph_def, list(chosen.inputs.values())),
+        graph.example_of(meta.graph_def),
     )
     found.code = in_session
     if not any(t.note.startswith(snippets.EXAMPLE) for t in chosen.inputs.values()):

@@ -39,15 +39,15 @@ def in_session(
     opening: str,
     fetches: Sequence[Tensor] | Mapping[str, Tensor] | str,
     feeds: Iterable[Tensor],
-    examples: Mapping[str, Mapping[str, tuple[str, int]]] | None = None,
+    example: Mapping[str, tuple[str, int]] | None = None,
 ) -> str:
     """Returns lines that open a graph in a session, feed it and fetch from it.
 
     Args:
-        opening: lines that put the graph into the session `sess`; `{path!r}` is filled in already.
+        opening: lines that put the graph into the session `sess`.
         fetches: the tensors to fetch, or those by the keys of a dict; or an expression.
         feeds: the tensors to feed.
-        examples: of each fed tf.train.Example, the kind and length of its features by name.
+        example: of a fed tf.train.Example, the kind and length of its features by name.
     """
     feeds = list(feeds)
     lines = [*_TF1.splitlines(), ""]
@@ -55,9 +55,12 @@ def in_session(
         lines[:0] = ["import io", ""]
         lines[-2:] = ["import PIL.Image", lines[-2], "", *_picture(), ""]
     if any(feed.note.startswith(EXAMPLE) for feed in feeds):
-        lines += [*_example((examples or {}).get("", {})), ""]
+        lines += [*_example(example or {}), ""]
     lines.append("with tf.Graph().as_default(), tf.Session() as sess:")
     lines += textwrap.indent(opening.strip("\n"), "    ").splitlines()
+    for feed in feeds:
+        if feed.shape is None:
+            lines.append(f"    # The file does not tell the shape of {feed.name!r}: put in yours.")
     lines += textwrap.indent(
         _dict("feed_dict", {f.name: value(f) for f in feeds}), "    "
     ).splitlines()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from flowers_transfer import base_graph, make_base
+from flowers_transfer import base_graph, bottlenecks, make_base
 from tests import painted
 from tests.flowers_transfer import tiny
 from tutorial_support.programs import UsageError
@@ -116,12 +116,12 @@ def test_an_op_hidden_in_a_function_is_refused():
     path = tiny.write_graph("base.pb", more=lambda: reads())
     with pytest.raises(UsageError, match=r"ReadFile|PartitionedCall"):
         base_graph.load(path, tiny.BASE)
-    # Called by its own name, as a node's op, nothing but the function's inside tells on it.
+    # Called by its own name, as a node's op.
     graph_def = tf.GraphDef.FromString(path.read_bytes())
     (call,) = (node for node in graph_def.node if node.op.endswith("PartitionedCall"))
     call.op = graph_def.library.function[0].signature.name
     path.write_bytes(graph_def.SerializeToString())
-    with pytest.raises(UsageError, match="refused, for it holds ops .*: ReadFile"):
+    with pytest.raises(UsageError, match="refused, for it holds ops .* without functions"):
         base_graph.load(path, tiny.BASE)
 
 
@@ -227,8 +227,8 @@ def test_a_base_that_sees_the_mirror_image_and_takes_roots():
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--weights", "missing.h5", "m.pb"], "--weights missing.h5: they do not serve"),
-        (["--alpha", "0.35", "--weights", "page.h5", "m.pb"], "--weights page.h5"),
+        (["--weights", "missing.h5", "m.pb"], "no file 'missing.h5'; --weights takes"),
+        (["--alpha", "0.35", "--weights", "page.h5", "m.pb"], "page.h5: cannot be read"),
         (["base"], "'base' does not end in .pb"),
     ],
 )
@@ -238,3 +238,136 @@ def test_make_base_refuses_in_one_sentence(flags, said, capsys):
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not pathlib.Path("m.pb").exists()
+
+
+def net_of(build, shape=(None, tiny.SIZE, tiny.SIZE, 3), path="net.pb"):
+    """The file of a graph that `build` makes of its input, and its description."""
+    with tf.Graph().as_default() as graph:
+        tf.identity(build(tf.placeholder(tf.float32, shape, "images")), "bottleneck")
+    pathlib.Path(path).write_bytes(graph.as_graph_def().SerializeToString())
+    return path, base_graph.Base(None, "images:0", "bottleneck:0", tiny.SIZE, 127.5, 1 / 127.5)
+
+
+def mean(images):
+    return tf.reduce_mean(images, [1, 2])
+
+
+def doubled(times):
+    value = tf.zeros([1000, 3])
+    for _ in range(times):
+        value = tf.concat([value, value], 0)
+    return value
+
+
+def computed_while_imported():
+    """A shape that shape inference computes, unless the placeholder keeps it from that."""
+    return tf.placeholder_with_default(tf.cast(doubled(30)[:2, 0], tf.int32), [2])
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda x: mean(x) + tf.reduce_sum(tf.fill([40000, 10000, 3], 1.0)), "too much memory"),
+        (lambda x: mean(x) + tf.reduce_sum(tf.range(0.0, 1e9)), "too much memory"),
+        (lambda x: mean(tf.tile(x, [1, 3000, 3000, 1])), "too much memory"),
+        (lambda x: mean(x) + tf.reduce_sum(doubled(30), 0), "too much memory"),
+        (lambda x: tf.reshape(x, computed_while_imported()), "too much memory"),
+        (lambda x: mean(x) + tf.reduce_sum(tf.range(tf.reduce_sum(x) * 1e8)), "is not known"),
+        (lambda x: mean(x) * tf.placeholder(tf.float32, (), "keep"), "'keep' would have to be fed"),
+        (lambda x: tf.log(mean(x) - 9), "not finite"),
+        (lambda x: tf.reduce_mean(x, [1, 2, 3]), r"shape \[1\] for one picture"),
+        (lambda x: tf.reshape(x, [-1, 3]), r"shape \[144, 3\] for one picture"),
+        (lambda x: mean(tf.nn.conv2d(x, np.ones([3, 3, 1, 6]), 1, "SAME")), "of 1 channels"),
+    ],
+)
+def test_a_base_that_cannot_run_is_refused_before_it_does(build, said):
+    with pytest.raises(UsageError, match=rf"net\.pb: cannot be used: .*{said}"):
+        base_graph.load(*net_of(build))
+
+
+@pytest.mark.parametrize("shape", [(None, 14, 14, 3), (None, tiny.SIZE, tiny.SIZE, 1)])
+def test_a_declared_input_shape_is_compared_with_what_is_fed(shape):
+    with pytest.raises(UsageError, match=r"'images:0' takes the shape .*--image_size"):
+        base_graph.load(*net_of(mean, shape))
+
+
+def test_a_function_that_calls_itself_and_a_constant_of_gigabytes_are_refused():
+    path, base = net_of(mean)
+    graph_def = tf.GraphDef.FromString(pathlib.Path(path).read_bytes())
+    function = graph_def.library.function.add()
+    function.signature.name = "F"
+    function.node_def.add(name="again", op="F")
+    graph_def.node.add(name="call", op="F")
+    pathlib.Path("calls.pb").write_bytes(graph_def.SerializeToString())
+    with pytest.raises(UsageError, match=r"refused, .*: F \('call'\)"):
+        base_graph.load("calls.pb", base)
+
+    path, base = net_of(lambda images: mean(images) + tf.constant(1.0, name="big"))
+    graph_def = tf.GraphDef.FromString(pathlib.Path(path).read_bytes())
+    (big,) = (node for node in graph_def.node if node.name == "big")
+    big.attr["value"].tensor.tensor_shape.dim.add(size=10**9)
+    pathlib.Path("big.pb").write_bytes(graph_def.SerializeToString())
+    with pytest.raises(UsageError, match="its constants would take 40000000.. bytes"):
+        base_graph.load("big.pb", base)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda images: tf.reshape(images, [1, -1]),
+        lambda images: tf.reshape(images, [-1]),
+        lambda images: tf.reshape(tf.nn.relu(images), [1, tiny.SIZE**2 * 3]),
+    ],
+)
+@pytest.mark.parametrize("first_call", ["enable_control_flow_v2", "disable_control_flow_v2"])
+def test_a_base_of_one_picture_at_a_time_is_given_them_one_by_one(build, first_call):
+    was_enabled = tf.control_flow_v2_enabled()
+    try:
+        getattr(tf, first_call)()
+        frozen = base_graph.load(*net_of(build))
+        assert not frozen.takes_batches
+        pictures = np.random.default_rng(0).random((5, tiny.SIZE, tiny.SIZE, 3), np.float32)
+        vectors = run(frozen, "bottlenecks", {"images": pictures})
+    finally:
+        (tf.enable_control_flow_v2 if was_enabled else tf.disable_control_flow_v2)()
+    np.testing.assert_array_equal(vectors, pictures.reshape(5, -1))
+
+
+def test_a_base_that_fails_on_a_picture_is_blamed_itself():
+    """Noise gives numbers, a black picture does not."""
+    frozen = base_graph.load(*net_of(lambda images: tf.log(mean(images) + 0.9)))
+    black = np.full((tiny.SIZE, tiny.SIZE, 3), -1, np.float32)
+    with (
+        bottlenecks.Extractor(frozen) as extractor,
+        pytest.raises(UsageError, match=r"the base '.*net\.pb' gives numbers .*--base_graph"),
+    ):
+        extractor.bottlenecks([black])
+
+
+def test_a_device_that_is_not_there_does_not_matter():
+    def elsewhere(images):
+        with tf.device("/job:worker/task:3/device:GPU:7"):
+            return mean(images)
+
+    pictures = np.ones((2, tiny.SIZE, tiny.SIZE, 3), np.float32)
+    frozen = base_graph.load(*net_of(elsewhere))
+    np.testing.assert_allclose(run(frozen, "bottlenecks", {"images": pictures}), np.ones((2, 3)))
+
+
+def test_make_base_reads_weights_of_every_layout(tmp_path):
+    """Of the net alone, and of a model that has it as a layer, as fine-tuning makes it."""
+    keras = make_base.tf2.keras
+    keras.utils.set_random_seed(3)
+    net = keras.applications.MobileNetV2((32, 32, 3), 0.35, include_top=False, weights=None)
+    inputs = keras.Input((32, 32, 3))
+    distort = keras.Sequential([keras.layers.RandomFlip("horizontal")])
+    pooled = keras.layers.GlobalAveragePooling2D()(net(distort(inputs)))
+    tutorial = keras.Model(inputs, keras.layers.Dense(1)(pooled))
+    net.save_weights("alone.weights.h5")
+    tutorial.save_weights("tutorial.weights.h5")
+    tutorial.save("tutorial.keras")
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    expected = net(images, training=False).numpy()
+    for path in ("alone.weights.h5", "tutorial.weights.h5", "tutorial.keras"):
+        read = make_base.keras_net("MobileNetV2", 32, 0.35, path)
+        np.testing.assert_array_equal(read(images, training=False).numpy(), expected)

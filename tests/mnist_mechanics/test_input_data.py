@@ -115,7 +115,7 @@ def bad_files():
         "EMNIST's letters": (1, labels_bytes(labels % 3 + 24), "label number .* EMNIST's letters"),
         "label above 9": (1, labels_bytes(out_of_range), "label number 17 is 10"),
         "other size": (0, images_bytes(images[:, :20]), "20x28 pixels, expected 28x28"),
-        "huge header": (0, struct.pack(">4I", 2051, 2**32 - 1, 28, 28), "only 0"),
+        "huge header": (0, struct.pack(">4I", 2051, 2**32 - 1, 28, 28), "announces 33672.* bytes"),
     }
 
 
@@ -127,6 +127,18 @@ def test_bad_file_is_named(tmp_path, case):
     with pytest.raises(UsageError, match=message) as failure:
         input_data.read_data_sets(folder)
     assert NAMES[which] in str(failure.value)
+
+
+def test_what_a_small_gzip_file_unpacks_to_is_bounded(tmp_path):
+    """The header says how much is read; a header that says too much is refused."""
+    packed = gzip.compress(bytes(1 << 20)) * 256
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(struct.pack(">4I", 2051, 2, 28, 28)) + packed)
+    with pytest.raises(UsageError, match="images.gz: expected 1568 bytes .* there are more"):
+        input_data.read_images(path)
+    path.write_bytes(gzip.compress(struct.pack(">4I", 2051, 2_000_000, 28, 28)) + packed)
+    with pytest.raises(UsageError, match="images.gz: its header announces 1568000000 bytes"):
+        input_data.read_images(path)
 
 
 def test_missing_folder_and_file_are_named(tmp_path):

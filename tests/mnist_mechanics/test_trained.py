@@ -18,7 +18,6 @@ from mnist_mechanics import (
     predict,
 )
 from mnist_mechanics.trained import TrainedNet
-from tutorial_support.programs import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -173,21 +172,11 @@ def test_bad_pictures_are_named_and_the_others_classified(run, sample, tmp_path,
     assert out.startswith(f"{good}: ")
     assert "@" in out
     assert err.count("error: ") == 5
-    assert "page.png: not a whole PNG or JPEG" in err
-    assert "cut.png: not a whole PNG or JPEG" in err
+    assert "page.png: cannot be read" in err
+    assert "cut.png: cannot be read" in err
     assert "blank.png: shows no digit" in err
-    assert "picture.gif: not a whole PNG or JPEG" in err
+    assert "picture.gif: shows no digit" in err
     assert "no file 'missing.png'" in err
-
-
-def test_picture_bomb_is_refused(tmp_path, monkeypatch):
-    Image.new("L", (300, 300)).save(tmp_path / "x.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80_000)
-    with pytest.raises(UsageError, match="too large a picture"):
-        pictures.prepare(tmp_path / "x.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
-    with pytest.raises(UsageError, match="too large a picture"):
-        pictures.prepare(tmp_path / "x.png")
 
 
 @pytest.fixture(scope="module")
@@ -264,4 +253,4 @@ def test_predictions_as_json_and_of_folders(run, sample, tmp_path, capsys):
         assert len(scores) == 2 and scores == sorted(scores, reverse=True)
     (tmp_path / "empty").mkdir()
     assert predict.main(["--checkpoint", str(run), "empty"]) == 2
-    assert "no PNG or JPEG file in empty" in capsys.readouterr().err
+    assert "no picture in empty" in capsys.readouterr().err

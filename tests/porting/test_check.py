@@ -62,6 +62,10 @@ PROGRAMS = {
         "tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits)",
         [(2, "tf.nn.softmax_cross_entropy_with_logits")],
     ),
+    "order_of_version_2": (
+        "import tensorflow as tf\ntf.nn.sigmoid_cross_entropy_with_logits(labels, logits)",
+        [],
+    ),
     "concat": (
         "import tensorflow.compat.v1 as tf\ntf.concat(1, [a, b])\ntf.concat([a, b], 1)",
         [(2, "tf.concat")],

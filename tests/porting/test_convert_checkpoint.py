@@ -225,10 +225,12 @@ def test_cookbooks_net_gives_the_same_logits_here(tmp_path, capsys):
         tf.train.Saver().save(sess, str(tmp_path / "theirs"))
     assert convert(tmp_path / "theirs", tmp_path / "ours", "--preset", "cookbook_cifar10") == 0
     capsys.readouterr()
-    net = cifar10_trained.TrainedNet.find(str(tmp_path / "ours"))
-    with net.opened() as (sess, tensors):
-        found = sess.run(tensors.logits, {tensors.images: pictures})
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    for name in ("theirs", "ours"):  # which restore both, as they are and converted
+        net = cifar10_trained.TrainedNet.find(str(tmp_path / name))
+        assert net.step == 250
+        with net.opened() as (sess, tensors):
+            found = sess.run(tensors.logits, {tensors.images: pictures})
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     assert cifar10_evaluate.main(["--checkpoint", str(tmp_path / "ours"), "--sample"]) == 0
     assert "Generation 250:" in capsys.readouterr().out
 

@@ -179,6 +179,56 @@ def test_pipeline_is_fed(tmp_path):
     assert twice == 0
 
 
+def test_queue_is_fed(tmp_path):
+    with tf.Graph().as_default() as graph:
+        queue = tf.queue.FIFOQueue(10, [tf.float32, tf.string], [[4], []])
+        rows, names = queue.dequeue_many(5)
+        tf.identity(tf.reduce_sum(rows, axis=1), "sums")
+        tf.identity(names, "names")
+        tf.io.write_graph(graph.as_graph_def(), str(tmp_path), "graph.pb", as_text=False)
+    (found,) = described(tmp_path / "graph.pb")
+    assert [(t.dtype, t.shape) for t in found.inputs] == [
+        ("float32", (None, 4)),
+        ("string", (None,)),
+    ]
+    sums, names = run(found.code)
+    assert sums == [0] and names == [b""]
+
+
+def test_shape_of_a_placeholder_in_an_old_graph(tmp_path):
+    """Until graph version 21, a Placeholder did not keep its shape; MetaGraphs noted it beside."""
+    with tf.Graph().as_default() as graph:
+        images = tf.placeholder(tf.float32, [None, 4], "images")
+        tf.reduce_sum(images, axis=1, name="sums")
+        tf.reduce_sum(tf.placeholder(tf.float32, name="any"), name="sum")
+        meta = tf.train.export_meta_graph(graph=graph)
+    for node in meta.graph_def.node:
+        if node.op == "Placeholder":
+            node.attr["shape"].shape.Clear()
+    meta.graph_def.versions.producer = 10
+    del meta.graph_def.node[-1].attr["_output_shapes"]
+    (tmp_path / "old.meta").write_bytes(meta.SerializeToString())
+    (found,) = described(tmp_path / "old.meta")
+    assert shapes(found.inputs)["images:0"] == ("float32", (None, 4))
+    assert "does not tell the shape of 'any:0'" in found.code
+
+
+def test_inside_of_a_loop_is_no_output(tmp_path):
+    with tf.Graph().as_default() as graph:
+        tf.disable_control_flow_v2()  # loops of TensorFlow 1, from Switch, Merge and Exit
+        try:
+            count = tf.placeholder(tf.int32, [], "count")
+            end = tf.while_loop(lambda i: i < count, lambda i: i + tf.constant(1), [0])
+            tf.identity(end, "end")
+        finally:
+            tf.enable_control_flow_v2()
+        tf.io.write_graph(graph.as_graph_def(), str(tmp_path), "graph.pb", as_text=False)
+    (found,) = described(tmp_path / "graph.pb")
+    assert found.ops["LoopCond"] == 1
+    assert [tensor.name for tensor in found.outputs] == ["end:0"]
+    assert run(found.code) == [0]
+
+
 def test_pictures_and_examples_are_fed(tmp_path):
     with tf.Graph().as_default() as graph:
         contents = tf.placeholder(tf.string, (), "contents")
@@ -383,7 +433,7 @@ def test_tflite(tmp_path):
 def test_event_file(trained, capsys):
     (found,) = described(trained / "events")
     assert "brain.Event:2" in found.written_by
-    assert [(t.name, t.note) for t in found.outputs] == [("loss", "scalar")]
+    assert found.tags == {"scalar": ["loss"]}
     assert any("steps 0 to 20" in note for note in found.notes)
     assert found.parts[0].ops["Placeholder"] == 2
     run(found.code)

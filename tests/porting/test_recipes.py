@@ -13,16 +13,23 @@ import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from porting import remedies
+from porting import presets, remedies
 from tests.conftest import REPOSITORY
 
 GUIDE = (REPOSITORY / "PORTING.md").read_text(encoding="utf-8")
 RECIPES = REPOSITORY / "porting" / "recipes"
-SECTIONS = {
-    re.sub(r"[^\w -]", "", text.splitlines()[0].lower()).replace(" ", "-"): text
-    for text in re.split(r"^#+ ", GUIDE, flags=re.M)
-    if text
-}
+
+
+def sections_of(text):
+    """The sections of a page by their anchors."""
+    return {
+        re.sub(r"[^\w -]", "", section.splitlines()[0].lower()).replace(" ", "-"): section
+        for section in re.split(r"^#+ ", text, flags=re.M)
+        if section
+    }
+
+
+SECTIONS = sections_of(GUIDE)
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(4, 2)).astype(np.float32)
 
@@ -93,8 +100,14 @@ def test_guide_shows_every_recipe():
     for path in RECIPES.glob("*_*.py"):
         if path.stem != "__init__":
             assert f"(porting/recipes/{path.name})" in GUIDE, path.name
-    for path in re.findall(r"\]\(([^)#:]+)\)", GUIDE):
-        assert (REPOSITORY / path).exists(), path
+    for path, anchor in re.findall(r"\]\(([^)#:]+)(?:#([^)]+))?\)", GUIDE):
+        text = (REPOSITORY / path).read_text(encoding="utf-8")
+        assert not anchor or anchor in sections_of(text), (path, anchor)
+
+
+def test_guide_lists_the_presets():
+    named = set(re.findall(r"^\| `(\w+)` \|", SECTIONS[remedies.CHECKPOINTS], flags=re.M))
+    assert named == set(presets.PRESETS)
 
 
 def test_every_remedy_has_a_section():

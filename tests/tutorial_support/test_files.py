@@ -1,6 +1,7 @@
 """Downloads, archives, and writing files so that they are whole."""
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import io
@@ -200,6 +201,111 @@ def test_archives_that_are_cut_off_or_foreign_are_named(tmp_path):
         assert list((tmp_path / "to").iterdir()) == []
     with pytest.raises(UsageError, match="holds no 'other'"):
         archives.unpack(whole, tmp_path / "to", "other")
+
+
+def zip_of(path, *members, **options):
+    with zipfile.ZipFile(path, "w", **options) as packed:
+        for name, body in members:
+            packed.writestr(name, body)
+    return path
+
+
+def encrypted(path):
+    """A zip file of which a flag says that its entry is encrypted."""
+    content = bytearray(zip_of(path, ("wanted/x", b"1")).read_bytes())
+    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + place] |= 1
+    path.write_bytes(content)
+
+
+def of_unknown_method(path):
+    content = bytearray(zip_of(path, ("wanted/x", b"1")).read_bytes())
+    for signature, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(signature) + place] = 99
+    path.write_bytes(content)
+
+
+def damaged(ending):
+    def make(path):
+        with tarfile.open(path, f"w:{ending}") as tar:
+            info = member("wanted/x")
+            info.size = 50_000
+            tar.addfile(info, io.BytesIO(os.urandom(50_000)))
+        content = bytearray(path.read_bytes())
+        content[20_000:20_100] = bytes(100)
+        path.write_bytes(content)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (encrypted, "encrypted"),
+        (of_unknown_method, "not supported"),
+        (
+            lambda path: zip_of(path, ("wanted/x", b"1"), ("wanted/x/y", b"2")),
+            "File exists|Not a d",
+        ),
+        (lambda path: zip_of(path, ("wanted/x/y", b"1"), ("wanted/x", b"2")), "Is a directory"),
+        (lambda path: zip_of(path, ("wanted/" + "n" * 300, b"1")), "name too long"),
+        (lambda path: zip_of(path, ("wanted/" + "d/" * 1500 + "x", b"1")), "1502 deep"),
+        (
+            lambda path: tar_of(path, (member(""), b"1"), (member("other"), b"2")),
+            "holds no 'wanted'",
+        ),
+        (damaged("xz"), "orrupt"),
+        (damaged("bz2"), "nvalid data|opened"),
+    ],
+    ids=[
+        "encrypted",
+        "method",
+        "file, folder",
+        "folder, file",
+        "long",
+        "deep",
+        "empty",
+        "xz",
+        "bz2",
+    ],
+)
+def test_odd_archives_are_named_and_leave_nothing(tmp_path, make, said):
+    make(tmp_path / "a.archive")
+    with pytest.raises(UsageError, match=rf"a\.archive: .*({said})"):
+        archives.unpack(tmp_path / "a.archive", tmp_path / "to", "wanted")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_a_full_disk_is_no_fault_of_the_archive(tmp_path, monkeypatch):
+    def is_full(stream, sink):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("shutil.copyfileobj", is_full)
+    archive = tar_of(tmp_path / "a.tar.gz", (member("wanted/x"), b"1"))
+    with pytest.raises(OSError, match="No space left"):
+        archives.unpack(archive, tmp_path / "to", "wanted")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_a_small_text_is_read_and_a_large_one_refused(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes("\ufeffsea lion\n".encode() + b"\xff")
+    assert files.read_text(path, "mend it") == "sea lion\n\udcff"
+    path.write_bytes(bytes(1001))
+    with pytest.raises(UsageError, match="names.txt: cannot be read .*more than 1000 bytes.*mend"):
+        files.read_text(path, "mend it", most=1000)
+
+
+def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    said = {"pipe": "it is a named pipe", ".": "it is a folder", "loop": "symbolic links"}
+    for name, why in said.items():
+        with (
+            pytest.raises(UsageError, match=f"cannot be read .*{why}.*; name another"),
+            files.reading(tmp_path / name, "name another"),
+        ):
+            raise AssertionError("it must not come to this")
 
 
 def test_a_download_that_gets_faster_is_not_given_up(tmp_path, monkeypatch):

@@ -143,7 +143,7 @@ def test_endings_hidden_files_unicode_spaces_and_links():
     make(folder, [".cache/1.jpg"])
     images = image_lists.create(folder)
     assert images.class_names == ("c", "linked class", "ä b")
-    assert len(images.paths) == len(set(images.paths)) == 6 + 5 + 5
+    assert len(images.paths) == len(set(images.paths)) == 7 + 6 + 6
     assert "c/link.jpg" in images.paths and "c/.hidden.jpg" not in images.paths
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import errno
 import os
 import pathlib
 import signal
@@ -391,3 +392,46 @@ def test_stop_signals_take_the_first_signal_and_leave_the_second():
     with StopSignals():
         pass
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("what", ["folder", "loop", "pipe", "nesting", "list", "large"])
+def test_flags_that_cannot_be_read_are_named(what, tmp_path):
+    path = tmp_path / "flags.json"
+    make = {
+        "folder": path.mkdir,
+        "loop": lambda: path.symlink_to("flags.json"),
+        "pipe": lambda: os.mkfifo(path),
+        "nesting": lambda: path.write_text("[" * 100_000),
+        "list": lambda: path.write_text("[]"),
+        "large": lambda: path.write_bytes(b" " * (2 << 20)),
+    }
+    make[what]()
+    with pytest.raises(UsageError, match=r"flags\.json: cannot be read .*; mend it or"):
+        runs.read_flags(tmp_path)
+
+
+def test_what_may_not_be_read_is_no_failed_write(tmp_path, monkeypatch, capsys):
+    """A place is told from a file by whether it can be read; root can read everything."""
+    (tmp_path / "secret").write_text("x")
+
+    def fails(path):
+        @programs.program
+        def main(argv=None):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        return main(), capsys.readouterr().err
+
+    code, said = fails(tmp_path / "new")
+    assert code == 1 and "could not be written: Permission denied" in said
+    code, said = fails(tmp_path / "secret")
+    assert code == 1 and "could not be written" in said
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    for path in ("secret", "closed/file"):
+        code, said = fails(tmp_path / path)
+        assert code == 2 and f"{path}' cannot be read: Permission denied; allow it" in said
+
+
+def test_a_state_file_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "checkpoint")
+    (tmp_path / "model.ckpt-3.index").write_bytes(b"")
+    assert checkpoints.newest(tmp_path) == str(tmp_path / "model.ckpt-3")

@@ -1,0 +1,1 @@
+"""What the notebooks use: source code on the page, pictures of graphs, and exercises."""

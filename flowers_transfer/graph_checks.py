@@ -1,0 +1,287 @@
+"""Checks of a frozen graph that a user brings, before anything of it is run.
+
+A GraphDef is a program. A few hundred bytes of it can ask for gigabytes, open files, or call
+themselves without end. So only ops that compute are let through, and no functions. Then TensorFlow
+says for each tensor, before it is made, how large it will be: its shape inference runs as the graph
+is imported, and the graph is imported in layers, each after a look at the sizes of the one before.
+"""
+
+import collections
+import graphlib
+import itertools
+import math
+import os
+import pathlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from tutorial_support import files
+from tutorial_support.programs import UsageError
+
+LARGEST_FILE = 1 << 30  # bytes
+LARGEST_UNPACKED = 1 << 26  # bytes that constants may take beyond what the file holds of them
+MOST_MEMORY = 1 << 30  # bytes of tensors that are needed at the same time
+PICTURES = 16  # that go through a base at once, where it takes batches
+_PICTURE_SHAPE = (48, 64, 3)  # of the picture that the preparation is tried with
+_REMEDY = "name a GraphDef in binary form with --base_graph"
+
+
+# A GraphDef is a program: some ops read and write files, run Python or open connections, and
+# running the graph runs them. What is listed here only computes its outputs from its inputs.
+_ALLOWED_OPS = """
+    Const Placeholder PlaceholderV2 PlaceholderWithDefault Identity IdentityN NoOp StopGradient
+    PreventGradient CheckNumerics EnsureShape Snapshot Switch RefSwitch Merge Cast Bitcast
+
+    Reshape Shape ShapeN Size Rank Squeeze ExpandDims Pack Unpack Concat ConcatV2 ConcatOffset Split
+    SplitV Slice StridedSlice Gather GatherV2 GatherNd Transpose Pad PadV2 MirrorPad Tile Fill Range
+    BroadcastTo BroadcastArgs OnesLike ZerosLike Reverse ReverseV2 SpaceToDepth DepthToSpace
+    SpaceToBatch SpaceToBatchND BatchToSpace BatchToSpaceND OneHot Where Select SelectV2
+
+    Add AddV2 AddN Sub Mul Div RealDiv FloorDiv DivNoNan FloorMod Mod Neg Abs Sign Reciprocal Inv
+    Square SquaredDifference Sqrt Rsqrt Pow Exp Expm1 Log Log1p Sin Cos Tan Tanh Sigmoid Erf Floor
+    Ceil Round Rint Maximum Minimum ClipByValue Mean Sum Prod Max Min All Any ArgMax ArgMin TopK
+    TopKV2 InTopK InTopKV2 Cumsum Cumprod MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum Less
+    LessEqual Greater GreaterEqual Equal NotEqual LogicalAnd LogicalOr LogicalNot IsFinite IsNan
+    IsInf L2Loss
+
+    Conv2D DepthwiseConv2dNative DepthwiseConv2d Conv2DBackpropInput FusedPadConv2D
+    FusedResizeAndPadConv2D BiasAdd BiasAddV1 MaxPool MaxPoolV2 AvgPool Relu Relu6 LeakyRelu Elu
+    Selu Softplus Softsign Softmax LogSoftmax LRN BatchNormWithGlobalNormalization FusedBatchNorm
+    FusedBatchNormV2 FusedBatchNormV3 Dilation2D FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars
+    FakeQuantWithMinMaxVarsPerChannel Dequantize QuantizeV2 QuantizeAndDequantizeV2 _FusedConv2D
+    _FusedMatMul _FusedDepthwiseConv2dNative _FusedBatchNormEx
+
+    DecodeJpeg DecodePng DecodeBmp DecodeGif DecodeImage DecodeAndCropJpeg ResizeBilinear
+    ResizeBicubic ResizeArea ResizeNearestNeighbor ScaleAndTranslate CropAndResize
+    ExtractImagePatches AdjustContrast AdjustContrastv2 AdjustHue AdjustSaturation RGBToHSV HSVToRGB
+"""
+
+
+def read(path: str | os.PathLike) -> tf.GraphDef:
+    """Returns the GraphDef in a file, without functions and devices, once its nodes are checked.
+
+    Raises:
+        UsageError: the file is no GraphDef, or too large; it holds an op that may do more than
+            compute; or its constants are much larger than the file.
+    """
+    with files.reading(path, _REMEDY):
+        size = pathlib.Path(path).stat().st_size
+        if size > LARGEST_FILE:
+            raise ValueError(f"its {size} bytes are more than {LARGEST_FILE}")
+        graph_def = tf.GraphDef.FromString(pathlib.Path(path).read_bytes())
+        _check_ops(graph_def, path)
+        constants = sum(_constant_bytes(node) for node in graph_def.node if node.op == "Const")
+        if constants > size + LARGEST_UNPACKED:
+            raise ValueError(f"its constants would take {constants} bytes, and the file has {size}")
+        _simplify(graph_def)
+        return graph_def
+
+
+def _check_ops(graph_def: tf.GraphDef, path: str | os.PathLike) -> None:
+    allowed = set(_ALLOWED_OPS.split())
+    refused = {node.op: node.name for node in reversed(graph_def.node) if node.op not in allowed}
+    if refused:
+        listed = ", ".join(f"{op} ('{name}')" for op, name in sorted(refused.items()))
+        raise UsageError(
+            f"{path}: refused, for it holds ops that may do more than compute: {listed}; freeze a "
+            "graph that ends before them, without functions"
+        )
+
+
+def _simplify(graph_def: tf.GraphDef) -> None:
+    """Takes out of a GraphDef what has no part in computing values."""
+    graph_def.ClearField("library")  # no op that is let through calls a function
+    waits = {f"^{node.name}" for node in graph_def.node if node.op == "NoOp"}
+    for node in graph_def.node:
+        inputs = [text for text in node.input if text not in waits]
+        del node.input[:]
+        node.input.extend(inputs)
+        if node.op == "PlaceholderWithDefault":  # where it is not fed, it hands on its input
+            node.op = "Identity"
+            node.attr["T"].type = node.attr["dtype"].type
+            del node.attr["dtype"], node.attr["shape"]
+        node.device = ""  # which may not be there
+        node.attr.pop("_class", None)  # as may the node that it is to be placed beside
+
+
+def _constant_bytes(node: tf.NodeDef) -> int:
+    value = node.attr["value"].tensor
+    count = math.prod(max(dim.size, 0) for dim in value.tensor_shape.dim)
+    return count * max(tf.as_dtype(value.dtype).size or 0, 1)
+
+
+def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
+    """Tries a base on a picture of noise; returns whether it takes PICTURES of them at once.
+
+    Args:
+        graph_def: from `read`.
+        base: its base_graph.Base.
+
+    Raises:
+        ValueError, tf.errors.OpError: it cannot be used with this description.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, _PICTURE_SHAPE, np.uint8)
+    square = np.resize(noise, (1, base.size, base.size, 3)).astype(np.float32)
+    prepared = (square - np.float32(base.mean)) * np.float32(base.scale)
+    if base.jpeg_input is None:
+        _check_declared(graph_def, base)
+    else:
+        decoded = decoder(graph_def, base.jpeg_input)
+        prepared = _tried(graph_def, base.image_input, {decoded: noise})
+        if prepared.ndim != 4 or prepared.shape[0] != 1 or prepared.shape[3] != 3:
+            raise ValueError(
+                f"'{base.image_input}' is of the shape {list(prepared.shape)}, not [1, h, w, 3]"
+            )
+    vector = _tried(graph_def, base.bottleneck, {base.image_input: prepared})
+    if vector.size < 2 or (vector.ndim > 1 and len(vector) > 1):
+        raise ValueError(
+            f"'{base.bottleneck}' is of the shape {list(vector.shape)} for one picture, not [1, k]"
+        )
+    for name, value in {base.image_input: prepared, base.bottleneck: vector}.items():
+        if not np.isfinite(value).all():
+            raise ValueError(f"'{name}' holds numbers that are not finite, for a picture of noise")
+    with tf.Graph().as_default():
+        pictures = tf.placeholder(tf.float32, [PICTURES, *prepared.shape[1:]])
+        try:
+            found = _imported(graph_def, base.bottleneck, {base.image_input: pictures})
+        except ValueError:
+            return False
+        # A base that flattens the batch, or that is made for a batch of 1, gives another shape.
+        return vector.ndim > 1 and found.shape.as_list() == [PICTURES, *vector.shape[1:]]
+
+
+def decoder(graph_def: tf.GraphDef, jpeg_input: str) -> str:
+    """Returns the name of the tensor, uint8 [height, width, 3], that a JPEG becomes first.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for node in graph_def.node:
+        if node.op.startswith("Decode") and [_key(text) for text in node.input] == [
+            _key(jpeg_input)
+        ]:
+            channels = node.attr["channels"].i
+            if channels not in (0, 3):
+                raise ValueError(f"'{node.name}' decodes pictures to {channels} channels, not 3")
+            return f"{node.name}:0"
+    raise ValueError(f"'{jpeg_input}' leads to no op that decodes a picture")
+
+
+def part(graph_def: tf.GraphDef, wanted: str, fed: Collection[str]) -> tf.GraphDef:
+    """Returns what is between some tensors and another one.
+
+    Args:
+        graph_def: the whole.
+        wanted: name of the tensor to compute.
+        fed: names of tensors that are given.
+
+    Raises:
+        ValueError: it needs a placeholder that is not fed.
+    """
+    every = {node.name: node for node in graph_def.node}
+    given = {_key(name) for name in fed}
+    needed: dict[str, tf.NodeDef] = {}
+    keys = [_key(wanted)]
+    while keys:
+        key = keys.pop()
+        name = key[0]
+        if key in given or name in needed:
+            continue
+        if name not in every:
+            raise ValueError(f"there is no node '{name}', which others need")
+        if every[name].op in ("Placeholder", "PlaceholderV2"):
+            raise ValueError(f"'{name}' would have to be fed; freeze the graph with its value")
+        needed[name] = every[name]
+        keys += [_key(text) for text in every[name].input]
+    return tf.GraphDef(node=needed.values(), versions=graph_def.versions)
+
+
+def _check_declared(graph_def: tf.GraphDef, base: Any) -> None:
+    """Compares the shape that the input is declared to have with what will be fed to it."""
+    (node,) = (node for node in graph_def.node if node.name == _op(base.image_input))
+    if node.op.startswith("Placeholder") and "shape" in node.attr:
+        declared = tf.TensorShape(node.attr["shape"].shape)
+        fed = [1, base.size, base.size, 3]
+        # Graphs of before 2017 write a scalar where the shape is not known.
+        if declared.rank and not declared.is_compatible_with(fed):
+            raise ValueError(f"'{base.image_input}' takes the shape {declared}, and is fed {fed}")
+
+
+def _tried(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns the value of a tensor of a graph, given that of others."""
+    with tf.Graph().as_default(), tf.Session() as sess:
+        places = {
+            name: tf.placeholder(value.dtype, value.shape, "fed") for name, value in fed.items()
+        }
+        tensor = _imported(graph_def, wanted, places)
+        return sess.run(tensor, {place: fed[name] for name, place in places.items()})
+
+
+def _imported(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Imports what a tensor needs into the default graph, from given tensors on.
+
+    Raises:
+        ValueError: a placeholder is not fed; the size of a tensor cannot be told, or all that are
+            needed at the same time take more than MOST_MEMORY; a filter is for grey pictures.
+    """
+    nodes = {node.name: node for node in part(graph_def, wanted, fed).node}
+    sources = {name: [_key(text) for text in node.input] for name, node in nodes.items()}
+    needed = {name: {source for source, _ in keys} & nodes.keys() for name, keys in sources.items()}
+    uses = collections.Counter(itertools.chain.from_iterable(needed.values()))
+    made: dict[tuple[str, int], Any] = {_key(name): tensor for name, tensor in fed.items()}
+    memory: dict[str, int] = {}  # that the outputs of a node take, until the last use of them
+    sorter = graphlib.TopologicalSorter(needed)
+    sorter.prepare()
+    while sorter.is_active():
+        layer = sorter.get_ready()
+        piece = tf.GraphDef(node=[nodes[name] for name in layer], versions=graph_def.versions)
+        inputs = {_text(key): made[key] for name in layer for key in sources[name]}
+        for name, op in zip(layer, tf.import_graph_def(piece, inputs, layer, "tried"), strict=True):
+            made |= {(name, i): output for i, output in enumerate(op.outputs)}
+            made[name, -1] = op.outputs[0]  # stands for the op as a control input
+            _check_filter(op)
+            # Constants are bounded by the file, and an Identity hands on what it is given.
+            memory[name] = 0 if op.type in ("Const", "Identity") else _bytes_of(name, op)
+        if sum(memory.values()) > MOST_MEMORY:
+            largest = max(memory, key=memory.__getitem__)
+            raise ValueError(f"it takes too much memory, '{largest}' {memory[largest]} bytes")
+        uses.subtract(itertools.chain.from_iterable(needed[name] for name in layer))
+        memory = {name: size for name, size in memory.items() if uses[name] > 0}
+        sorter.done(*layer)
+    return made[_key(wanted)]
+
+
+def _key(text: str) -> tuple[str, int]:
+    """Returns (op's name, place of the output) of a tensor's name; -1 for a control input."""
+    if text.startswith("^"):
+        return text[1:], -1
+    name, _, place = text.partition(":")
+    return name, int(place or 0)
+
+
+def _text(key: tuple[str, int]) -> str:
+    return f"^{key[0]}" if key[1] < 0 else f"{key[0]}:{key[1]}"
+
+
+def _op(tensor: str) -> str:
+    return tensor.partition(":")[0]
+
+
+def _bytes_of(name: str, op: tf.Operation) -> int:
+    for output in op.outputs:
+        if not output.shape.is_fully_defined():
+            raise ValueError(
+                f"the shape of '{name}' is {output.shape}: how much memory it takes is not known"
+            )
+    return sum(out.shape.num_elements() * max(out.dtype.size or 0, 1) for out in op.outputs)
+
+
+def _check_filter(op: tf.Operation) -> None:
+    """Refuses a filter for grey pictures, which Conv2D would take as one for each colour."""
+    if op.type == "Conv2D":
+        images, filters = (tensor.shape for tensor in op.inputs)
+        if images[-1] == 3 != filters[2]:
+            raise ValueError(f"'{op.name}' convolves pictures of {filters[2]} channels, not 3")

@@ -1,0 +1,142 @@
+"""Makes the notebooks, with their outputs, from their texts.
+
+    python -m notebooks.build                   executes every text and writes its .ipynb
+    python -m notebooks.build 1_mnist_mechanics only this one
+    python -m notebooks.build --check           compares the cells of text and .ipynb, runs nothing
+
+Run it in the repository. Each notebook runs in a fresh kernel, in an empty folder, on the samples.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import sys
+import tempfile
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+HERE = pathlib.Path(__file__).resolve().parent
+SAMPLE = "GRAPH_TUTORIALS_SAMPLE"  # a notebook uses the sample where this variable is set
+LARGEST = 600_000  # bytes of an .ipynb
+TIMEOUT = 180  # seconds for a cell
+
+
+def texts() -> list[pathlib.Path]:
+    """Returns the notebooks' texts, in the order in which they are read."""
+    return sorted(HERE.glob("[0-9]_*.md"))
+
+
+def read(text: pathlib.Path) -> nbformat.NotebookNode:
+    """Returns a text as a notebook without outputs."""
+    notebook = jupytext.read(text, fmt="md:myst")
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"  # the same at every build
+    return notebook
+
+
+def execute(text: pathlib.Path, folder: str | os.PathLike) -> nbformat.NotebookNode:
+    """Runs a text in a fresh kernel, in `folder`, on the samples; returns it with its outputs.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell raised an exception that it does not expect.
+    """
+    notebook = read(text)
+    # Importing TensorFlow prints where it was compiled for; that is no part of the lesson.
+    environment = os.environ | {
+        SAMPLE: "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "1",
+        "GRAPH_TUTORIALS_DATA": str(pathlib.Path(folder) / "cache"),
+    }
+    client = NotebookClient(
+        notebook, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": folder}}
+    )
+    client.execute(env=environment)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # the times, which differ at every build
+        if cell.cell_type == "code":
+            outputs = [output for output in cell.outputs if not _is_chatter(output)]
+            cell.outputs = _joined(outputs)
+    return notebook
+
+
+def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Returns the outputs with what was printed in pieces put together."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if output.output_type == "stream" and last.get("name") == output.name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
+_CHATTER = re.compile(r"absl::InitializeLog|^[WIE]0000 |port\.cc|cudart_stub|cpu_feature_guard")
+
+
+def _is_chatter(output: nbformat.NotebookNode) -> bool:
+    """Returns whether an output is nothing but what TensorFlow says when it is loaded."""
+    if output.output_type != "stream" or output.name != "stderr":
+        return False
+    lines = [line for line in output.text.splitlines() if line.strip()]
+    return all(_CHATTER.search(line) for line in lines)
+
+
+def differences(text: pathlib.Path) -> list[str]:
+    """Returns what is wrong with a text's .ipynb: other cells, no outputs, an error, its size."""
+    path = text.with_suffix(".ipynb")
+    if not path.exists():
+        return [f"{path.name} is missing"]
+    made, wanted = nbformat.read(path, as_version=4), read(text)
+    found = []
+    ours = [(cell.cell_type, cell.source) for cell in made.cells]
+    theirs = [(cell.cell_type, cell.source) for cell in wanted.cells]
+    if ours != theirs:
+        number = next(
+            (i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]),
+            min(len(ours), len(theirs)),
+        )
+        found.append(f"{path.name} differs from {text.name} from cell {number} on")
+    for number, cell in enumerate(made.cells):
+        if cell.cell_type == "code" and cell.execution_count is None:
+            found.append(f"{path.name}: cell {number} was not run")
+    if path.stat().st_size > LARGEST:
+        found.append(f"{path.name} is larger than {LARGEST} bytes; draw smaller pictures")
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Executes the notebooks, or checks them; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m notebooks.build",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", help="Names of texts; by default all of them.")
+    parser.add_argument("--check", action="store_true", help="Compare only; run nothing.")
+    flags = parser.parse_args(argv)
+    wanted = {name.removesuffix(".md").removesuffix(".ipynb") for name in flags.names}
+    if unknown := wanted - {text.stem for text in texts()}:
+        parser.error(f"there is no text for {', '.join(sorted(unknown))} in {HERE}")
+    chosen = [text for text in texts() if not wanted or text.stem in wanted]
+    if not flags.check:
+        for text in chosen:
+            with tempfile.TemporaryDirectory() as folder:
+                nbformat.write(execute(text, folder), text.with_suffix(".ipynb"))
+            print(f"{text.stem}.ipynb is written.")
+    wrong = [line for text in chosen for line in differences(text)]
+    for line in wrong:
+        print(f"error: {line}; run python -m notebooks.build", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

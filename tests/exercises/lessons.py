@@ -1,0 +1,37 @@
+"""What the tests of all lessons' exercises share."""
+
+import jupytext
+
+from exercises.exercise import exercises_of
+from tests.conftest import REPOSITORY
+
+
+def run_solutions(name, module):
+    """Runs the solutions `name`; asserts that they answer every exercise of `module` rightly."""
+    notebook = jupytext.read(REPOSITORY / "notebooks" / "solutions" / f"{name}.md", fmt="md:myst")
+    namespace = {"__name__": "solutions"}
+    for exercise in exercises_of(module).values():
+        exercise.last = None
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, f"{name}.md", "exec"), namespace)
+    assert len(exercises_of(module)) >= 6
+    for exercise in exercises_of(module).values():
+        assert exercise.last is not None, f"{exercise.name} has no solution"
+        assert exercise.last.is_right, f"{exercise.name}: {exercise.last}"
+
+
+def check_wrong(exercise, answer, piece, hint):
+    """Asserts what the check says of a wrong answer, and that its hint is there."""
+    verdict = exercise.check(answer)
+    assert not verdict.is_right
+    assert piece in verdict.message, verdict
+    assert verdict.hint == hint
+    assert hint is None or 1 <= hint <= len(exercise.hints)
+
+
+def check_enough(module, wrong):
+    """Asserts that each exercise of `module` has two wrong answers that are told apart."""
+    for exercise in exercises_of(module).values():
+        pieces = {piece for tried, _, piece, _ in wrong if tried is exercise}
+        assert len(pieces) >= 2, exercise.name
