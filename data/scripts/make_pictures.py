@@ -19,7 +19,7 @@ FINE = 8  # drawn so many times larger, then averaged, for smooth edges
 
 
 def digit():
-    """Returns a handwritten 3, dark on light, 84 x 84 pixels, as a phone's photo of one would be."""
+    """Returns a handwritten 3, dark on light, 84 x 84 pixels, like a photo of one."""
     side = 84 * FINE
     image = Image.new("L", (side, side), 245)
     draw = ImageDraw.Draw(image)
