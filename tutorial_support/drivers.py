@@ -329,7 +329,7 @@ def _origin(net: trained.TrainedNet) -> dict:
     """Returns what is known of a checkpoint: step, flags, last test accuracy."""
     folder = pathlib.Path(net.prefix).parent
     accuracy = None
-    if any(folder.glob("*tfevents*")):
+    if any(path.is_file() for path in folder.glob("*tfevents*")):
         steps, values = events.scalars(folder).get("accuracy/test", ([], []))
         accuracy = dict(zip(steps, values, strict=True)).get(net.step or 0)
     if net.settings:  # which the training did not evaluate with
