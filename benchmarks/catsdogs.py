@@ -409,32 +409,39 @@ def jax_fine():
     return _jax(is_fine=True)
 
 
-def _here(op, is_kept=False):
+def _here(is_fine, is_kept=False):
     import tensorflow.compat.v1 as tf
 
-    from catsdogs_finetune import mobilenet_v2, photo_input, pretrained, train
+    from catsdogs_finetune import mobilenet_v2, photo_input, pretrained
     from tutorial_support import image_lists, runs
 
     folder, paths, labels = _photos()
     splits = np.zeros(len(paths), int)
     images = image_lists.ImageList(folder, ("cats", "dogs"), paths, labels, splits)
-    flags = types.SimpleNamespace(
-        alpha=ALPHA,
-        seed=0,
-        fine_tune_at=FINE_TUNE_AT,
-        learning_rate=RATE,
-        fine_tune_rate=FINE_RATE,
-    )
     everything = np.arange(len(paths))
     distort = functools.partial(photo_input.rotate_and_flip, ROTATION)
     if not IS_RANDOM:
         distort = photo_input.no_distortion
     with tf.Graph().as_default():
-        photos = photo_input.PhotoInput(images, everything, SIZE, BATCH, 0, distort)
-        graph = train.build_graph(flags, 2, photos)
+        settings = types.SimpleNamespace(image_size=SIZE, batch_size=BATCH, seed=0)
+        photos = photo_input.PhotoInput(images, everything, settings, distort)
+        features, layers = mobilenet_v2.features(photos.images, ALPHA)
+        seen = mobilenet_v2.bottlenecks(features)
+        bottlenecks = tf.placeholder_with_default(seen, seen.shape)
+        rate = tf.placeholder(tf.float32, ())
+        logits = mobilenet_v2.inference(bottlenecks, 2, mobilenet_v2.dropout(rate, 0))
+        variables = mobilenet_v2.names_in_checkpoints(layers)
+        loss = mobilenet_v2.loss(logits, photos.labels)
+        optimizer, first_layer = mobilenet_v2.adam(RATE), len(layers)
+        if is_fine:
+            optimizer, first_layer = mobilenet_v2.RMSPropOptimizer(FINE_RATE), FINE_TUNE_AT
+        to_train = mobilenet_v2.variables_from(first_layer, layers)
+        train_op = mobilenet_v2.training(loss, optimizer, to_train)
+        _, of_epoch, _ = mobilenet_v2.totals(logits, photos.labels, loss)
+        fetches = [train_op, loss, of_epoch]
         sess = tf.Session(config=runs.session_config())
         values = first_weights()
-        values = pretrained.initial_values({n: graph.net_variables[n] for n in values}, values)
+        values = pretrained.initial_values({n: variables[n] for n in values}, values)
         sess.run(tf.global_variables_initializer(), values)
         photos.begin(sess, 0, 0)
     if is_kept:
@@ -448,9 +455,8 @@ def _here(op, is_kept=False):
             feed_dict = photos.training_feed
             if is_kept:
                 chosen = sess.run(photos.next_indices)
-                feed_dict = {graph.bottlenecks: vectors[chosen], photos.labels: labels[chosen]}
-            feed_dict = {**feed_dict, graph.dropout_rate: DROPOUT if IS_RANDOM else 0.0}
-            fetches = [getattr(graph, op), graph.loss, graph.add_to_epoch]
+                feed_dict = {bottlenecks: vectors[chosen], photos.labels: labels[chosen]}
+            feed_dict = {**feed_dict, rate: DROPOUT if IS_RANDOM else 0.0}
             losses.append(sess.run(fetches, feed_dict)[1])
         return losses
 
@@ -459,14 +465,14 @@ def _here(op, is_kept=False):
 
 def here_head():
     """Phase 1 of `catsdogs_finetune.train`."""
-    return _here("head_op")
+    return _here(is_fine=False)
 
 
 def here_kept():
     """The same with `--no_augmentation`."""
-    return _here("head_op", is_kept=True)
+    return _here(is_fine=False, is_kept=True)
 
 
 def here_fine():
     """Phase 2."""
-    return _here("fine_tune_op")
+    return _here(is_fine=True)

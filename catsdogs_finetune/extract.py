@@ -10,13 +10,12 @@ All tasks end with the whole in one store, which training then reads.
 
 import sys
 
-import numpy as np
-
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow()
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from catsdogs_finetune import mobilenet_v2, photo_input, pretrained
@@ -36,8 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     replicas.add_wait_flag(parser)
     flags = parser.parse_args(argv)
     share = replicas.share_from_environment(flags.wait_secs)
-    images, _ = photo_input.load(flags, {})
-    weights, facts = pretrained.load(flags, {})
+    images, facts = photo_input.load(flags, {})
+    weights, facts["weights_digest"] = pretrained.load(flags, {})
     chosen = np.append(images.of_split(TRAIN), images.of_split(VALIDATION))
 
     with tf.Graph().as_default(), tf.Session(config=runs.session_config()) as sess:
@@ -56,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
             sess.run(iterator.initializer, {indices: missing})
             return photo_input.until_end(sess, bottlenecks)
 
-        KeptBottlenecks(images, chosen, flags, facts["weights_digest"], compute, share=share)
+        KeptBottlenecks(images, chosen, flags, facts, compute, share=share)
     print(f"The store holds the bottlenecks of {len(chosen)} images.")
 
 

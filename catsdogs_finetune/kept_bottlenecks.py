@@ -6,13 +6,13 @@ go through the base once.
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from catsdogs_finetune import mobilenet_v2
+from catsdogs_finetune import mobilenet_v2, photo_input
 from tutorial_support import feature_store, files, image_lists
 from tutorial_support.programs import UsageError
 
@@ -27,9 +27,9 @@ class KeptBottlenecks:
         images: image_lists.ImageList,
         chosen: np.ndarray,
         flags: argparse.Namespace,
-        digest: str,
+        facts: Mapping[str, Any],
         compute: Callable[[np.ndarray], Iterable[np.ndarray]],
-        feed: Callable[[np.ndarray, np.ndarray], dict[tf.Tensor, Any]] = lambda *_: {},
+        inputs: Sequence[tf.Tensor] = (),
         share: feature_store.Share = feature_store.ALL,
     ) -> None:
         """Opens the store and computes what it lacks.
@@ -38,22 +38,22 @@ class KeptBottlenecks:
             images: the list.
             chosen: int array, the indices of the images whose bottlenecks are wanted.
             flags: with those of `pretrained.add_flags`, settled.
-            digest: from `pretrained.digest`; a store is for one base and one size of pictures.
+            facts: with `weights_digest`; a store is for one base and one size of pictures.
             compute: function from an int array of indices; yields float32 [n, size], the
                 bottlenecks of the first n of them, then of the next, and so on.
-            feed: function from bottlenecks and labels to a feed dictionary.
+            inputs: the tensors to feed with bottlenecks and labels.
             share: which of them this task computes; it waits for the others'.
 
         Raises:
             UsageError: a picture or the store cannot be read.
             TrainingError: other tasks have not computed their share in time.
         """
-        self._labels, self._feed = images.labels, feed
+        self._labels, self._inputs = images.labels, inputs
         stamps, bad = feature_store.stamps(images.only(chosen))
         if bad:
             raise UsageError("\nerror: ".join(bad.values()))
         keys = {i: images.paths[i] for i in chosen.tolist()}
-        base = f"{digest}-{flags.image_size}"
+        base = f"{facts['weights_digest']}-{flags.image_size}"
         folder = feature_store.store_folder(flags.bottleneck_dir, images.folder, base)
         size = mobilenet_v2.bottleneck_size(flags.alpha)
         self._store = feature_store.FeatureStore(folder, size, share)
@@ -74,9 +74,18 @@ class KeptBottlenecks:
 
     def feed(self, chosen: np.ndarray) -> dict[tf.Tensor, Any]:
         """Returns the feed dictionary of the images with the indices `chosen`."""
-        return self._feed(self._store.read(self._rows[chosen]), self._labels[chosen])
+        # Any tensor can be fed. What only its own value needs, here the base, is not computed then.
+        values = self._store.read(self._rows[chosen]), self._labels[chosen]
+        return dict(zip(self._inputs, values, strict=True))
 
-    def one_pass(self, sess: tf.Session, chosen: np.ndarray, fetches: Any) -> Iterator[Any]:
+    def training_feed(
+        self, sess: tf.Session, photos: photo_input.PhotoInput, with_photos: bool
+    ) -> dict[tf.Tensor, Any]:
+        """Returns the feed dictionary of the next training step, with its photos or without."""
+        chosen = sess.run(photos.next_indices)
+        return self.feed(chosen) | (photos.evaluation_feed(sess, chosen) if with_photos else {})
+
+    def one_pass(self, sess: tf.Session, fetches: Any, chosen: np.ndarray) -> Iterator[Any]:
         """Yields the values of fetches for batches of the images with the indices `chosen`."""
         for part in np.array_split(chosen, -(-len(chosen) // _AT_ONCE)):
             yield sess.run(fetches, self.feed(part))

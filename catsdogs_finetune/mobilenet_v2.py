@@ -349,3 +349,29 @@ def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     with tf.name_scope("evaluation"):
         predictions = tf.argmax(class_logits(logits), axis=1, output_type=tf.int32)
         return tf.reduce_sum(tf.cast(tf.equal(predictions, labels), tf.int32))
+
+
+def totals(
+    logits: tf.Tensor, labels: tf.Tensor, loss: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Operation]:
+    """Adds what a mean over several batches, or over an epoch of training, needs.
+
+    Args:
+        logits: from `inference`.
+        labels: int32 [batch].
+        loss: the mean of the batch, from `loss`.
+
+    Returns:
+        of_batch: float32 [3]: the sum of the losses, the correct predictions, the images.
+        of_epoch: their sums since the epoch began; fetching it adds the batch.
+        begin_epoch: the op that sets them to 0.
+    """
+    with tf.name_scope("totals"):
+        # The size of the batch is known when it is run: the last one of an epoch may be smaller.
+        size = tf.cast(tf.size(labels), tf.float32)
+        correct = tf.cast(evaluation(logits, labels), tf.float32)
+        of_batch = tf.stack([loss * size, correct, size])
+        # In a variable, because checkpoints hold variables: so a run that is stopped in mid-epoch
+        # and resumed still tells the whole epoch's loss. No optimizer changes it.
+        epoch_totals = tf.get_variable("epoch_totals", initializer=tf.zeros([3]), trainable=False)
+        return of_batch, epoch_totals.assign_add(of_batch), epoch_totals.initializer

@@ -7,6 +7,7 @@ decoded and resized as Keras' `image_dataset_from_directory` does, to the last b
 import argparse
 import concurrent.futures
 import contextlib
+import functools
 import math
 import os
 import pathlib
@@ -17,8 +18,8 @@ import numpy as np
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import SPLITS, archives, files, image_lists, pictures, plots, runs
-from tutorial_support.programs import LOG, UsageError, reason
+from tutorial_support import SPLITS, TEST, archives, files, image_lists, pictures, plots, runs
+from tutorial_support.programs import LOG, UsageError, number, reason
 
 # AutoGraph would translate each function of a pipeline first, which takes longer than to trace it.
 _as_it_is = tf.autograph.experimental.do_not_convert
@@ -55,6 +56,38 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "once.",
     )
     group.add_argument("--sample", action="store_true", help="Use the shipped drawings.")
+
+
+def add_augmentation_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how training images are distorted."""
+    add = parser.add_argument_group("augmentation").add_argument
+    add("--rotation", type=number(float, 0, 0.5), default=0.2, help="Largest part of a whole turn.")
+    add(
+        "--no_augmentation",
+        action="store_true",
+        help="Neither turn nor mirror training images; the frozen base then sees each only once.",
+    )
+
+
+def distortion(flags: argparse.Namespace) -> Distort:
+    """Returns what these flags ask for."""
+    if flags.no_augmentation:
+        return no_distortion
+    return functools.partial(rotate_and_flip, flags.rotation)
+
+
+def report_accuracy(images: image_lists.ImageList, logits: np.ndarray) -> float:
+    """Prints and returns the accuracy on the test images, and prints the confusion matrix."""
+    matrix = plots.confusion_matrix(images.labels, logits)
+    accuracy = np.trace(matrix) / len(logits)
+    runs.say(accuracy_line(TEST, accuracy, len(logits)))
+    plots.print_confusion(matrix, images.class_names)
+    return accuracy
+
+
+def accuracy_line(split: str, accuracy: float, count: int) -> str:
+    """Returns what is printed about the accuracy on `count` images of a split."""
+    return f"Accuracy on the {TITLES[split]} images: {accuracy:.4f} ({count} images)"
 
 
 def find(flags: argparse.Namespace, kept: dict[str, Any]) -> image_lists.ImageList:
@@ -323,12 +356,16 @@ class PhotoInput:
         self,
         images: image_lists.ImageList,
         chosen: np.ndarray,
-        size: int,
-        batch_size: int,
-        seed: int,
+        flags: argparse.Namespace,
         distort: Distort,
     ) -> None:
-        """Adds the iterators; arguments as of `training_batches`."""
+        """Adds the iterators.
+
+        Args:
+            images, chosen, distort: as of `training_batches`.
+            flags: with `image_size`, `batch_size` and `seed`.
+        """
+        size, batch_size, seed = flags.image_size, flags.batch_size, flags.seed
         with tf.name_scope("input"):
             self._first_step = tf.placeholder(tf.int64, (), "first_step")
             self._to_evaluate = tf.placeholder(tf.int64, [None], "to_evaluate")
@@ -362,7 +399,7 @@ class PhotoInput:
         sess.run(self._evaluation.initializer, {self._to_evaluate: chosen})
         return {self._dataset: sess.run(self._evaluation.string_handle())}
 
-    def one_pass(self, sess: tf.Session, chosen: np.ndarray, fetches: Any) -> Iterator[Any]:
+    def one_pass(self, sess: tf.Session, fetches: Any, chosen: np.ndarray) -> Iterator[Any]:
         """Yields the values of fetches for batches of the images with the indices `chosen`."""
         return until_end(sess, fetches, self.evaluation_feed(sess, chosen))
 
@@ -405,24 +442,23 @@ def draw_examples(
     folder: pathlib.Path,
     images: image_lists.ImageList,
     chosen: np.ndarray,
-    size: int,
-    seed: int,
+    flags: argparse.Namespace,
     distort: Distort,
-) -> list[str]:
-    """Draws nine images, and what augmentation makes of one of them; returns the files' names.
+) -> None:
+    """Draws nine images, and what augmentation makes of one of them.
 
     Args:
         folder: where they go.
-        images, size: as of `photos`.
+        images: good pictures.
         chosen: the indices of the images to choose from.
-        seed: chooses the nine.
+        flags: with the size of a picture, and the seed that chooses the nine.
         distort: as of `training_batches`.
     """
-    nine = np.random.default_rng(seed).permutation(chosen)[:9]
-    examples = to_draw(images, nine, size)
+    nine = np.random.default_rng(flags.seed).permutation(chosen)[:9]
+    examples = to_draw(images, nine, flags.image_size)
     with tf.Graph().as_default(), tf.Session(config=runs.session_config()) as sess:
         copies = tf.constant(np.stack([examples[0] * 255] * 9))
-        distorted = sess.run(distort(copies, tf.constant([seed, 0], tf.int64))) / 255
+        distorted = sess.run(distort(copies, tf.constant([flags.seed, 0], tf.int64))) / 255
     names = [images.class_names[label] for label in images.labels[nine]]
     title = f"What the net may see of one of them ({names[0]})"
     sheets = {
@@ -431,18 +467,21 @@ def draw_examples(
     }
     for name, sheet in sheets.items():
         plots.picture_sheet(folder / name, *sheet, columns=3)
-    return list(sheets)
 
 
-def draw_predictions(
-    folder: pathlib.Path, images: image_lists.ImageList, logits: np.ndarray, size: int
-) -> str:
-    """Draws some images with the classes that a net predicts; returns the file's name.
+def draw_results(
+    run: runs.Run,
+    images: image_lists.ImageList,
+    logits: np.ndarray,
+    flags: argparse.Namespace,
+    steps_per_epoch: int,
+) -> None:
+    """Draws the curves of a run, and test images with the classes that its net predicts.
 
     Args:
-        folder: where it goes.
-        images, size: as of `photos`.
+        images: good pictures.
         logits: float32 [n, classes], one row for each image.
+        flags: those of the training.
     """
     names, predictions = images.class_names, logits.argmax(axis=1)
     some = np.random.default_rng(0).permutation(len(logits))[:32]
@@ -450,11 +489,12 @@ def draw_predictions(
     captions = [
         names[predictions[i]] + mistakes[i] * bool(images.labels[i] != predictions[i]) for i in some
     ]
-    title = f"Predictions for {len(some)} testing images"
-    plots.picture_sheet(
-        folder / "predictions.png", to_draw(images, some, size), captions, title, columns=8
-    )
-    return "predictions.png"
+    size = flags.image_size
+    sheet = to_draw(images, some, size), captions, f"Predictions for {len(some)} testing images"
+    plots.picture_sheet(run.path / "predictions.png", *sheet, columns=8)
+    pictures_of = functools.partial(to_draw, images, size=size)
+    mark, x_axis = (flags.initial_epochs, "start of fine-tuning"), ("epoch", steps_per_epoch)
+    run.draw(images.labels, logits, names, pictures_of, mark, ["predictions.png"], x_axis)
 
 
 def _loader(

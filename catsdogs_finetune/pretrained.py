@@ -51,7 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[pathlib.Path, dict[str, Any]]:
+def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[pathlib.Path, str]:
     """Finds the weights that the flags name, or else those of the run whose flags were kept.
 
     Settles `flags.weights` and `flags.alpha`, and says what it found.
@@ -61,7 +61,7 @@ def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[pathlib.Path,
         kept: flags and facts of a run.
 
     Returns:
-        the file of weights, and the fact about it that a run keeps.
+        the file of weights, and its `digest`, a fact that a run keeps.
 
     Raises:
         UsageError: there are no such weights.
@@ -77,7 +77,7 @@ def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[pathlib.Path,
         flags.alpha = alpha_of(path)
     what = "a net that has seen CIFAR-10" if is_shipped else f"'{path}'"
     runs.say(f"The base: MobileNetV2, alpha {flags.alpha}, with the weights of {what}.")
-    return path, {"weights_digest": digest(path)}
+    return path, digest(path)
 
 
 def _kept_name(kept: dict[str, Any]) -> str | None:

@@ -78,4 +78,4 @@ class TrainedNet(trained.TrainedNet):
 
     def accuracy_line(self, split: str, correct: int, count: int) -> str:
         """Returns the line that training prints."""
-        return train.accuracy_line(split, correct, count)
+        return photo_input.accuracy_line(split, correct / count, count)

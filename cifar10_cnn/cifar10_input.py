@@ -386,6 +386,37 @@ def training_batches(
     )
 
 
+class TrainingInput:
+    """The training batches in the graph: each run of the session that needs them takes the next.
+
+    Attributes:
+        images: float32 [batch, CROP_SIZE, CROP_SIZE, 3].
+        targets: int32 [batch].
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        flags: argparse.Namespace,
+        distort: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        share: slice = slice(None),
+    ) -> None:
+        """Adds the iterator; arguments as of `training_batches`, and flags with what it takes."""
+        with tf.name_scope("training_input"):
+            self._first_step = tf.placeholder(tf.int64, (), "first_step")
+            batches = training_batches(
+                records, flags.batch_size, flags.seed, self._first_step, distort, share
+            )
+            # An iterator keeps its place from run to run, in the session, and no checkpoint holds
+            # it. Its initializer reads the placeholder, and so can begin at any step.
+            self._iterator = tf.data.make_initializable_iterator(batches)
+            self.images, self.targets = self._iterator.get_next()
+
+    def begin(self, sess: tf.Session, first_step: int) -> None:
+        """Makes the batch of a step the next one."""
+        sess.run(self._iterator.initializer, {self._first_step: first_step})
+
+
 def evaluation_batches(
     records: Records,
     batch_size: int = EVALUATION_BATCH,

@@ -80,20 +80,23 @@ class Recipe:
         return distortions.standardize(images)
 
     def rate(self, global_step: tf.Tensor, flags: argparse.Namespace) -> tf.Tensor:
-        """Returns the learning rate at `global_step`, an int scalar, as a float32 scalar.
+        """Adds the learning rate at `global_step`, a float32 scalar, and its summary.
 
         Args:
-            global_step: counts the steps.
+            global_step: int scalar, counts the steps.
             flags: those of `add_flags`, and `generations`.
         """
         highest = self.learning_rate if flags.learning_rate is None else flags.learning_rate
         with tf.name_scope("schedule"):
+            # A tensor, computed anew from the step in each run: the graph itself lowers the rate.
             if self.schedule == "staircase":
-                return tf.train.exponential_decay(
-                    highest, global_step, flags.num_gens_to_wait, flags.lr_decay, staircase=True
-                )
-            warm_up = tf.minimum(1.0, (tf.cast(global_step, tf.float32) + 1) / 500)
-            return warm_up * tf.train.cosine_decay(highest, global_step, flags.generations)
+                every, decay = flags.num_gens_to_wait, flags.lr_decay
+                rate = tf.train.exponential_decay(highest, global_step, every, decay, True)
+            else:
+                warm_up = tf.minimum(1.0, (tf.cast(global_step, tf.float32) + 1) / 500)
+                rate = warm_up * tf.train.cosine_decay(highest, global_step, flags.generations)
+        tf.summary.scalar("learning_rate", rate)
+        return rate
 
     def optimizer(self, rate: tf.Tensor, last_weights: tf.Variable) -> tf.train.Optimizer:
         """Returns the optimizer; `last_weights`, of `cifar10.Net`, take no orthogonal steps."""
@@ -107,14 +110,18 @@ class Recipe:
         return MuonOptimizer(length, rate, is_hidden_matrix, decay=self.decay)
 
     def drop(
-        self, global_step: tf.Tensor, generations: int, seed: int
+        self, global_step: tf.Tensor, generations: int, seed: int, part: int = 0
     ) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns the function that drops features in training, for one `cifar10.inference`.
+        """Returns the function that drops features in training.
+
+        Each layer has masks of its own. Where several nets share the function, as towers do, so
+        has each net: else images of different towers would always lose the same features.
 
         Args:
             global_step: int scalar.
             generations: the length of the whole training.
-            seed: what is dropped is a function of it, of the step and of the layer.
+            seed: what is dropped is a function of it, of the step, of the layer and of `part`.
+            part: the number of the process, where several divide a batch; below 512.
         """
         if not self.dropout:
             return tf.identity
@@ -126,7 +133,7 @@ class Recipe:
         def drop(features: tf.Tensor) -> tf.Tensor:
             # The key names the layer by its width, and by how many of that width came before it.
             width = features.shape.as_list()[-1]
-            layer = widths.count(width) << 44 | seed << 12 | width
+            layer = part << 54 | widths.count(width) << 44 | seed << 12 | width
             widths.append(width)
             key = tf.stack([tf.constant(layer, tf.int64), step])
             return tf2.nn.experimental.stateless_dropout(features, rate, seed=key)

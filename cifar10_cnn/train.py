@@ -13,13 +13,12 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-import numpy as np
-
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow()
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from cifar10_cnn import cifar10, cifar10_input, recipes
@@ -49,15 +48,12 @@ def losses(
 def run_training(
     flags: argparse.Namespace, add_losses: Callable = losses, config: tf.ConfigProto | None = None
 ) -> int:
-    """Trains for `flags.generations`, or goes on to them from the newest checkpoint.
+    """Trains up to `flags.generations`, from the newest checkpoint on; returns the exit code.
 
     Args:
         flags: those of `add_flags`.
         add_losses: function as `losses`, which adds the training net.
         config: of the session; by default `runs.session_config()`.
-
-    Returns:
-        the exit code: 0, or 128 plus the signal's number after a signal.
     """
     with runs.Run(flags.train_dir, "cifar10_cnn", flags) as run, tf.Graph().as_default():
         training, testing, facts = cifar10_input.load(flags, run.kept)
@@ -73,13 +69,7 @@ def run_training(
 
         # The input, a part of the graph: an iterator over distorted training images, and another
         # over plain test images. Each run of the session that needs images takes the next batch.
-        with tf.name_scope("training_input"):
-            first_step = tf.placeholder(tf.int64, (), "first_step")
-            batches = cifar10_input.training_batches(
-                training, flags.batch_size, flags.seed, first_step, recipe.distort
-            )
-            training_iterator = tf.data.make_initializable_iterator(batches)
-            images, targets = training_iterator.get_next()
+        inputs = cifar10_input.TrainingInput(training, flags, recipe.distort)
         with tf.name_scope("test_input"):
             batches = cifar10_input.evaluation_batches(testing)
             test_iterator = tf.data.make_initializable_iterator(batches)
@@ -88,12 +78,11 @@ def run_training(
         # The training net, what it minimizes, and the op that takes a step.
         global_step = tf.train.get_or_create_global_step()
         drop = recipe.drop(global_step, flags.generations, flags.seed)
-        loss, objective, net = add_losses(images, targets, recipe, num_classes, drop)
+        loss, objective, net = add_losses(inputs.images, inputs.targets, recipe, num_classes, drop)
         rate = recipe.rate(global_step, flags)
         optimizer, average = recipe.optimizer(rate, net.last_weights), recipe.average(global_step)
         train_op = cifar10.training(objective, rate, optimizer, average)
         tf.summary.scalar("loss", loss)
-        tf.summary.scalar("learning_rate", rate)
         # Merged before there is a test net, because a test net adds the same summaries once more.
         summary, details = tf.summary.merge_all(), events.merged_details()
 
@@ -117,7 +106,7 @@ def run_training(
             if checkpoint is not None:
                 saver.restore(sess, checkpoint)
             start = int(sess.run(global_step))
-            sess.run(training_iterator.initializer, {first_step: start})
+            inputs.begin(sess, start)
             writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
             run.begin(writer, start, flags.generations)
             split = VALIDATION if flags.validation_size else TEST
@@ -153,8 +142,8 @@ def run_training(
                 batches = cifar10_input.one_pass(sess, test_iterator, test_net.logits)
                 logits = np.concatenate(list(batches))
                 draw_filters(run.path / "filters.png", sess.run(test_net.filters))
-                names, more = testing.class_names, ["filters.png"]
-                run.draw(testing.labels, logits, names, testing.pictures, more=more)
+                drawn = testing.labels, logits, testing.class_names, testing.pictures
+                run.draw(*drawn, more=["filters.png"], split=split)
     return run.exit_code
 
 

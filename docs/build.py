@@ -33,12 +33,10 @@ def assemble(tree: pathlib.Path) -> None:
             _copy(path, tree / path.relative_to(ROOT))
     for folder in _FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):
-            is_text_of_notebook = (
-                folder == "notebooks" and path.with_suffix(".ipynb").exists()
-            ) and path.suffix == ".md"
-            if path.suffix in _SUFFIXES and not is_text_of_notebook:
-                _copy(path, tree / path.relative_to(ROOT))
-            elif path.name == "Dockerfile":
+            has_outputs = folder == "notebooks" and path.with_suffix(".ipynb").exists()
+            if has_outputs and path.suffix == ".md":
+                continue  # the page comes from the .ipynb
+            if path.suffix in _SUFFIXES or path.name == "Dockerfile":
                 _copy(path, tree / path.relative_to(ROOT))
     for path in HERE.rglob("*"):  # the site's own pages, on top
         relative = path.relative_to(HERE)

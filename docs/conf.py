@@ -38,7 +38,7 @@ suppress_warnings = ["ref.python"]  # "logits" in "Returns: logits: ..." is a na
 _SECTION = re.compile(r"\s*(Args|Attributes|Raises|Returns|Yields):$")
 
 
-def _as_literal(app, what, name, obj, options, lines):  # noqa: ANN
+def _as_literal(app, what, name, obj, options, lines):
     """Marks what is indented in a docstring's free text as code, and stars as stars.
 
     The docstrings are plain text, written for readers of the source.
@@ -67,5 +67,6 @@ def _as_literal(app, what, name, obj, options, lines):  # noqa: ANN
     lines[:] = out
 
 
-def setup(app):  # noqa: ANN201, D103
+def setup(app):
+    """Called by Sphinx."""
     app.connect("autodoc-process-docstring", _as_literal, priority=400)

@@ -8,6 +8,7 @@ part of one in the original have its name.
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -383,15 +384,35 @@ def get_random_distorted_bottlenecks(
     sampler: Sampler,
     how_many: int,
     step: int,
+    part: slice = slice(None),
+    *,
     extractor: Extractor,
     distortions: "Distortions",
-    part: slice = slice(None),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the same of distorted images: what is never the same twice has nothing to keep."""
     chosen = sampler.batch(step, how_many)[part]
     seeds = [(sampler.seed, step, place) for place in range(how_many)[part]]
     paths = [get_image_path(found.images, i) for i in chosen]
     return distorted_bottlenecks(extractor, paths, distortions, seeds), found.images.labels[chosen]
+
+
+@contextlib.contextmanager
+def drawing(
+    base: base_graph.FrozenGraph, flags: argparse.Namespace
+) -> Iterator[Callable[..., tuple[np.ndarray, np.ndarray]]]:
+    """Yields the function that training draws its batches with, one of the two above.
+
+    It takes the arguments of `get_random_cached_bottlenecks`. With distortions it has a session of
+    its own for the base, which this closes.
+    """
+    distortions = Distortions.of(flags)
+    if not distortions:
+        yield get_random_cached_bottlenecks
+        return
+    with Extractor(base) as extractor:
+        yield functools.partial(
+            get_random_distorted_bottlenecks, extractor=extractor, distortions=distortions
+        )
 
 
 def get_test_bottlenecks(found: Bottlenecks, split: str = TEST) -> Iterator[np.ndarray]:

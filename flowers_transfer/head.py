@@ -4,7 +4,7 @@
     inference()           from bottlenecks to logits
     loss()                from logits and labels to the number that describes how wrong they are
     weight_decay()        from the weights to what large ones cost
-    training()            from both to the op that takes one step
+    training()            from their sum to the op that takes one step
     evaluation()          from logits and labels to the number of correct predictions
 
 Scopes and placeholders have the names of the original. The variables have not: README.md says why.
@@ -83,30 +83,34 @@ def weight_decay(strength: float) -> tf.Tensor:
         return strength * tf.add_n(penalties)
 
 
+def gradient_descent(learning_rate: float, momentum: float = 0.0) -> tf.train.Optimizer:
+    """Returns the optimizer; a momentum of 0 is plain gradient descent."""
+    # Momentum keeps one more variable for each, its "slot". The saver saves it, too, or a resumed
+    # run would begin without speed.
+    if momentum:
+        return tf.train.MomentumOptimizer(learning_rate, momentum)
+    return tf.train.GradientDescentOptimizer(learning_rate)
+
+
 def training(
     loss: tf.Tensor,
-    learning_rate: float,
+    learning_rate: float = 0.01,
     momentum: float = 0.0,
     optimizer: tf.train.Optimizer | None = None,
 ) -> tf.Operation:
-    """Adds the op that takes one step of gradient descent.
+    """Adds the op that takes one step.
 
     Args:
         loss: float32 scalar.
-        learning_rate: above 0.
-        momentum: 0 is plain gradient descent.
-        optimizer: takes the place of gradient descent.
+        learning_rate, momentum: as of `gradient_descent`.
+        optimizer: takes its place.
 
     Returns:
         train_op: running it changes the variables once and adds 1 to `global_step`.
     """
+    if optimizer is None:
+        optimizer = gradient_descent(learning_rate, momentum)
     with tf.name_scope("train"):
-        if optimizer is None and momentum:
-            # Momentum keeps one more variable for each, its "slot". The saver saves it, too, or a
-            # resumed run would begin without speed.
-            optimizer = tf.train.MomentumOptimizer(learning_rate, momentum)
-        elif optimizer is None:
-            optimizer = tf.train.GradientDescentOptimizer(learning_rate)
         # The base is not in this graph, so that the head's variables are all that can change.
         return optimizer.minimize(loss, global_step=tf.train.get_or_create_global_step())
 

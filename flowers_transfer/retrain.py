@@ -7,17 +7,15 @@ tensorboard --logdir logs
 """
 
 import argparse
-import contextlib
 import functools
 import sys
-
-import numpy as np
 
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from flowers_transfer import base_graph, bottlenecks, head
@@ -41,11 +39,7 @@ MAY_CHANGE = (
 
 
 def run_training(flags: argparse.Namespace) -> int:
-    """Trains for `flags.how_many_training_steps`, or goes on to them from the newest checkpoint.
-
-    Returns:
-        the exit code: 0, or 128 plus the signal's number after a signal.
-    """
+    """Trains to the last step, from the newest checkpoint on; returns the exit code."""
     with runs.Run(flags.train_dir, "flowers_transfer", flags) as run, tf.Graph().as_default():
         images, facts = bottlenecks.create_image_lists(flags, run.kept)
         base = base_graph.find(flags, run.kept, facts["sample"])
@@ -56,7 +50,6 @@ def run_training(flags: argparse.Namespace) -> int:
         num_validation = flags.validation_batch_size
         if not 0 < num_validation < len(validation.members):
             num_validation = -1  # all of them
-        distortions = bottlenecks.Distortions.of(flags)
         # Of the graph: it decides the initial weights, and so has to stand before they are made.
         tf.set_random_seed(flags.seed)
 
@@ -76,7 +69,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
         with (
             tf.Session(config=runs.session_config(small_net=True)) as sess,
-            bottlenecks.Extractor(base) if distortions else contextlib.nullcontext() as extractor,
+            bottlenecks.drawing(base, flags) as get_random_bottlenecks,
         ):
             # The initializer gives every variable its first value; the newest checkpoint of a run
             # that is resumed, another one in its place.
@@ -95,13 +88,8 @@ def run_training(flags: argparse.Namespace) -> int:
                 # Draw a batch, which is a function of seed and step: a resumed run goes on with
                 # the batches that it would have had. Look its bottlenecks up; distorted pictures
                 # go through the base anew, each in every step.
-                batch = found, training, flags.train_batch_size, step
-                if extractor is not None:
-                    vectors, labels = bottlenecks.get_random_distorted_bottlenecks(
-                        *batch, extractor, distortions
-                    )
-                else:
-                    vectors, labels = bottlenecks.get_random_cached_bottlenecks(*batch)
+                batch_size = flags.train_batch_size
+                vectors, labels = get_random_bottlenecks(found, training, batch_size, step)
 
                 # One step: feed the batch, fetch the loss. Fetching train_op, which has no value,
                 # makes the session run it. The loss is that from before the step.

@@ -11,13 +11,12 @@ import argparse
 import sys
 import time
 
-import numpy as np
-
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import fully_connected_feed, input_data, input_pipeline, mnist
@@ -40,11 +39,7 @@ def do_eval(
 
 
 def run_training(flags: argparse.Namespace) -> int:
-    """Trains for `flags.max_steps` steps, or goes on to them from the newest checkpoint.
-
-    Returns:
-        the exit code: 0, or 128 plus the signal's number after a signal.
-    """
+    """Trains up to step `flags.max_steps`, from the newest checkpoint on; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, fully_connected_feed.MAY_CHANGE)
@@ -60,10 +55,11 @@ def run_training(flags: argparse.Namespace) -> int:
         logits = mnist.inference(inputs.images, flags.hidden1, flags.hidden2)
         loss = mnist.loss(logits, inputs.labels)
         train_op = mnist.training(loss, flags.learning_rate)
-        eval_correct = mnist.evaluation(logits, tf.cast(inputs.labels, tf.int32))
-        summary = tf.summary.merge_all()
+        eval_correct = mnist.evaluation(logits, inputs.labels)
+        summary = tf.summary.merge_all(name="summaries/usual")
         if flags.summaries == "full":
-            summary = tf.summary.merge([summary, events.merged_details()])
+            summaries = [summary, events.merged_details()]
+            summary = tf.summary.merge(summaries, name="summaries/full")
         init = tf.global_variables_initializer()
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 
@@ -127,7 +123,8 @@ def run_training(flags: argparse.Namespace) -> int:
 @programs.program
 def main(argv: list[str] | None = None) -> int:
     """Parses the flags and trains."""
-    return run_training(fully_connected_feed.parse(__doc__, argv, LOG_DIR))
+    parser = programs.ArgumentParser(__doc__)
+    return run_training(fully_connected_feed.parse(parser, argv, LOG_DIR))
 
 
 if __name__ == "__main__":

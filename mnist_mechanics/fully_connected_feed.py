@@ -9,15 +9,13 @@ tensorboard --logdir logs
 import argparse
 import sys
 import time
-from collections.abc import Callable
-
-import numpy as np
 
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import input_data, mnist
@@ -31,20 +29,12 @@ _EVALUATION_BATCH = 1000  # images
 
 
 def placeholder_inputs(batch_size: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-    """Adds the placeholders that a feed dictionary fills.
-
-    Args:
-        batch_size: None for batches of any size.
-
-    Returns:
-        images_placeholder: float32 [batch_size, IMAGE_PIXELS].
-        labels_placeholder: int32 [batch_size].
-    """
-    # A placeholder has a type and a shape but no value: a run of the session must feed one.
-    images_placeholder = tf.placeholder(
-        tf.float32, (batch_size, mnist.IMAGE_PIXELS), "images_placeholder"
-    )
-    labels_placeholder = tf.placeholder(tf.int32, (batch_size,), "labels_placeholder")
+    """Adds placeholders for images, float32 [batch_size, IMAGE_PIXELS], and labels, int32."""
+    # A placeholder has a type and a shape but no value: a run of the session must feed one. A size
+    # of None is left open: it may differ from run to run.
+    images_shape, labels_shape = (batch_size, mnist.IMAGE_PIXELS), (batch_size,)
+    images_placeholder = tf.placeholder(tf.float32, images_shape, "images_placeholder")
+    labels_placeholder = tf.placeholder(tf.int32, labels_shape, "labels_placeholder")
     return images_placeholder, labels_placeholder
 
 
@@ -64,21 +54,14 @@ def do_eval(
     data_set: input_data.DataSet,
     quiet: bool = False,
 ) -> float:
-    """Evaluates a whole data set, each example once; prints and returns the precision.
-
-    Args:
-        sess: holds the trained variables.
-        eval_correct: int32 scalar, from `mnist.evaluation`.
-        images_placeholder, labels_placeholder: from `placeholder_inputs`.
-        data_set: keeps its position.
-        quiet: print nothing.
-    """
+    """Evaluates a whole data set, each example once; prints and returns the precision."""
     num_correct = 0
     # The net of the training, fed with larger batches where the placeholders leave the size open.
+    # Nothing is learned: the count of correct predictions does not depend on train_op.
     fixed_size = images_placeholder.shape.as_list()[0]
     for images, labels in data_set.batches(fixed_size or _EVALUATION_BATCH, bool(fixed_size)):
         feed_dict = {images_placeholder: images, labels_placeholder: labels}
-        num_correct += sess.run(eval_correct, feed_dict=feed_dict)
+        num_correct += sess.run(eval_correct, feed_dict)
     return say_precision(data_set.num_examples, num_correct, quiet)
 
 
@@ -94,11 +77,7 @@ def say_precision(num_examples: int, num_correct: int, quiet: bool = False) -> f
 
 
 def run_training(flags: argparse.Namespace) -> int:
-    """Trains for `flags.max_steps` steps, or goes on to them from the newest checkpoint.
-
-    Returns:
-        the exit code: 0, or 128 plus the signal's number after a signal.
-    """
+    """Trains up to step `flags.max_steps`, from the newest checkpoint on; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, MAY_CHANGE)
@@ -110,9 +89,12 @@ def run_training(flags: argparse.Namespace) -> int:
         loss = mnist.loss(logits, labels_placeholder)
         train_op = mnist.training(loss, flags.learning_rate)
         eval_correct = mnist.evaluation(logits, labels_placeholder)
-        summary = tf.summary.merge_all()  # all that builders have put into the usual collection
+        summary = tf.summary.merge_all(
+            name="summaries/usual"
+        )  # all that builders have put into the usual collection
         if flags.summaries == "full":
-            summary = tf.summary.merge([summary, events.merged_details()])
+            summaries = [summary, events.merged_details()]
+            summary = tf.summary.merge(summaries, name="summaries/full")
         init = tf.global_variables_initializer()
         # A tf.train.Saver that refuses to save a NaN, and returns when the files are on the disk.
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
@@ -170,9 +152,8 @@ def run_training(flags: argparse.Namespace) -> int:
                     saver.save(sess, run.checkpoint_prefix, global_step=steps_done)
 
             if not run.is_stopping:
-                test = data_sets.test
-                batches = (images for images, _ in test.batches(_EVALUATION_BATCH))
-                test_logits = [sess.run(logits, {images_placeholder: x}) for x in batches]
+                test, batches = data_sets.test, data_sets.test.batches(_EVALUATION_BATCH)
+                test_logits = [sess.run(logits, {images_placeholder: x}) for x, _ in batches]
                 class_names = input_data.CLASS_NAMES
                 run.draw(test.labels, np.concatenate(test_logits), class_names, test.pictures)
     return run.exit_code
@@ -192,24 +173,14 @@ def add_flags(parser: argparse.ArgumentParser, log_dir: str) -> None:
 
 
 def parse(
-    description: str | None,
-    argv: list[str] | None,
-    log_dir: str,
-    add_more: Callable = lambda parser: None,
+    parser: argparse.ArgumentParser, argv: list[str] | None, log_dir: str
 ) -> argparse.Namespace:
-    """Returns the flags of a program that trains in one process; `add_more` adds its own."""
-    parser = programs.ArgumentParser(description)
+    """Returns the flags of a program that trains in one process; `parser` may have its own."""
     add_flags(parser, log_dir)
-    add_more(parser)
-    parser.add_argument(
-        "--summaries",
-        choices=["scalar", "full"],
-        default="scalar",
-        help="full adds validation accuracy, histograms and images to the event file.",
-    )
-    parser.add_argument(
-        "--trace", type=number(int, 0), metavar="N", help="Record which ops step N runs."
-    )
+    add = parser.add_argument_group("event file").add_argument
+    more = "full adds validation accuracy, histograms and images."
+    add("--summaries", choices=["scalar", "full"], default="scalar", help=more)
+    add("--trace", type=number(int, 0), metavar="N", help="Record which ops step N runs.")
     flags = parser.parse_args(argv)
     if flags.trace is not None and flags.trace >= flags.max_steps:
         raise programs.UsageError(
@@ -221,7 +192,7 @@ def parse(
 @programs.program
 def main(argv: list[str] | None = None) -> int:
     """Parses the flags and trains."""
-    return run_training(parse(__doc__, argv, LOG_DIR))
+    return run_training(parse(programs.ArgumentParser(__doc__), argv, LOG_DIR))
 
 
 if __name__ == "__main__":

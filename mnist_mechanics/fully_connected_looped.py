@@ -14,13 +14,12 @@ import sys
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
 
+import numpy as np
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
@@ -68,11 +67,7 @@ def looped(
 
 
 def run_training(flags: argparse.Namespace) -> int:
-    """Trains for `flags.max_steps` steps, or goes on to them from the newest checkpoint.
-
-    Returns:
-        the exit code: 0, or 128 plus the signal's number after a signal.
-    """
+    """Trains up to step `flags.max_steps`, from the newest checkpoint on; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, fully_connected_feed.MAY_CHANGE)
@@ -85,16 +80,16 @@ def run_training(flags: argparse.Namespace) -> int:
             )
 
         inputs = input_pipeline.Input(training, EVALUATION_BATCH)
-        blocks = inputs.training.get_next()
 
         # The net once, for evaluation, for summaries and to make the variables.
         logits = mnist.inference(inputs.images, flags.hidden1, flags.hidden2)
         loss = mnist.loss(logits, inputs.labels)
         mnist.training(loss, flags.learning_rate)
-        eval_correct = mnist.evaluation(logits, tf.cast(inputs.labels, tf.int32))
-        summary = tf.summary.merge_all()
+        eval_correct = mnist.evaluation(logits, inputs.labels)
+        summary = tf.summary.merge_all(name="summaries/usual")
         if flags.summaries == "full":
-            summary = tf.summary.merge([summary, events.merged_details()])
+            summaries = [summary, events.merged_details()]
+            summary = tf.summary.merge(summaries, name="summaries/full")
 
         # The same step once more, inside the loop.
         def add_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Operation, tf.Tensor]:
@@ -102,9 +97,11 @@ def run_training(flags: argparse.Namespace) -> int:
             step_loss = mnist.loss(mnist.inference(scaled, flags.hidden1, flags.hidden2), labels)
             return mnist.training(step_loss, flags.learning_rate), step_loss
 
-        in_block = tf.placeholder(tf.int32, (2,), "in_block")  # first step, behind the last
-        losses = looped(add_step, blocks, in_block[0], in_block[1])
-        first_batch = input_pipeline.scaled(blocks[0][0]), blocks[1][0]
+        with tf.name_scope("loop"):
+            blocks = inputs.training.get_next()
+            in_block = tf.placeholder(tf.int32, (2,), "in_block")  # first step, behind the last
+            losses = looped(add_step, blocks, in_block[0], in_block[1])
+            first_batch = input_pipeline.scaled(blocks[0][0]), blocks[1][0]
         init = tf.global_variables_initializer()
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 
@@ -166,20 +163,17 @@ def run_training(flags: argparse.Namespace) -> int:
     return run.exit_code
 
 
-def add_steps_flag(parser: argparse.ArgumentParser) -> None:
-    """Adds this program's own flag."""
+@programs.program
+def main(argv: list[str] | None = None) -> int:
+    """Parses the flags and trains."""
+    parser = programs.ArgumentParser(__doc__)
     parser.add_argument(
         "--steps_per_run",
         type=number(int, 1),
         default=100,
         help="Steps that one run of the session takes; it must divide 100.",
     )
-
-
-@programs.program
-def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and trains."""
-    flags = fully_connected_feed.parse(__doc__, argv, LOG_DIR, add_steps_flag)
+    flags = fully_connected_feed.parse(parser, argv, LOG_DIR)
     if _SHOWN_EVERY % flags.steps_per_run:
         raise programs.UsageError(
             f"--steps_per_run {flags.steps_per_run} does not divide {_SHOWN_EVERY}, the steps "

@@ -112,18 +112,20 @@ class Input:
             training: function from pixels, labels and the first step to the training dataset.
             evaluation_batch: number of examples.
         """
-        self._pixels = tf.placeholder(tf.uint8, (None, mnist.IMAGE_PIXELS), "pixels")
-        self._labels = tf.placeholder(tf.uint8, (None,), "labels")
-        self._first_step = tf.placeholder(tf.int64, (), "first_step")
-        with tf.name_scope("training_input"):
-            dataset = training(self._pixels, self._labels, self._first_step)
-            self.training = tf.data.make_initializable_iterator(dataset)
-        with tf.name_scope("evaluation_input"):
-            dataset = evaluation_dataset(self._pixels, self._labels, evaluation_batch)
-            self._evaluation = tf.data.make_initializable_iterator(dataset)
-        # A handle is a string that stands for an iterator. Feeding one or the other makes the same
-        # net read from here or from there.
         with tf.name_scope("input"):
+            self._pixels = tf.placeholder(tf.uint8, (None, mnist.IMAGE_PIXELS), "pixels")
+            self._labels = tf.placeholder(tf.uint8, (None,), "labels")
+            self._first_step = tf.placeholder(tf.int64, (), "first_step")
+            with tf.name_scope("training"):
+                dataset = training(self._pixels, self._labels, self._first_step)
+                # An iterator is a resource of the session, as a variable is. Its initializer takes
+                # what is fed then and keeps it: later runs need not feed it again.
+                self.training = tf.data.make_initializable_iterator(dataset)
+            with tf.name_scope("evaluation"):
+                dataset = evaluation_dataset(self._pixels, self._labels, evaluation_batch)
+                self._evaluation = tf.data.make_initializable_iterator(dataset)
+            # A handle is a string that stands for an iterator. Feeding one or the other makes the
+            # same net read from here or from there.
             self._handle = tf.placeholder(tf.string, (), "iterator_handle")
             iterator = tf.data.Iterator.from_string_handle(
                 self._handle, (tf.float32, tf.uint8), ((None, mnist.IMAGE_PIXELS), (None,))

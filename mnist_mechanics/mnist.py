@@ -44,7 +44,8 @@ def inference(images: tf.Tensor, hidden1_units: int, hidden2_units: int) -> tf.T
         weights, biases = _variables(hidden2_units, NUM_CLASSES)
         logits = tf.matmul(hidden2, weights) + biases
     # Ops that nobody fetches cost nothing: these run with --summaries full only.
-    events.add_details(images=tf.reshape(images, [-1, IMAGE_SIZE, IMAGE_SIZE, 1]))
+    shape = [-1, IMAGE_SIZE, IMAGE_SIZE, 1]
+    events.add_details(images=tf.reshape(images, shape, name="details/images"))
     events.add_details(hidden1=hidden1, hidden2=hidden2)
     return logits
 
@@ -52,8 +53,11 @@ def inference(images: tf.Tensor, hidden1_units: int, hidden2_units: int) -> tf.T
 def _variables(fan_in: int, units: int) -> tuple[tf.Variable, tf.Variable]:
     """Returns a layer's weights [fan_in, units] and biases [units], named in the open scope."""
     stddev = 1.0 / math.sqrt(fan_in)  # keeps the size of the activations from layer to layer
-    weights = tf.Variable(tf.truncated_normal([fan_in, units], stddev=stddev), name="weights")
-    biases = tf.Variable(tf.zeros([units]), name="biases")
+    initial = tf.truncated_normal([fan_in, units], stddev=stddev)
+    # use_resource asks for today's kind of variable, which is the default unless a program has
+    # disabled it. A loop inside the graph cannot change the older kind.
+    weights = tf.Variable(initial, name="weights", use_resource=True)
+    biases = tf.Variable(tf.zeros([units]), name="biases", use_resource=True)
     return weights, biases
 
 
@@ -94,7 +98,9 @@ def training(
     # Not trainable, or the optimizer would try to lower the loss by changing it. The second
     # collection is where tf.train.get_global_step() looks.
     collections = [tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP]
-    global_step = tf.Variable(0, name="global_step", trainable=False, collections=collections)
+    global_step = tf.Variable(
+        0, name="global_step", trainable=False, collections=collections, use_resource=True
+    )
     # minimize() adds the gradients of the loss and the ops that apply them, in one go.
     return optimizer.minimize(loss, global_step=global_step)
 
@@ -104,11 +110,12 @@ def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
     Args:
         logits: float32 [batch, NUM_CLASSES], from `inference`.
-        labels: int32 or int64 [batch], in 0 .. NUM_CLASSES - 1.
+        labels: int [batch], in 0 .. NUM_CLASSES - 1.
 
     Returns:
         correct: int32 scalar, how many labels have the batch row's largest logit.
     """
     with tf.name_scope("evaluation"):
-        correct = tf.nn.in_top_k(logits, labels, 1)
+        # Labels may come as uint8, which is enough for ten classes but not for this op.
+        correct = tf.nn.in_top_k(logits, tf.cast(labels, tf.int64), 1)
         return tf.reduce_sum(tf.cast(correct, tf.int32))

@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
-from tutorial_support import checkpoints, events, files, plots, programs
+from tutorial_support import TEST, checkpoints, events, files, plots, programs
 from tutorial_support.programs import (
     LOG,
     StopSignals,
@@ -239,12 +239,15 @@ class Run:
 
     @property
     def event_suffix(self) -> str:
-        """A `filename_suffix` for tf.summary.FileWriter that no event file here has yet.
+        """A `filename_suffix` for tf.summary.FileWriter, higher than those of all event files here.
 
         TensorFlow names event files by the second. Without a suffix, a run that is started again
-        within a second would write over what it had written before.
+        within a second would write over what it had written before; and readers could not tell the
+        order of two files between which the clock was set back.
         """
-        return f".{len(self._event_files())}"
+        endings = [path.suffix[1:] for path in self._event_files()]
+        given = [int(ending) for ending in endings if ending.isdecimal()]
+        return f".{max([len(endings), *(number + 1 for number in given)])}"
 
     def _event_files(self) -> list[pathlib.Path]:
         return list(self.path.glob("*tfevents*"))
@@ -295,19 +298,21 @@ class Run:
         mark: tuple[float, str] | None = None,
         more: Sequence[str] = (),
         x_axis: tuple[str, int] = ("step", 1),
+        split: str = TEST,
     ) -> None:
-        """Draws the curves of the run and its predictions for the test images; says which files.
+        """Draws the curves of the run and its predictions for some images; says which files.
 
         Args:
             labels, logits, class_names, pictures: as of `plots.draw_predictions`.
             mark, x_axis: as of `plots.draw_curves`.
             more: names of pictures that are there already.
+            split: what the images are, one of tutorial_support.SPLITS.
         """
         is_sample = bool(self._to_keep.get("sample"))
         if is_sample:
             say("These results are on the shipped sample, not on the full data set.")
         sample = " of the shipped sample" * is_sample
-        title = f"test images{sample}, {self.path.name} at step {self._last_step}"
+        title = f"{split} images{sample}, {self.path.name} at step {self._last_step}"
         scalars = events.scalars(self.path)
         drawn = plots.draw_curves(self.path, scalars, self.path.name, mark, x_axis)
         if len(labels):

@@ -2,14 +2,16 @@
 
 import json
 import pathlib
+import shutil
 import signal
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from catsdogs_finetune import export, mobilenet_v2, photo_input, predict, pretrained, train
+from catsdogs_finetune import best, export, mobilenet_v2, photo_input, predict, pretrained, train
 from catsdogs_finetune.trained import TrainedNet
 from tests import painted
 from tests.catsdogs_finetune import tiny_net
@@ -147,18 +149,21 @@ def test_names_in_checkpoints_are_keras_and_those_of_earlier_versions(run):
     assert variables(run / "best").keys() == net | head | {"global_step"}
 
 
-def test_best_checkpoint_has_the_higher_accuracy_and_then_the_lower_loss(tmp_path):
+def test_best_checkpoint_has_the_higher_accuracy_and_then_the_lower_loss(run):
     saved = []
 
     class Saver:
         def save(self, sess, path, global_step, **options):
             saved.append(global_step)
 
+    shutil.copytree(run, "copy")
+    pathlib.Path("copy/best/best.json").unlink()
+    keeper = best.BestCheckpoint(types.SimpleNamespace(path=pathlib.Path("copy")), Saver())
     results = [(0.7, 0.5), (0.9, 0.6), (0.1, 0.5), (0.8, 0.6), (0.8, 0.6), (0.85, 0.6), (2.0, 0.7)]
     for step, found in enumerate(results):
-        train.keep_if_best(Saver(), None, tmp_path, found, step)
+        keeper.keep(None, *found, step)
     assert saved == [0, 1, 3, 6]
-    record = json.loads((tmp_path / "best.json").read_text())
+    record = json.loads(pathlib.Path("copy/best/best.json").read_text())
     assert record == {"step": 6, "accuracy": 0.7, "loss": 2.0}
 
 
@@ -222,8 +227,8 @@ def test_a_resumed_run_takes_its_own_data_and_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(mobilenet_v2, "_STAGES", all_stages())
     first = parsed("--sample")
     images, facts = photo_input.load(first, {})
-    _, more = pretrained.load(first, {})
-    kept = vars(first) | facts | more
+    _, digest = pretrained.load(first, {})
+    kept = vars(first) | facts
     assert (first.weights, first.data_dir, kept["class_names"]) == (
         "cifar10", None, ["drawn_cats", "drawn_dogs"]
     )  # fmt: skip
@@ -235,7 +240,7 @@ def test_a_resumed_run_takes_its_own_data_and_weights(tmp_path, monkeypatch):
     for known in (kept, kept | before):
         again = parsed()
         assert photo_input.load(again, known)[1] == facts
-        assert pretrained.load(again, known) == (pretrained.shipped(), more)
+        assert pretrained.load(again, known) == (pretrained.shipped(), digest)
         assert (again.sample, again.weights, again.alpha) == (True, "cifar10", 0.35)
     painted.write_pictures(tmp_path / "photos", 12, TWO)
     named = parsed("--data_dir", "photos")

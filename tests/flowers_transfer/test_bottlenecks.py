@@ -275,7 +275,7 @@ def test_distorted_bottlenecks_differ_by_step_and_place_and_divide_into_parts():
 
         def batch(step, part=slice(None), distortions=brighter_or_darker):
             return bottlenecks.get_random_distorted_bottlenecks(
-                found, sampler, 20, step, extractor, distortions, part
+                found, sampler, 20, step, part, extractor=extractor, distortions=distortions
             )
 
         vectors, labels = batch(2)

@@ -2,14 +2,13 @@
 
 A program's `run_worker(flags, cluster)` reads like this:
 
-    with replicas.Replica(cluster, flags, folder, "mnist_mechanics") as replica:
-        with tf.Graph().as_default():
-            with tf.device(cluster.variables_on_ps()):
-                ...                                     the builders of the single process
-                train_op = training(loss, replica.optimizer(optimizer))
-            with replica.training(facts, may_change, last_step, save_every) as training:
-                for step in training.steps():
-                    training.run(train_op)
+    with replicas.Replica(cluster, flags, folder, "mnist_mechanics") as replica, graph.as_default():
+        with tf.device(cluster.variables_on_ps()):
+            ...                                         the builders of the single process
+            train_op = training(loss, replica.optimizer(optimizer))
+        with replica.training(facts, may_change, last_step, save_every) as training:
+            for step in training.steps():
+                loss_value = training.take_step(train_op, loss)
     return replica.exit_code
 """
 
@@ -22,9 +21,10 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import checkpoints, drivers, feature_store, runs, trained
+from tutorial_support import checkpoints, drivers, feature_store, programs, runs, trained
 from tutorial_support import cluster as jobs
 from tutorial_support.cluster import clusters, sessions
 from tutorial_support.cluster.watchdog import Watchdog
@@ -85,6 +85,31 @@ def share_from_environment(wait_secs: float) -> feature_store.Share:
     return cluster.feature_share(wait_secs)
 
 
+def program(
+    description: str | None,
+    add_training_flags: Callable[[argparse.ArgumentParser], None],
+    run_worker: Callable[[argparse.Namespace, clusters.Cluster], int],
+    net: type[trained.TrainedNet],
+    **flag_names: str,
+) -> Callable[..., int]:
+    """Returns the `main` of a replicated program, which does what TF_CONFIG says.
+
+    Args:
+        description: for `--help`.
+        add_training_flags: adds the flags of the training to a parser.
+        run_worker, net, flag_names: as of `run_task`.
+    """
+
+    @programs.program
+    def main(argv: list[str] | None = None) -> int:
+        parser = ArgumentParser(description)
+        add_training_flags(parser)
+        add_flags(parser)
+        return run_task(parser, argv, run_worker, net, **flag_names)
+
+    return main
+
+
 def run_task(
     parser: ArgumentParser,
     argv: list[str] | None,
@@ -93,7 +118,7 @@ def run_task(
     folder: str = "train_dir",
     batch_size: str = "batch_size",
 ) -> int:
-    """Is the `main` of a replicated program: serves variables, evaluates, or computes.
+    """Serves variables, evaluates, or computes.
 
     Args:
         parser: with the flags of the training and those of `add_flags`.
@@ -315,6 +340,15 @@ class Training(tf.train.SessionRunHook):
             if self.step + 1 >= self._stop_after:
                 raise  # to the session, which then ends
             raise TrainingError(_ENDED) from error
+
+    def take_step(
+        self, train_op: tf.Operation, loss: tf.Tensor, feed_dict: dict | None = None
+    ) -> np.floating:
+        """Runs a step, as `run`; returns its loss, after checking that it is finite."""
+        step = self.step
+        _, loss_value = self.run([train_op, loss], feed_dict)
+        checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
+        return loss_value
 
     def steps(self) -> Iterator[int]:
         """Yields the number of each step to take, the global one, until the last or a signal.
