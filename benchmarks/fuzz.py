@@ -43,9 +43,9 @@ _TEXTS = (
 
 
 def mutated(content, random):
-    """Returns the bytes of a file, changed in one to three ways."""
+    """Returns the bytes of a file, changed in one place or a few."""
     content = bytearray(content)
-    for _ in range(random.integers(1, 4)):
+    for _ in range(min(4, random.geometric(0.6))):
         size = len(content)
         if not size:
             break
@@ -83,7 +83,8 @@ def make_damaged(reader, folder, random):
     reader.make(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     path = paths[random.integers(len(paths))]
-    if reader.mutate is None or random.random() < 0.3 or not reader.mutate(path, random):
+    is_inside = reader.mutate is not None and random.random() < 0.6
+    if not is_inside or not reader.mutate(path, random, mutated):
         path.write_bytes(mutated(path.read_bytes(), random))
     return path
 

@@ -4,11 +4,13 @@ A reader gets a folder in which one file may be damaged. It either raises UsageE
 and what it returns is right as far as that can be told: whatever has a checksum is unchanged.
 """
 
+import bz2
 import dataclasses
 import functools
 import gzip
 import io
 import json
+import lzma
 import pathlib
 import shutil
 import struct
@@ -47,12 +49,32 @@ class Reader:
     Attributes:
         make: writes whole files into an empty folder.
         read: reads the folder; raises AssertionError where the result is wrong.
-        mutate: changes one file in a way of its own, given its path and a generator; or None.
+        mutate: changes one file behind its checksums, given its path, a generator, and a function
+            that changes bytes; returns whether it did. Or None.
     """
 
     make: Callable
     read: Callable
     mutate: Callable | None = None
+
+
+def _mutate_inside(path, random, mutated):
+    """Changes what is packed in a file, and packs it again with the right checksums."""
+    if packer := _PACKERS.get(path.suffix):
+        path.write_bytes(packer.compress(mutated(packer.decompress(path.read_bytes()), random)))
+    elif path.suffix in (".zip", ".keras"):
+        with zipfile.ZipFile(path) as packed:
+            entries = {name: packed.read(name) for name in packed.namelist()}
+        chosen = random.choice(list(entries))
+        with zipfile.ZipFile(path, "w") as packed:
+            for name, body in entries.items():
+                packed.writestr(name, mutated(body, random) if name == chosen else body)
+    else:
+        return False
+    return True
+
+
+_PACKERS = {".gz": gzip, ".bz2": bz2, ".xz": lzma}
 
 
 def _noise(*shape):
@@ -201,7 +223,7 @@ def _read_graph(folder):
 _ODD_NUMBERS = (0, 1, -1, 2, 3, 1000, 10**6, 2**31 - 1, -(2**31), 2**40, 2**62, -(2**62))
 
 
-def _mutate_graph(path, random):
+def _mutate_graph(path, random, mutated):
     """Changes nodes so that the file still is a GraphDef."""
     if path.suffix != ".pb":
         return False
@@ -336,6 +358,23 @@ def _read_events(folder):
     assert count <= 24  # a piece of the file may be in it twice
 
 
+def _read_any_events(folder):
+    for tag in events.read(folder):
+        assert tag.values is None or len(tag.values) == len(tag.steps)
+    events.scalars(folder)
+
+
+def _mutate_event(path, random, mutated):
+    """Changes the content of a record; its checksum is right."""
+    records = list(tf.io.tf_record_iterator(str(path)))
+    chosen = random.integers(len(records))
+    records[chosen] = mutated(records[chosen], random)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record)
+    return True
+
+
 # Stores
 
 
@@ -419,13 +458,14 @@ def clean(folder):
 
 
 READERS = {
-    "idx": Reader(_make_idx, _read_idx),
+    "idx": Reader(_make_idx, _read_idx, _mutate_inside),
     "CIFAR and names": Reader(_make_cifar, _read_cifar),
-    "tar and zip": Reader(_make_archives, _read_archives),
-    "h5 and keras": Reader(_make_weights, _read_weights),
+    "tar and zip": Reader(_make_archives, _read_archives, _mutate_inside),
+    "h5 and keras": Reader(_make_weights, _read_weights, _mutate_inside),
     "GraphDef and json": Reader(_make_graph, _read_graph, _mutate_graph),
     "checkpoint and flags": Reader(_make_run, _read_run),
     "event file": Reader(_make_events, _read_events),
+    "event": Reader(_make_events, _read_any_events, _mutate_event),
     "store": Reader(_make_store, _read_store),
     "picture": Reader(_make_pictures, _read_pictures),
     "class folder": Reader(_make_classes, _read_classes),

@@ -59,7 +59,11 @@ def main() -> int:
             environment.update(part.split("=", 1) for part in rest.split())
         elif word == "ENTRYPOINT":
             entry = json.loads(rest)
-    return run([*entry, *arguments])
+    subprocess.run(["mount", "--bind", "/proc", root / "proc"], check=True)  # as a container has it
+    try:
+        return run([*entry, *arguments])
+    finally:
+        subprocess.run(["umount", root / "proc"], check=True)
 
 
 if __name__ == "__main__":

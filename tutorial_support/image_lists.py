@@ -120,9 +120,12 @@ def create(
     left_out: list[pathlib.Path] = []
     for label, name in enumerate(class_names):
         every = _entries(folder / name, "the class folder", lambda path: True)
-        files = [file for file in every if pictures.is_picture(folder / name / file)]
-        left_out += (folder / name / file for file in every if file not in set(files))
-        members = [f"{name}/{file}" for file in files]
+        members = []
+        for file in every:
+            if pictures.is_picture(folder / name / file):
+                members.append(f"{name}/{file}")
+            else:
+                left_out.append(folder / name / file)
         paths += members
         labels += [label] * len(members)
         splits += _split(folder / name, members, testing_percentage, validation_percentage, seed)
