@@ -311,6 +311,28 @@ def test_a_function_that_calls_itself_and_a_constant_of_gigabytes_are_refused():
         base_graph.load("big.pb", base)
 
 
+def test_a_preparation_that_fills_the_memory_with_a_large_picture_is_refused():
+    """With the small one of the trial it does not."""
+    with tf.Graph().as_default() as graph:
+        contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
+        tiled = tf.tile(tf.cast(tf.image.decode_jpeg(contents, 3), tf.float32), [30, 1, 1])
+        images = tf.image.resize_bilinear(tiled[None], [12, 12], name="Mul")
+        tf.reduce_mean(images, [1, 2], name="pool_3")
+    pathlib.Path("net.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    with pytest.raises(UsageError, match=r"too much memory, 'Tile' takes 1509949440 bytes"):
+        base_graph.load("net.pb", tiny.BASE)
+
+
+def test_files_and_graphs_beyond_any_net_are_refused(monkeypatch):
+    with pathlib.Path("large.pb").open("wb") as stream:
+        stream.truncate(3 << 30)  # takes no room on the disk
+    with pytest.raises(UsageError, match=r"large\.pb: .*3221225472 bytes are more than"):
+        base_graph.load("large.pb", tiny.BASE)
+    monkeypatch.setattr(base_graph.graph_checks, "MOST_NODES", 5)
+    with pytest.raises(UsageError, match=r"base\.pb: .* nodes are more than 5"):
+        base_graph.load(tiny.write_graph("base.pb"), tiny.BASE)
+
+
 @pytest.mark.parametrize(
     "build",
     [
