@@ -220,6 +220,20 @@ def test_only_the_newest_checkpoints_are_kept_also_across_resumes(tmp_path):
     assert steps_in(tmp_path) == [9, 10, 11, 12]
 
 
+def test_fallback_takes_the_newest_checkpoint_that_can_be_read(tmp_path):
+    for step in (9, 10, 100, 101):
+        save(tmp_path, step)
+    for step in (100, 101):
+        (data,) = tmp_path.glob(f"model.ckpt-{step}.data*")
+        data.write_bytes(b"nothing")
+    flags = flags_of()
+    with runs.Run(tmp_path, "tests", flags) as run:
+        with pytest.raises(UsageError, match="model.ckpt-101' cannot be read.*with --fallback"):
+            run.newest_checkpoint()
+        flags.fallback = True
+        assert run.newest_checkpoint() == str(tmp_path / "model.ckpt-10")
+
+
 def test_nothing_that_is_not_finite_is_saved(tmp_path):
     save(tmp_path, 1)
     before = sorted(path.name for path in tmp_path.iterdir())
