@@ -10,13 +10,12 @@ All tasks end with the whole in one store, which training then reads.
 
 import sys
 
-import numpy as np
-
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow()
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from catsdogs_finetune import mobilenet_v2, photo_input, pretrained

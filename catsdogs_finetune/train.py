@@ -13,13 +13,12 @@ import functools
 import sys
 from collections.abc import Iterable
 
-import numpy as np
-
 from tutorial_support import SPLITS, TRAIN, VALIDATION, programs
 
 if __name__ == "__main__":
     programs.before_tensorflow()
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from catsdogs_finetune import mobilenet_v2, photo_input, pretrained

@@ -13,13 +13,12 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-import numpy as np
-
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow()
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from cifar10_cnn import cifar10, cifar10_input, recipes

@@ -10,13 +10,12 @@ import argparse
 import functools
 import sys
 
-import numpy as np
-
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from flowers_transfer import base_graph, bottlenecks, head

@@ -10,13 +10,12 @@ import argparse
 import sys
 import time
 
-import numpy as np
-
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import input_data, mnist

@@ -14,13 +14,12 @@ import sys
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
 
+import numpy as np
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 

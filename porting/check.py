@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from porting import findings, fixes, sources
 from porting.findings import Finding, Report
-from tutorial_support.programs import ArgumentParser, UsageError, program
+from tutorial_support.programs import ArgumentParser, UsageError, one_line, program
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -127,7 +127,8 @@ def _print(report: Report) -> None:
     for finding in report.findings:
         place = f"{finding.line}" if finding.cell is None else f"cell {finding.cell}:{finding.line}"
         level = "warning: " if finding.warning else ""
-        print(f"{finding.file}:{place}: {level}{finding.name}: {finding.remedy} ({finding.guide})")
+        sentence = f"{level}{finding.name}: {finding.remedy} ({finding.guide})"
+        print(f"{one_line(str(finding.file))}:{place}: {sentence}")
     summary = _summary(report)
     if summary:
         print("\nMissing, by name:")
@@ -140,7 +141,7 @@ def _print(report: Report) -> None:
 
 def _print_fixed(report: Report, fixed: dict[pathlib.Path, pathlib.Path]) -> None:
     for old, new in fixed.items():
-        print(f"Fixed: {old}" + (f" -> {new}" if new != old else ""))
+        print(one_line(f"Fixed: {old}" + (f" -> {new}" if new != old else "")))
     left = [f for f in report.findings if not (f.change and f.file in fixed)]
     print(f"{len(report.findings) - len(left)} findings are fixed; {len(left)} are left:")
     for (name, guide), count in collections.Counter((f.name, f.guide) for f in left).most_common():

@@ -18,14 +18,13 @@ import pathlib
 import re
 import sys
 
-import numpy as np
-
 from tutorial_support import programs
 from tutorial_support.programs import ArgumentParser, TrainingError, UsageError, number, program
 
 if __name__ == "__main__":
     programs.before_tensorflow()
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from porting import conversion

@@ -96,7 +96,7 @@ def judge(sources: Sequence[Source]) -> Report:
     Raises:
         UsageError: TensorFlow is not installed.
     """
-    files = [(source, uses_of(source.tree)) for source in sources]
+    files = [(source, _uses(source)) for source in sources]
     installed = ask(_questions(use for _, uses in files for use in uses.names))
     called = {name for _, uses in files for name in uses.attributes}
     judge_one = _Judge(installed, called)
@@ -106,6 +106,14 @@ def judge(sources: Sequence[Source]) -> Report:
         judge_one.findings, key=lambda f: (str(f.file), f.cell or 0, f.line, f.column)
     )
     return Report(installed, len(sources), findings, judge_one.passed)
+
+
+def _uses(source: Source) -> Uses:
+    try:
+        return uses_of(source.tree)
+    except RecursionError:
+        source.problem = "its expressions are nested too deeply"
+        return Uses()
 
 
 def _in_v1(name: str) -> str:

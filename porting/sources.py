@@ -15,7 +15,7 @@ import tokenize
 from collections.abc import Iterator, Sequence
 
 from porting import syntax
-from tutorial_support.programs import UsageError
+from tutorial_support.programs import UsageError, reason
 
 SUFFIXES = (".py", ".ipynb")
 _MOST_BYTES = 50_000_000  # of one file; a notebook carries its pictures
@@ -70,7 +70,7 @@ def find(paths: Sequence[str], exclude: Sequence[str] = ()) -> list[pathlib.Path
                 raise UsageError(f"'{path}' holds no Python file and no notebook")
         elif not path.exists():
             raise UsageError(f"'{path}' does not exist")
-        elif path.suffix not in SUFFIXES:
+        elif path.suffix not in SUFFIXES or not path.is_file():
             raise UsageError(f"'{path}' is neither a Python file (.py) nor a notebook (.ipynb)")
         else:
             found = [path]
@@ -112,8 +112,12 @@ def read(path: pathlib.Path) -> Source:
             _add(source, syntax.parse(source.text), first_line=1)
     except SyntaxError as error:
         source.problem = f"it is not Python: line {error.lineno}: {error.msg}"
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
-        source.problem = str(error) or type(error).__name__
+    except OSError as error:
+        source.problem = reason(error)
+    except ValueError as error:
+        source.problem = str(error)
+    except (RecursionError, MemoryError):
+        source.problem = "its expressions are nested too deeply"
     return source
 
 

@@ -191,8 +191,7 @@ _CHATTER = (
     r"WARNING: All log messages before absl::InitializeLog|I0000 |E0000 .*cuda|E0000 .*cuInit"
 )
 _FILTER = f"""
-import re, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+import re, sys
 for line in sys.stdin.buffer:
     if not re.match(rb"{_CHATTER}", line):
         sys.stderr.buffer.write(line)
@@ -205,7 +204,8 @@ def _without_chatter() -> Iterator[None]:
     """Passes what is written to file descriptor 2 through a filter."""
     sys.stderr.flush()
     command = [sys.executable, "-S", "-E", "-c", _FILTER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as chatter_filter:
+    # In a session of its own, Ctrl-C does not reach it.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as chatter_filter:
         standard_error = os.dup(2)
         assert chatter_filter.stdin is not None
         os.dup2(chatter_filter.stdin.fileno(), 2)

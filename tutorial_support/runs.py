@@ -239,12 +239,15 @@ class Run:
 
     @property
     def event_suffix(self) -> str:
-        """A `filename_suffix` for tf.summary.FileWriter that no event file here has yet.
+        """A `filename_suffix` for tf.summary.FileWriter, higher than those of all event files here.
 
         TensorFlow names event files by the second. Without a suffix, a run that is started again
-        within a second would write over what it had written before.
+        within a second would write over what it had written before; and readers could not tell the
+        order of two files between which the clock was set back.
         """
-        return f".{len(self._event_files())}"
+        endings = [path.suffix[1:] for path in self._event_files()]
+        given = [int(ending) for ending in endings if ending.isdecimal()]
+        return f".{max([len(endings), *(number + 1 for number in given)])}"
 
     def _event_files(self) -> list[pathlib.Path]:
         return list(self.path.glob("*tfevents*"))

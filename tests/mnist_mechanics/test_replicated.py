@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorboard.backend.event_processing import plugin_event_multiplexer
 
 from mnist_mechanics import fully_connected_feed, fully_connected_replicated
 from mnist_mechanics.trained import TrainedNet
@@ -276,6 +277,16 @@ def test_an_event_file_continues_where_the_checkpoint_was():
     steps, values = events.scalars("run")["loss"]
     assert steps == [0, 100, 200] and max(values) < 3
     assert len(list(pathlib.Path("run").glob("*tfevents*"))) == 3
+
+
+def test_a_chief_killed_before_its_first_checkpoint_has_a_graph_in_tensorboard():
+    assert train(max_steps=5) == [0]
+    for path in [*pathlib.Path("run").glob("model.ckpt-*"), pathlib.Path("run/checkpoint")]:
+        path.unlink()
+    assert train(max_steps=5) == [0]
+    multiplexer = plugin_event_multiplexer.EventMultiplexer({"run": "run"})
+    multiplexer.Reload()
+    assert "hidden1/weights" in [node.name for node in multiplexer.Graph("run").node]
 
 
 def test_a_worker_with_other_flags_is_refused():

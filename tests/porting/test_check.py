@@ -174,6 +174,34 @@ def notebook(cells):
     }
 
 
+DEEP = {
+    "sum": "x = " + "+".join(["a"] * 20000),
+    "list": "x = " + "[" * 20000 + "]" * 20000,
+    "calls": "x" + ".f(1)" * 20000,
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_deep_nesting_is_one_finding(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(findings, "ask", lambda questions: None)
+    (tmp_path / "deep.py").write_text(DEEP[name])
+    (finding,) = findings.judge([sources.read(tmp_path / "deep.py")]).findings
+    assert finding.kind == "unreadable"
+
+
+def test_without_tensorflow_it_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (tmp_path / "a.py").write_text("import tensorflow")
+    assert check.main(["a.py"]) == 2
+    assert capsys.readouterr().err.startswith("error: TensorFlow is not installed")
+
+
+def test_names_of_files_are_printed_in_one_line(tmp_path, capsys):
+    (tmp_path / "a\x1b[31m\n.py").write_text("he said: <this>")
+    assert check.main(["."]) == 1
+    assert "\x1b" not in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """What is found in all programs; TensorFlow is loaded once."""

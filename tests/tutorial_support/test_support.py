@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 from PIL import Image
+from tensorboard.backend.event_processing import plugin_event_multiplexer
 
 from tutorial_support import checkpoints, events, files, programs, runs
 from tutorial_support.programs import TrainingError, UsageError
@@ -79,6 +80,32 @@ def test_runs_begun_within_one_second_keep_their_events(tmp_path):
     for number in range(3):
         begin(folder, flags_of(), step=number)
     assert events.scalars(folder)["loss"] == ([0, 1, 2], [0.0, 1.0, 2.0])
+
+
+def test_an_event_file_gets_a_higher_number_than_all_that_are_there(tmp_path):
+    begin(str(tmp_path), flags_of())
+    (first,) = tmp_path.glob("*tfevents*")
+    first.rename(tmp_path / "events.out.tfevents.9999999999.host.4")  # the clock was ahead then
+    begin(str(tmp_path), flags_of())
+    assert sorted(path.suffix for path in tmp_path.glob("*tfevents*")) == [".4", ".5"]
+
+
+def test_a_run_killed_before_its_first_checkpoint_has_a_graph_in_tensorboard(tmp_path):
+    for _ in range(2):
+        with runs.Run(str(tmp_path), "tests", flags_of()) as run, tf.Graph().as_default() as graph:
+            tf.constant(1.0, name="op_in_the_graph")
+            run.settle({})
+            writer = tf.summary.FileWriter(run.folder, graph, filename_suffix=run.event_suffix)
+            run.begin(writer, 0, 10)
+    assert "op_in_the_graph" in tensorboards_graph(tmp_path)
+
+
+def tensorboards_graph(folder):
+    """Returns the names of the ops that TensorBoard shows of the run in a folder."""
+    multiplexer = plugin_event_multiplexer.EventMultiplexer({"run": str(folder)})
+    multiplexer.Reload()
+    graph = multiplexer.Graph("run")
+    return [node.name for node in graph.node]
 
 
 def test_events_program(tmp_path, capsys):
@@ -191,6 +218,20 @@ def test_only_the_newest_checkpoints_are_kept_also_across_resumes(tmp_path):
     assert not list(tmp_path.glob("model.ckpt-2.*"))
     save(tmp_path, 12, keep=0)
     assert steps_in(tmp_path) == [9, 10, 11, 12]
+
+
+def test_fallback_takes_the_newest_checkpoint_that_can_be_read(tmp_path):
+    for step in (9, 10, 100, 101):
+        save(tmp_path, step)
+    for step in (100, 101):
+        (data,) = tmp_path.glob(f"model.ckpt-{step}.data*")
+        data.write_bytes(b"nothing")
+    flags = flags_of()
+    with runs.Run(tmp_path, "tests", flags) as run:
+        with pytest.raises(UsageError, match="model.ckpt-101' cannot be read.*with --fallback"):
+            run.newest_checkpoint()
+        flags.fallback = True
+        assert run.newest_checkpoint() == str(tmp_path / "model.ckpt-10")
 
 
 def test_nothing_that_is_not_finite_is_saved(tmp_path):
@@ -408,3 +449,10 @@ def test_a_state_file_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
     os.mkfifo(tmp_path / "checkpoint")
     (tmp_path / "model.ckpt-3.index").write_bytes(b"")
     assert checkpoints.newest(tmp_path) == str(tmp_path / "model.ckpt-3")
+
+
+def test_a_checkpoint_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "model.ckpt-3.data-00000-of-00001")
+    (tmp_path / "model.ckpt-3.index").write_bytes(b"")
+    with pytest.raises(UsageError, match="is a named pipe"):
+        checkpoints.values(str(tmp_path / "model.ckpt-3"))

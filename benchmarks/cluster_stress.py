@@ -1,0 +1,154 @@
+"""Kills and freezes tasks of a cluster at random, as part of `python -m benchmarks.stress`.
+
+A ps, a chief and a worker train MNIST's net on the shipped sample, half of the rounds in step
+(`--sync`). A random task gets SIGKILL, SIGTERM, SIGINT, SIGHUP or SIGSTOP at some moment. Like a
+supervisor on Kubernetes, this program starts a task again when it has ended otherwise than with 0,
+and a frozen one after a while, as if its machine had been given up. All computing tasks must end
+with 0 at the last step, with finite variables; in step, with those of an undisturbed cluster.
+"""
+
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+
+from tutorial_support import checkpoints
+from tutorial_support.cluster import PS, launcher
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSTOP)
+LAST_STEP = 4000
+_WAIT_SECS = 30
+_ROUND_SECS = 400.0  # no round may take longer
+_KILLS_IN_A_ROUND = 3
+
+
+class Supervised:
+    """The tasks of one training; starts again what has failed."""
+
+    def __init__(self, folder: pathlib.Path, options: list[str]) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._command = [
+            *[sys.executable, "-m", "mnist_mechanics.fully_connected_replicated", "--sample"],
+            *["--log_dir", str(folder / "run"), "--max_steps", str(LAST_STEP)],
+            *["--wait_secs", str(_WAIT_SECS), *options],
+        ]
+        self._plan = launcher.plan(1, 2)
+        self._tasks: dict[launcher.Task, subprocess.Popen] = {}
+        self._frozen: dict[launcher.Task, float] = {}
+        self.output: list[str] = []
+        for task in self._plan:
+            self._start(task)
+
+    def _start(self, task: launcher.Task) -> None:
+        log = self._folder / f"{task[0]}{task[1]}.log"
+        process = launcher.start(["sh", "-c", f'exec "$@" >>{log} 2>&1', "", *self._command],
+                                 self._plan[task])  # fmt: skip
+        self._tasks[task] = process
+
+    def tend(self) -> bool:
+        """Starts failed tasks again; returns whether all that compute have ended well."""
+        for task, since in list(self._frozen.items()):
+            if time.monotonic() - since > _WAIT_SECS + 10:
+                self._tasks[task].kill()
+                self._tasks[task].wait()
+                del self._frozen[task]
+        codes = {task: process.poll() for task, process in self._tasks.items()}
+        for task, code in codes.items():
+            if code:
+                self._start(task)
+        return all(code == 0 for task, code in codes.items() if task[0] != PS)
+
+    def disturb(self, generator: random.Random) -> int | None:
+        """Sends a random signal to a random task; returns the signal, None where none took it."""
+        running = [t for t, p in self._tasks.items() if p.poll() is None and t not in self._frozen]
+        if not running:
+            return None
+        task, number = generator.choice(running), generator.choice(SIGNALS)
+        self._tasks[task].send_signal(number)
+        if number == signal.SIGSTOP:
+            self._frozen[task] = time.monotonic()
+        return number
+
+    def end(self) -> str:
+        """Ends what is left; returns everything that was printed."""
+        for process in self._tasks.values():
+            process.kill()
+            process.wait()
+        return "".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
+
+    def saved_step(self) -> int:
+        """Returns the step of the newest checkpoint; 0 where there is none."""
+        newest = checkpoints.newest(self._folder / "run")
+        return 0 if newest is None else int(newest.rpartition("-")[2])
+
+
+def _train(folder: pathlib.Path, options: list[str], delays: list[float], generator: random.Random):
+    """Returns (seconds, signals sent, variables, output) of one training to its end."""
+    started, kills = time.monotonic(), Counter[int]()
+    tasks = Supervised(folder, options)
+    due = started
+    try:
+        while not tasks.tend():
+            if delays and time.monotonic() > due + delays[0]:
+                due, sent = time.monotonic(), tasks.disturb(generator)
+                delays = delays[1:]
+                kills[sent or 0] += sent is not None
+            if time.monotonic() - started > _ROUND_SECS:
+                return _ROUND_SECS, kills, None, tasks.end()
+            time.sleep(0.1)
+    finally:
+        output = tasks.end()
+    values = checkpoints.values(checkpoints.find(folder / "run"))
+    return time.monotonic() - started, kills, values, output
+
+
+def stress(kills: int, seed: int, folder: pathlib.Path) -> int:
+    """Prints a table of trainings with at least `kills` disturbed tasks; returns the failures."""
+    names = " | ".join(number.name for number in SIGNALS)
+    print(f"\n| cluster | kills | {names} | runs | unfinished or different | tracebacks |")
+    print("|---" * (5 + len(SIGNALS)) + "|")
+    failures = 0
+    for name, options in (("asynchronous", []), ("in step", ["--sync"])):
+        generator = random.Random(f"{seed} {name}")
+        length, _, expected, output = _train(folder / name / "whole", options, [], generator)
+        if expected is None:
+            raise RuntimeError(output)
+        total, runs, wrong, tracebacks = Counter[int](), 0, 0, []
+        while sum(total.values()) < kills / 2:
+            delays = [generator.uniform(0.1, 0.8) * length for _ in range(_KILLS_IN_A_ROUND)]
+            run = folder / name / f"killed{runs}"
+            _, sent, values, output = _train(run, options, delays, generator)
+            total += sent
+            runs += 1
+            is_right = values is not None and _is_right(values, expected, bool(options))
+            wrong += not is_right
+            if "Traceback" in output:
+                tracebacks.append(output)
+            if not is_right:
+                print(output)
+        by_signal = " | ".join(str(total[number]) for number in SIGNALS)
+        print(
+            f"| {name} | {sum(total.values())} | {by_signal} | {runs} | {wrong} "
+            f"| {len(tracebacks)} |",
+            *tracebacks,
+            sep="\n",
+            flush=True,
+        )
+        failures += wrong + len(tracebacks)
+    return failures
+
+
+def _is_right(
+    values: dict[str, np.ndarray], expected: dict[str, np.ndarray], is_sync: bool
+) -> bool:
+    if values["global_step"] < LAST_STEP or not all(np.isfinite(v).all() for v in values.values()):
+        return False
+    if not is_sync:
+        return True
+    return all(value.tobytes() == expected[name].tobytes() for name, value in values.items())
