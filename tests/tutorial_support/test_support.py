@@ -449,3 +449,10 @@ def test_a_state_file_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
     os.mkfifo(tmp_path / "checkpoint")
     (tmp_path / "model.ckpt-3.index").write_bytes(b"")
     assert checkpoints.newest(tmp_path) == str(tmp_path / "model.ckpt-3")
+
+
+def test_a_checkpoint_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "model.ckpt-3.data-00000-of-00001")
+    (tmp_path / "model.ckpt-3.index").write_bytes(b"")
+    with pytest.raises(UsageError, match="is a named pipe"):
+        checkpoints.values(str(tmp_path / "model.ckpt-3"))
