@@ -170,25 +170,29 @@ class Saver(tf.train.Saver):
         self._variables, self._keep = dict(found), keep
         self._are_finite = all_finite(self._variables.values())
 
-    def save(self, sess: tf.Session, save_path: str, global_step: Any = None, **options) -> str:
+    def save(
+        self, sess: tf.Session, save_path: str, global_step: int | None = None, **options
+    ) -> str:
         """Saves a checkpoint and returns its prefix; arguments as of tf.train.Saver.
 
         Raises:
             TrainingError: a variable is not finite, or the files cannot be written.
         """
-        if not sess.run(self._are_finite):
-            step = int(global_step) if isinstance(global_step, int | np.integer) else None
-            check_finite(False, "a variable", step)
-        folder = pathlib.Path(save_path).parent
-        _, kept = _read_state(folder)
+        check_finite(sess.run(self._are_finite), "a variable", global_step)
+        numbered = save_path if global_step is None else f"{save_path}-{global_step}"
+        folder, name = pathlib.Path(save_path).parent, pathlib.Path(numbered).name
+        before, kept = _read_state(folder)
         try:
+            # Noted first, so that a run that is killed while it saves knows the files as its own.
+            kept = [other for other in kept if other != name and exists(str(folder / other))]
+            kept.append(name)
+            if before:
+                _write_state(folder, before, kept)
             prefix = super().save(sess, save_path, global_step, write_state=False, **options)
-            name = pathlib.Path(prefix).name
-            kept = [other for other in kept if other != name] + [name]
-            dropped = kept[: -self._keep] if self._keep else []
             for file in _files_of(folder, name):
                 files.to_disk(file)
             files.to_disk(folder)
+            dropped = kept[: -self._keep] if self._keep else []
             _write_state(folder, name, kept[len(dropped) :])
             for file in (path for other in dropped for path in _files_of(folder, other)):
                 file.unlink()
