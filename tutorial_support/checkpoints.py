@@ -20,6 +20,10 @@ from tutorial_support.programs import LOG, TrainingError, UsageError, is_failed_
 
 STATE_FILE = "checkpoint"
 _NUMBERED = re.compile(r"model\.ckpt-(\d+)\.index")
+# What TensorFlow writes first, to rename it then.
+_UNFINISHED = re.compile(
+    r"model\.ckpt-\d+\.((data-\d+-of-\d+|index)\.tempstate\d+|meta\.tmp[0-9a-f]{32})"
+)
 # The names of the variable that counts steps: TensorFlow's, and that of the cookbook's program.
 _STEP_NAMES = ("global_step", "Variable")
 
@@ -183,6 +187,7 @@ class Saver(tf.train.Saver):
         folder, name = pathlib.Path(save_path).parent, pathlib.Path(numbered).name
         before, kept = _read_state(folder)
         try:
+            _sweep(folder)
             # Noted first, so that a run that is killed while it saves knows the files as its own.
             kept = [other for other in kept if other != name and exists(str(folder / other))]
             kept.append(name)
@@ -250,6 +255,13 @@ def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:
 def _files_of(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
     pattern = re.compile(re.escape(name) + r"\.(index|meta|data-\d+-of-\d+)")
     return [folder / file for file in _names(folder) if pattern.fullmatch(file)]
+
+
+def _sweep(folder: pathlib.Path) -> None:
+    """Removes what runs have left that were killed while they saved in the folder."""
+    files.sweep(folder)
+    for name in filter(_UNFINISHED.fullmatch, _names(folder)):
+        (folder / name).unlink()
 
 
 def _write_state(folder: pathlib.Path, newest: str, kept: list[str]) -> None:

@@ -235,6 +235,20 @@ def test_a_run_killed_while_it_saves_goes_on_from_the_checkpoint_before(tmp_path
     assert steps_in(tmp_path) == [2, 3]
 
 
+def test_a_save_sweeps_what_killed_saves_have_left_and_nothing_else(tmp_path):
+    left = [
+        "model.ckpt-1.data-00000-of-00001.tempstate14915625750963453679",
+        "model.ckpt-1.index.tempstate12125201954523913643",
+        "model.ckpt-1.meta.tmp" + 32 * "a",
+    ]
+    mine = ["model.ckpt-1.tempstate", "model.ckpt-1.index.old", "model.ckpt-1.meta.tmp"]
+    for name in left + mine:
+        (tmp_path / name).write_text("x")
+    save(tmp_path, 2)
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there.isdisjoint(left) and there >= set(mine)
+
+
 def test_nothing_that_is_not_finite_is_saved(tmp_path):
     save(tmp_path, 1)
     before = sorted(path.name for path in tmp_path.iterdir())
