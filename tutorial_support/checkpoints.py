@@ -123,6 +123,9 @@ def exists(prefix: str) -> bool:
 def _reader(prefix: str) -> Iterator[Any]:
     """Yields a tf.train.NewCheckpointReader; whatever goes wrong is a DamagedCheckpoint."""
     try:
+        for path in map(pathlib.Path(prefix).with_name, _names(pathlib.Path(prefix).parent)):
+            if path.name.startswith(pathlib.Path(prefix).name) and path.is_fifo():
+                raise ValueError(f"'{path}' is a named pipe")
         yield tf.train.NewCheckpointReader(str(prefix))
     except Exception as error:
         raise DamagedCheckpoint(

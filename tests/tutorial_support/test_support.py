@@ -249,6 +249,20 @@ def test_a_save_sweeps_what_killed_saves_have_left_and_nothing_else(tmp_path):
     assert there.isdisjoint(left) and there >= set(mine)
 
 
+def test_fallback_takes_the_newest_checkpoint_that_can_be_read(tmp_path):
+    for step in (9, 10, 100, 101):
+        save(tmp_path, step)
+    for step in (100, 101):
+        (data,) = tmp_path.glob(f"model.ckpt-{step}.data*")
+        data.write_bytes(b"nothing")
+    flags = flags_of()
+    with runs.Run(tmp_path, "tests", flags) as run:
+        with pytest.raises(UsageError, match="model.ckpt-101' cannot be read.*with --fallback"):
+            run.newest_checkpoint()
+        flags.fallback = True
+        assert run.newest_checkpoint() == str(tmp_path / "model.ckpt-10")
+
+
 def test_nothing_that_is_not_finite_is_saved(tmp_path):
     save(tmp_path, 1)
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -470,3 +484,10 @@ def test_a_state_file_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
     os.mkfifo(tmp_path / "checkpoint")
     (tmp_path / "model.ckpt-3.index").write_bytes(b"")
     assert checkpoints.newest(tmp_path) == str(tmp_path / "model.ckpt-3")
+
+
+def test_a_checkpoint_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "model.ckpt-3.data-00000-of-00001")
+    (tmp_path / "model.ckpt-3.index").write_bytes(b"")
+    with pytest.raises(UsageError, match="is a named pipe"):
+        checkpoints.values(str(tmp_path / "model.ckpt-3"))
