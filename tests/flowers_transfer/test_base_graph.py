@@ -132,7 +132,9 @@ def test_what_is_no_graph_is_named():
     with pytest.raises(UsageError, match=r"no file 'none\.pb'; name a GraphDef"):
         base_graph.load("none.pb", tiny.BASE)
     whole = dataclasses.asdict(tiny.BASE)
-    bad = (whole | change for change in ({"size": None}, {"mean": "1"}, {"bottleneck": 7}))
+    changes = ({"size": None}, {"mean": "1"}, {"bottleneck": 7}, {"size": 10**6}, {"size": 0})
+    changes += ({"mean": float("nan")}, {"scale": float("inf")}, {"size": True}, {"jpeg_input": 1})
+    bad = (whole | change for change in changes)
     for description in ({"jpeg": 1}, [], *bad):
         pathlib.Path("page.json").write_text(json.dumps(description))
         with pytest.raises(UsageError, match=r"page\.json: cannot .* no description of a base"):
@@ -205,6 +207,9 @@ def test_a_base_that_has_moved_is_taken_from_where_it_is_now():
     with pytest.raises(UsageError, match="no file '.*base.pb'; .* --base_graph"):
         base_graph.find_kept(own.facts)
     assert base_graph.find_kept(own.facts, "moved.pb").digest == own.digest
+    for change in ({"base": None}, {"base": {}}, {"base": own.facts["base"] | {"size": "12"}}):
+        with pytest.raises(UsageError, match="does not say which base .* --fresh"):
+            base_graph.find_kept(own.facts | change)
     other = tiny.write_graph("other.pb", more=lambda: tf.constant(1))
     with pytest.raises(UsageError, match="'other.pb' is not the graph .* --base_graph"):
         base_graph.find_kept(own.facts, str(other))
