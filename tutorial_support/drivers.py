@@ -267,6 +267,7 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
     flags = parser.parse_args(argv)
     net = kind.find(flags.checkpoint, flags)
     folder = pathlib.Path(flags.output_dir or pathlib.Path(net.prefix).parent / "export")
+    checkpoints.check_path(folder)  # a SavedModel holds a checkpoint
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with net.opened() as (sess, tensors):
