@@ -19,6 +19,7 @@ from tutorial_support import files
 from tutorial_support.programs import LOG, TrainingError, UsageError, is_failed_write, reason
 
 STATE_FILE = "checkpoint"
+_TABLE_END = 48  # bytes
 _NUMBERED = re.compile(r"model\.ckpt-(\d+)\.index")
 # What TensorFlow writes first, to rename it then.
 _UNFINISHED = re.compile(
@@ -126,6 +127,8 @@ def _reader(prefix: str) -> Iterator[Any]:
         for path in map(pathlib.Path(prefix).with_name, _names(pathlib.Path(prefix).parent)):
             if path.name.startswith(pathlib.Path(prefix).name) and path.is_fifo():
                 raise ValueError(f"'{path}' is a named pipe")
+        index = pathlib.Path(f"{prefix}.index")
+        _check_table(index if index.exists() else pathlib.Path(prefix))
         yield tf.train.NewCheckpointReader(str(prefix))
     except UsageError:
         raise
@@ -133,6 +136,28 @@ def _reader(prefix: str) -> Iterator[Any]:
         raise DamagedCheckpoint(
             f"the checkpoint '{prefix}' cannot be read ({reason(error)}); name another one"
         ) from error
+
+
+def _check_table(path: pathlib.Path) -> None:
+    """Refuses a table whose end points beyond the file, where TensorFlow would make room for it.
+
+    An index, or a checkpoint in V1 format, is a table in LevelDB's format. Its blocks have
+    checksums. Its last 48 bytes have none: they say where two of the blocks are and how large.
+    """
+    with path.open("rb") as stream:
+        length = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, length - _TABLE_END))
+        end = stream.read()
+    numbers, shift = [0], 0
+    for byte in end:
+        numbers[-1] |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:  # the last byte of a number
+            numbers.append(0)
+            shift = 0
+    for offset, size in zip(numbers[:4:2], numbers[1:4:2], strict=False):
+        if offset + size > length:
+            raise ValueError(f"'{path}' is damaged at its end")
 
 
 def shapes(prefix: str) -> dict[str, list[int]]:

@@ -491,3 +491,20 @@ def test_a_checkpoint_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
     (tmp_path / "model.ckpt-3.index").write_bytes(b"")
     with pytest.raises(UsageError, match="is a named pipe"):
         checkpoints.values(str(tmp_path / "model.ckpt-3"))
+
+
+@pytest.mark.parametrize("version", [tf.train.SaverDef.V1, tf.train.SaverDef.V2])
+def test_the_end_of_a_checkpoint_asks_for_no_more_than_there_is(version, tmp_path):
+    """It has no checksum; TensorFlow would ask for terabytes, and report that there are none."""
+    with tf.Graph().as_default(), tf.Session() as sess:
+        tf.get_variable("v", initializer=np.float32([1, 2]))
+        sess.run(tf.global_variables_initializer())
+        saver = tf.train.Saver(write_version=version)
+        prefix = saver.save(sess, str(tmp_path / "x"), write_meta_graph=False)
+    np.testing.assert_array_equal(checkpoints.values(prefix)["v"], [1, 2])
+    path = next(tmp_path / name for name in ("x.index", "x") if (tmp_path / name).exists())
+    content = bytearray(path.read_bytes())
+    content[-48:-38] = b"\x00" + b"\xff" * 6 + b"\x0f\x00\x01"
+    path.write_bytes(content)
+    with pytest.raises(checkpoints.DamagedCheckpoint, match="is damaged at its end"):
+        checkpoints.values(prefix)
