@@ -154,7 +154,3 @@ def _renamed_arguments() -> dict[str, dict[str, str]]:
         return TFAPIChangeSpec().function_keyword_renames
     except Exception:  # it is no part of TensorFlow's public interface
         return {}
-
-
-if __name__ == "__main__":
-    main()
