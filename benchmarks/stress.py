@@ -47,12 +47,8 @@ def run_result(folder: pathlib.Path) -> Any:
 
 def fresh_result(folder: pathlib.Path) -> Any:
     """Returns the same of a run begun with --fresh, and of the run that it moved aside."""
-    aside = [run_result(path) for path in folder.parent.glob("run-*") if _has_ended(path)]
-    return run_result(folder), aside[:1]
-
-
-def _has_ended(folder: pathlib.Path) -> bool:
-    return (folder / "model.ckpt-900.index").exists()
+    first_aside = min(folder.parent.glob("run-*"))
+    return run_result(folder), run_result(first_aside)
 
 
 def export_result(folder: pathlib.Path) -> Any:

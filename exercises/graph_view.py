@@ -168,38 +168,41 @@ def draw(graph: tf.Graph, fetches: Any = (), feeds: Iterable[Any] = ()) -> Drawi
 
 def layout(ops: Sequence[tf.Operation]) -> dict[str, tuple[int, int]]:
     """Returns the upper left corner of each op's box: in rows, each below all of its inputs."""
-    rows: dict[int, list[str]] = defaultdict(list)
-    sources = {op.name: [t.op.name for t in op.inputs] for op in ops}
-    for op in ops:
-        sources[op.name] += [c.name for c in op.control_inputs]
-    depth: dict[str, int] = {}
-    for op in ops:  # a graph lists an op after its inputs, but for loops
-        depth[op.name] = max((depth.get(s, -1) + 1 for s in sources[op.name]), default=0)
-        # Ops without inputs stand close to what uses them; see below.
-    users = defaultdict(list)
-    for name, inputs in sources.items():
-        for source in inputs:
-            users[source].append(name)
-    for op in reversed(ops):
-        if users[op.name]:
-            nearest = min(depth[user] for user in users[op.name]) - 1
-            depth[op.name] = max(depth[op.name], nearest)
-    for op in ops:
-        rows[depth[op.name]].append(op.name)
-    column = {name: float(i) for row in rows.values() for i, name in enumerate(row)}
-    for sweep in range(12):
-        down = sweep % 2 == 0
-        neighbours = sources if down else users
-        for level in sorted(rows, reverse=not down):
-            _reorder(rows[level], neighbours, column)
-    leftmost = min(column.values(), default=0)
     return {
-        name: (
-            round(_MARGIN + (column[name] - leftmost) * (_WIDTH + _GAP_X)),
-            _MARGIN + depth[name] * (_HEIGHT + _GAP_Y),
-        )
-        for name in column
+        name: (round(_MARGIN + x * (_WIDTH + _GAP_X)), _MARGIN + y * (_HEIGHT + _GAP_Y))
+        for name, (x, y) in grid(ops).items()
     }
+
+
+def grid(ops: Sequence[tf.Operation]) -> dict[str, tuple[float, int]]:
+    """Returns the column and the row of each op, by name: at least 0, columns at least 1 apart.
+
+    An op stands below its inputs, near to what it is joined to; inputs that are not in `ops` do
+    not count.
+    """
+    sources = {op.name: [tensor.op.name for tensor in op.inputs] for op in ops}
+    users: dict[str, list[str]] = defaultdict(list)
+    for op in ops:
+        inputs = sources[op.name] + [control.name for control in op.control_inputs]
+        sources[op.name] = [name for name in inputs if name in sources]
+        for source in sources[op.name]:
+            users[source].append(op.name)
+    row: dict[str, int] = {}
+    for op in ops:  # a graph lists an op after its inputs, except in loops
+        row[op.name] = max((row.get(source, -1) + 1 for source in sources[op.name]), default=0)
+    for op in reversed(ops):  # what has time moves down to just above what uses it
+        if users[op.name]:
+            row[op.name] = max(row[op.name], min(row[user] for user in users[op.name]) - 1)
+    rows: dict[int, list[str]] = defaultdict(list)
+    for op in ops:
+        rows[row[op.name]].append(op.name)
+    column = {name: float(i) for names in rows.values() for i, name in enumerate(names)}
+    for sweep in range(12):  # down and up in turn
+        is_down = sweep % 2 == 0
+        for level in sorted(rows, reverse=not is_down):
+            _reorder(rows[level], sources if is_down else users, column)
+    leftmost = min(column.values(), default=0.0)
+    return {name: (column[name] - leftmost, row[name]) for name in column}
 
 
 def _reorder(row: list[str], neighbours: dict[str, list[str]], column: dict[str, float]) -> None:

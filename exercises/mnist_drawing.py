@@ -13,7 +13,7 @@ _BOXES = {  # name: left, top, lines of text, colour
     "training": (320, 200, ["training", "gradients,", "gradient descent"], "#d9f2d9"),
     "evaluation": (660, 330, ["evaluation", "how many are right"], "#d9f2d9"),
 }
-_WIDTH, _HEIGHT = 140, 76
+_WIDTH, _NARROW, _HEIGHT = 140, 110, 76
 _RIGHT = [
     ("images", "hidden1"),
     ("hidden1", "hidden2"),
@@ -38,7 +38,7 @@ class Net:
             '<text x="10" y="245" font-size="14" fill="#222">yellow boxes\' variables</text>',
         ]
         for name, (left, top, texts, colour) in _BOXES.items():
-            width = 110 if name == "images" else _WIDTH
+            width = _NARROW if name in ("images", "labels") else _WIDTH
             lines.append(
                 f'<rect x="{left}" y="{top}" width="{width}" height="{_HEIGHT}" rx="8" '
                 f'fill="{colour}" stroke="#555"/>'
@@ -50,7 +50,7 @@ class Net:
                     f'font-size="{size}" text-anchor="middle">{html.escape(text)}</text>'
                 )
         for start, end in _RIGHT:
-            left = _BOXES[start][0] + (110 if start == "images" else _WIDTH)
+            left = _BOXES[start][0] + (_NARROW if start == "images" else _WIDTH)
             lines.append(_arrow(f"M{left} 98H{_BOXES[end][0]}"))
         lines += [
             _arrow("M660 120C620 150 590 165 575 200"),  # logits to loss
@@ -59,8 +59,8 @@ class Net:
             _arrow("M320 238C230 238 220 180 220 136", dashed=True),  # training to the variables
             _arrow("M390 200V136", dashed=True),
             _arrow("M430 200C440 170 500 165 530 136", dashed=True),
-            _arrow("M730 276V330"),  # labels to evaluation
-            _arrow("M790 136C808 200 808 280 780 330"),  # logits to evaluation
+            _arrow("M715 276V330"),  # labels to evaluation
+            _arrow("M785 136V330"),  # logits to evaluation
         ]
         return "\n".join(lines) + "</svg>"
 

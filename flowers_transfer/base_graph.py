@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,8 @@ import tensorflow.compat.v1 as tf
 from flowers_transfer import graph_checks
 from tutorial_support import archives, files
 from tutorial_support.programs import LOG, UsageError, number, reason
+
+LARGEST_SIZE = 2048  # pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,9 @@ class Base:
         size: pixels, height and width of a prepared picture.
         mean: what preparing subtracts from a pixel in [0, 255].
         scale: by what it multiplies the difference. A graph with a JPEG input does all that itself.
+
+    Raises:
+        ValueError: a value is of the wrong type or out of range.
     """
 
     jpeg_input: str | None
@@ -43,6 +49,16 @@ class Base:
     size: int
     mean: float
     scale: float
+
+    def __post_init__(self) -> None:
+        texts = (self.image_input, self.bottleneck, self.jpeg_input or "")
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"the names of tensors must be strings, not {texts}")
+        if type(self.size) is not int or not 1 <= self.size <= LARGEST_SIZE:
+            raise ValueError(f"size must be from 1 to {LARGEST_SIZE}, not {self.size!r}")
+        numbers = (self.mean, self.scale)
+        if not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):
+            raise ValueError(f"mean and scale must be finite numbers, not {numbers}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +140,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--jpeg_tensor", help="Its JPEG input; 'none' where it begins with decoded pictures.")
     add("--image_tensor", help="Its input for a batch of prepared pictures.")
     add("--bottleneck_tensor", help="Its output that is the bottleneck.")
-    add("--image_size", type=number(int, 1), help="Pixels, for a graph without a JPEG input.")
+    add(
+        "--image_size",
+        type=number(int, 1, LARGEST_SIZE),
+        help="Pixels, for a graph without a JPEG input.",
+    )
     add("--image_mean", type=number(float), help="What to subtract from a pixel, for such a graph.")
     add("--image_scale", type=number(float), help="What to multiply by then, for such a graph.")
 
@@ -179,11 +199,16 @@ def find_kept(kept: Mapping[str, Any], moved_to: str | None = None) -> FrozenGra
         moved_to: where the base is now, from --base_graph; None where it was, or shipped.
 
     Raises:
-        UsageError: it is not there, or is another one.
-        KeyError, TypeError: the run does not say which base it is.
+        UsageError: it is not there, or is another one, or the run does not say which it is.
     """
-    base, digest = Base(**kept["base"]), kept["base_digest"]
-    name = moved_to or kept["base_graph"]
+    try:
+        base, digest = Base(**kept["base"]), str(kept["base_digest"])
+        name = moved_to or str(kept["base_graph"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"the run's flags.json does not say which base it was trained on ({error}); train anew "
+            "with --fresh"
+        ) from error
     if name == CIFAR10_NAME or (not moved_to and _digest(_cifar10(), base) == digest):
         path, name = _cifar10(), CIFAR10_NAME  # which stands somewhere else after an update
     elif name == INCEPTION_NAME:
@@ -228,14 +253,7 @@ def described(path: str | pathlib.Path) -> Base:
         "or move it away"
     )
     with files.reading(path, remedy):
-        base = Base(**json.loads(files.read_text(path, remedy)))
-        numbers, texts = (base.size, base.mean, base.scale), (base.image_input, base.bottleneck)
-        is_whole = all(type(n) in (int, float) for n in numbers) and type(base.size) is int
-        if not is_whole or not all(
-            isinstance(text, str) for text in (*texts, base.jpeg_input or "")
-        ):
-            raise ValueError("a value of it is of the wrong type")
-        return base
+        return Base(**json.loads(files.read_text(path, remedy)))
 
 
 def _overridden(base: Base, flags: argparse.Namespace) -> Base:
@@ -319,7 +337,7 @@ def attach(frozen: FrozenGraph) -> AttachedBase:
         else:
             contents, decoded, prepared = _own_preparation(frozen.graph_def, base)
         # A placeholder with a default: fed or not, the net behind it computes all the same.
-        shape = [None, *prepared.shape.as_list()[1:]]
+        shape = [None, *prepared.shape.as_list()[1:3], 3]
         images = tf.placeholder_with_default(prepared, shape, "prepared")
         # Only what the bottleneck needs: the classes that the base was trained on are left out.
         net = graph_checks.part(frozen.graph_def, base.bottleneck, {base.image_input})

@@ -25,15 +25,18 @@ LARGEST_FILE = 1 << 30  # bytes
 LARGEST_UNPACKED = 1 << 26  # bytes that constants may take beyond what the file holds of them
 MOST_MEMORY = 1 << 30  # bytes of tensors that are needed at the same time
 PICTURES = 16  # that go through a base at once, where it takes batches
-_PICTURE_SHAPE = (48, 64, 3)  # of the picture that the preparation is tried with
+MOST_NODES = 50_000
+_TRIED_SHAPE = (48, 64, 3)  # of the picture that the preparation is tried with
+_LARGE_SHAPE = (2048, 2048, 3)  # of the largest picture that it may be given, see `pictures`
 _REMEDY = "name a GraphDef in binary form with --base_graph"
 
 
 # A GraphDef is a program: some ops read and write files, run Python or open connections, and
 # running the graph runs them. What is listed here only computes its outputs from its inputs.
 _ALLOWED_OPS = """
-    Const Placeholder PlaceholderV2 PlaceholderWithDefault Identity IdentityN NoOp StopGradient
-    PreventGradient CheckNumerics EnsureShape Snapshot Switch RefSwitch Merge Cast Bitcast
+    Const Placeholder PlaceholderV2 PlaceholderWithDefault Identity IdentityN NoOp Assert
+    StopGradient PreventGradient CheckNumerics EnsureShape Snapshot Switch RefSwitch Merge
+    Cast Bitcast
 
     Reshape Shape ShapeN Size Rank Squeeze ExpandDims Pack Unpack Concat ConcatV2 ConcatOffset Split
     SplitV Slice StridedSlice Gather GatherV2 GatherNd Transpose Pad PadV2 MirrorPad Tile Fill Range
@@ -72,6 +75,8 @@ def read(path: str | os.PathLike) -> tf.GraphDef:
         if size > LARGEST_FILE:
             raise ValueError(f"its {size} bytes are more than {LARGEST_FILE}")
         graph_def = tf.GraphDef.FromString(pathlib.Path(path).read_bytes())
+        if len(graph_def.node) > MOST_NODES:
+            raise ValueError(f"its {len(graph_def.node)} nodes are more than {MOST_NODES}")
         _check_ops(graph_def, path)
         constants = sum(_constant_bytes(node) for node in graph_def.node if node.op == "Const")
         if constants > size + LARGEST_UNPACKED:
@@ -94,7 +99,7 @@ def _check_ops(graph_def: tf.GraphDef, path: str | os.PathLike) -> None:
 def _simplify(graph_def: tf.GraphDef) -> None:
     """Takes out of a GraphDef what has no part in computing values."""
     graph_def.ClearField("library")  # no op that is let through calls a function
-    waits = {f"^{node.name}" for node in graph_def.node if node.op == "NoOp"}
+    waits = {f"^{node.name}" for node in graph_def.node if node.op in ("NoOp", "Assert")}
     for node in graph_def.node:
         inputs = [text for text in node.input if text not in waits]
         del node.input[:]
@@ -123,13 +128,16 @@ def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
     Raises:
         ValueError, tf.errors.OpError: it cannot be used with this description.
     """
-    noise = np.random.default_rng(0).integers(0, 256, _PICTURE_SHAPE, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, _TRIED_SHAPE, np.uint8)
     square = np.resize(noise, (1, base.size, base.size, 3)).astype(np.float32)
     prepared = (square - np.float32(base.mean)) * np.float32(base.scale)
     if base.jpeg_input is None:
         _check_declared(graph_def, base)
     else:
         decoded = decoder(graph_def, base.jpeg_input)
+        with tf.Graph().as_default():
+            large = tf.placeholder(tf.uint8, _LARGE_SHAPE)
+            _imported(graph_def, base.image_input, {decoded: large})
         prepared = _tried(graph_def, base.image_input, {decoded: noise})
         if prepared.ndim != 4 or prepared.shape[0] != 1 or prepared.shape[3] != 3:
             raise ValueError(
@@ -212,7 +220,9 @@ def _check_declared(graph_def: tf.GraphDef, base: Any) -> None:
 
 def _tried(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, np.ndarray]) -> np.ndarray:
     """Returns the value of a tensor of a graph, given that of others."""
-    with tf.Graph().as_default(), tf.Session() as sess:
+    config = tf.ConfigProto(allow_soft_placement=True)
+    config.graph_options.rewrite_options.disable_meta_optimizer = True  # it runs but once
+    with tf.Graph().as_default(), tf.Session(config=config) as sess:
         places = {
             name: tf.placeholder(value.dtype, value.shape, "fed") for name, value in fed.items()
         }
@@ -247,7 +257,7 @@ def _imported(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, tf.Tensor])
             memory[name] = 0 if op.type in ("Const", "Identity") else _bytes_of(name, op)
         if sum(memory.values()) > MOST_MEMORY:
             largest = max(memory, key=memory.__getitem__)
-            raise ValueError(f"it takes too much memory, '{largest}' {memory[largest]} bytes")
+            raise ValueError(f"it takes too much memory, '{largest}' takes {memory[largest]} bytes")
         uses.subtract(itertools.chain.from_iterable(needed[name] for name in layer))
         memory = {name: size for name, size in memory.items() if uses[name] > 0}
         sorter.done(*layer)

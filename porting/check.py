@@ -31,7 +31,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--exclude",
         action="append",
-        default=[],
         metavar="GLOB",
         help="Leave out files whose path matches, such as 'old/*'. May be given several times.",
     )
@@ -55,7 +54,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Checks files; returns 1 where something is missing, else 0."""
     flags = _parse(argv)
-    files = [sources.read(path) for path in sources.find(flags.paths, flags.exclude)]
+    files = [sources.read(path) for path in sources.find(flags.paths, flags.exclude or ())]
     for file in files:
         if file.problem and file.path in map(pathlib.Path, flags.paths):
             raise UsageError(f"'{file.path}' cannot be read: {file.problem}")

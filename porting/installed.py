@@ -100,7 +100,7 @@ def _start(environment: dict[str, str], asked: pathlib.Path) -> subprocess.Popen
     """Starts a lookup that reads its questions from the file `asked`."""
     home = pathlib.Path(__file__).resolve().parent.parent
     return subprocess.Popen(
-        [sys.executable, "-m", "porting.lookup", asked],
+        [sys.executable, "-c", "from porting import lookup; lookup.main()", asked],
         cwd=home,  # a folder of the user's that is called tensorflow is not imported
         env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **environment},
         stdin=subprocess.DEVNULL,

@@ -36,8 +36,9 @@ def answer(name: str, calls: list, module: bool = False) -> dict:
         found: whether the name is there.
         why: what TensorFlow says where it is not, or "".
         renamed: today's name of a missing one, from TensorFlow's own table, or "".
-        calls: for each call a list of problems, (kind, argument, replacement or ""), where kind is
-            "unknown", "too many", "named only" or "deprecated".
+        calls: for each call a list of problems: (kind, argument, replacement or "").
+
+    The kinds are "unknown", "too many", "named only" and "deprecated".
     """
     try:
         found: Any = _import(name) if module else resolve(name)
@@ -153,7 +154,3 @@ def _renamed_arguments() -> dict[str, dict[str, str]]:
         return TFAPIChangeSpec().function_keyword_renames
     except Exception:  # it is no part of TensorFlow's public interface
         return {}
-
-
-if __name__ == "__main__":
-    main()

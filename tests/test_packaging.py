@@ -33,6 +33,7 @@ def test_source_distribution_is_complete(distributions):
     assert {"setup.py", "README.md", "LICENSE", "PORTING.md", "data/README.md"} <= names
     assert {"data/mnist/t10k-labels-idx1-ubyte.gz", "tests/conftest.py"} <= names
     assert {"data/scripts/make_mnist_sample.py", "mnist_mechanics/README.md"} <= names
+    assert "porting/recipes/after_sessions.py" in names
 
 
 PROGRAMS = [

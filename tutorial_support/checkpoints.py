@@ -19,7 +19,12 @@ from tutorial_support import files
 from tutorial_support.programs import LOG, TrainingError, UsageError, is_failed_write, reason
 
 STATE_FILE = "checkpoint"
+_TABLE_END = 48  # bytes
 _NUMBERED = re.compile(r"model\.ckpt-(\d+)\.index")
+# What TensorFlow writes first, to rename it then.
+_UNFINISHED = re.compile(
+    r"model\.ckpt-\d+\.((data-\d+-of-\d+|index)\.tempstate\d+|meta\.tmp[0-9a-f]{32})"
+)
 # The names of the variable that counts steps: TensorFlow's, and that of the cookbook's program.
 _STEP_NAMES = ("global_step", "Variable")
 
@@ -119,11 +124,40 @@ def exists(prefix: str) -> bool:
 def _reader(prefix: str) -> Iterator[Any]:
     """Yields a tf.train.NewCheckpointReader; whatever goes wrong is a DamagedCheckpoint."""
     try:
+        for path in map(pathlib.Path(prefix).with_name, _names(pathlib.Path(prefix).parent)):
+            if path.name.startswith(pathlib.Path(prefix).name) and path.is_fifo():
+                raise ValueError(f"'{path}' is a named pipe")
+        index = pathlib.Path(f"{prefix}.index")
+        _check_table(index if index.exists() else pathlib.Path(prefix))
         yield tf.train.NewCheckpointReader(str(prefix))
+    except UsageError:
+        raise
     except Exception as error:
         raise DamagedCheckpoint(
             f"the checkpoint '{prefix}' cannot be read ({reason(error)}); name another one"
         ) from error
+
+
+def _check_table(path: pathlib.Path) -> None:
+    """Refuses a table whose end points beyond the file, where TensorFlow would make room for it.
+
+    An index, or a checkpoint in V1 format, is a table in LevelDB's format. Its blocks have
+    checksums. Its last 48 bytes have none: they say where two of the blocks are and how large.
+    """
+    with path.open("rb") as stream:
+        length = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, length - _TABLE_END))
+        end = stream.read()
+    numbers, shift = [0], 0
+    for byte in end:
+        numbers[-1] |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:  # the last byte of a number
+            numbers.append(0)
+            shift = 0
+    for offset, size in zip(numbers[:4:2], numbers[1:4:2], strict=False):
+        if offset + size > length:
+            raise ValueError(f"'{path}' is damaged at its end")
 
 
 def shapes(prefix: str) -> dict[str, list[int]]:
@@ -170,25 +204,30 @@ class Saver(tf.train.Saver):
         self._variables, self._keep = dict(found), keep
         self._are_finite = all_finite(self._variables.values())
 
-    def save(self, sess: tf.Session, save_path: str, global_step: Any = None, **options) -> str:
+    def save(
+        self, sess: tf.Session, save_path: str, global_step: int | None = None, **options
+    ) -> str:
         """Saves a checkpoint and returns its prefix; arguments as of tf.train.Saver.
 
         Raises:
             TrainingError: a variable is not finite, or the files cannot be written.
         """
-        if not sess.run(self._are_finite):
-            step = int(global_step) if isinstance(global_step, int | np.integer) else None
-            check_finite(False, "a variable", step)
-        folder = pathlib.Path(save_path).parent
-        _, kept = _read_state(folder)
+        check_finite(sess.run(self._are_finite), "a variable", global_step)
+        numbered = save_path if global_step is None else f"{save_path}-{global_step}"
+        folder, name = pathlib.Path(save_path).parent, pathlib.Path(numbered).name
+        before, kept = _read_state(folder)
         try:
+            _sweep(folder)
+            # Noted first, so that a run that is killed while it saves knows the files as its own.
+            kept = [other for other in kept if other != name and exists(str(folder / other))]
+            kept.append(name)
+            if before:
+                _write_state(folder, before, kept)
             prefix = super().save(sess, save_path, global_step, write_state=False, **options)
-            name = pathlib.Path(prefix).name
-            kept = [other for other in kept if other != name] + [name]
-            dropped = kept[: -self._keep] if self._keep else []
             for file in _files_of(folder, name):
                 files.to_disk(file)
             files.to_disk(folder)
+            dropped = kept[: -self._keep] if self._keep else []
             _write_state(folder, name, kept[len(dropped) :])
             for file in (path for other in dropped for path in _files_of(folder, other)):
                 file.unlink()
@@ -215,24 +254,18 @@ class Saver(tf.train.Saver):
         with _reader(save_path) as reader:
             shapes = reader.get_variable_to_shape_map()
             types = {name: tf.as_dtype(t) for name, t in reader.get_variable_to_dtype_map().items()}
-        names = {name: _name_in(shapes, name) for name in self._variables}
-        _check_fit(save_path, shapes, types, self._variables, names)
-        # The op that TensorFlow's Saver has made knows one type and one name for each variable.
-        is_plain = all(
-            name == names[name] and types[name] == variable.dtype.base_dtype
-            for name, variable in self._variables.items()
-        )
-        try:
-            if is_plain:
+            names = {name: _name_in(shapes, name) for name in self._variables}
+            _check_fit(save_path, shapes, types, self._variables, names)
+            # The op that TensorFlow's Saver has made knows one type and one name for each variable.
+            if all(
+                name == names[name] and types[name] == variable.dtype.base_dtype
+                for name, variable in self._variables.items()
+            ):
                 super().restore(sess, save_path)
                 return
-            saved = values(save_path)
             for name, variable in self._variables.items():
-                variable.load(saved[names[name]].astype(variable.dtype.as_numpy_dtype), sess)
-        except (tf.errors.OpError, ValueError) as error:
-            raise DamagedCheckpoint(
-                f"the checkpoint '{save_path}' cannot be read ({reason(error)}); name another one"
-            ) from error
+                saved = reader.get_tensor(names[name])
+                variable.load(saved.astype(variable.dtype.as_numpy_dtype), sess)
 
 
 def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:
@@ -246,6 +279,13 @@ def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:
 def _files_of(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
     pattern = re.compile(re.escape(name) + r"\.(index|meta|data-\d+-of-\d+)")
     return [folder / file for file in _names(folder) if pattern.fullmatch(file)]
+
+
+def _sweep(folder: pathlib.Path) -> None:
+    """Removes what runs have left that were killed while they saved in the folder."""
+    files.sweep(folder)
+    for name in filter(_UNFINISHED.fullmatch, _names(folder)):
+        (folder / name).unlink()
 
 
 def _write_state(folder: pathlib.Path, newest: str, kept: list[str]) -> None:

@@ -251,7 +251,7 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
     """Is the `main` of a program that writes a trained net for others.
 
     The folder then holds `saved_model/`, `frozen_graph.pb`, `labels.txt` with a class in each line,
-    and `origin.json`, which says what is known of the training.
+    and `origin.json`, which says what is known of the training; with --tflite `model.tflite`, too.
     """
     parser = _parser(kind, description)
     parser.add_argument(
@@ -259,9 +259,15 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
         "--export_dir",
         help="Where the files go; by default export beside the checkpoint.",
     )
+    parser.add_argument(
+        "--tflite",
+        action="store_true",
+        help="Write model.tflite, too, for small devices.",
+    )
     flags = parser.parse_args(argv)
     net = kind.find(flags.checkpoint, flags)
     folder = pathlib.Path(flags.output_dir or pathlib.Path(net.prefix).parent / "export")
+    checkpoints.check_path(folder)  # a SavedModel holds a checkpoint
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with net.opened() as (sess, tensors):
@@ -272,6 +278,8 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
                 exits.append(tf.identity(tensors.bottleneck, "bottleneck"))
             _write_frozen_graph(sess, folder / "frozen_graph.pb", exits)
             _write_saved_model(sess, folder / "saved_model", tensors, classes, probabilities)
+        if flags.tflite:
+            _write_tflite(folder)
         labels = "".join(f"{one_line(name)}\n" for name in net.class_names)
         files.write_text(folder / "labels.txt", labels)
         files.write_text(folder / "origin.json", json.dumps(_origin(net), indent=2) + "\n")
@@ -325,11 +333,20 @@ def _write_saved_model(
     files.to_disk(folder)
 
 
+def _write_tflite(folder: pathlib.Path) -> None:
+    """Writes `model.tflite` from the SavedModel in `folder`: its signature `serving_default`."""
+    converter = tf2.lite.TFLiteConverter.from_saved_model(
+        str(folder / "saved_model"), signature_keys=["serving_default"]
+    )
+    with files.replacing(folder / "model.tflite") as temporary:
+        temporary.write_bytes(converter.convert())
+
+
 def _origin(net: trained.TrainedNet) -> dict:
     """Returns what is known of a checkpoint: step, flags, last test accuracy."""
     folder = pathlib.Path(net.prefix).parent
     accuracy = None
-    if any(folder.glob("*tfevents*")):
+    if any(path.is_file() for path in folder.glob("*tfevents*")):
         steps, values = events.scalars(folder).get("accuracy/test", ([], []))
         accuracy = dict(zip(steps, values, strict=True)).get(net.step or 0)
     if net.settings:  # which the training did not evaluate with

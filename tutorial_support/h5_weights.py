@@ -86,19 +86,16 @@ _FAULTS = {
 def _opened(path: str | os.PathLike, remedy: str) -> Iterator[h5py.File]:
     """Yields the open h5 file; whatever goes wrong is a UsageError."""
     path = pathlib.Path(path)
-    with files.reading(path, remedy):
-        if path.exists() and not path.is_file():
-            raise ValueError("it is no file")
-        with path.open("rb") as stream:
-            source: io.IOBase = stream
-            if zipfile.is_zipfile(stream):
-                with zipfile.ZipFile(stream) as packed, packed.open("model.weights.h5") as member:
-                    source = io.BytesIO(member.read(_LARGEST + 1))
-                if source.seek(0, io.SEEK_END) > _LARGEST:
-                    raise ValueError("its weights are too large")
-            source.seek(0)
-            with h5py.File(source, "r") as file:
-                yield file
+    with files.reading(path, remedy), path.open("rb") as stream:
+        source: io.IOBase = stream
+        if zipfile.is_zipfile(stream):
+            with zipfile.ZipFile(stream) as packed, packed.open("model.weights.h5") as member:
+                source = io.BytesIO(member.read(_LARGEST + 1))
+            if source.seek(0, io.SEEK_END) > _LARGEST:
+                raise ValueError("its weights are too large")
+        source.seek(0)
+        with h5py.File(source, "r") as file:
+            yield file
 
 
 def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:

@@ -130,6 +130,9 @@ class Run:
             files.sweep(self.path)
         except OSError as error:
             raise _unusable(folder, error) from error
+        if (state := self.path / checkpoints.STATE_FILE).is_dir() and not flags.fresh:
+            self._lock.release()
+            raise UsageError(f"'{state}' is a folder where a file is to be; move it away")
         self.kept = {} if flags.fresh else read_flags(self.path)
         before = self.kept.get("program", program)
         if before != program:

@@ -1,9 +1,17 @@
-"""TFLite models, which TensorFlow's interpreter for small devices runs."""
+"""TFLite models, which TensorFlow's interpreter for small devices runs.
 
+They are read by Python code alone: the interpreter does not check a file before it reads it, and
+a damaged one can end the process.
+"""
+
+import collections
 import pathlib
+from typing import Any
 
-import numpy as np
-import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+
+# The format's own reader, generated from its schema; tf.lite has it under no public name.
+from tensorflow.lite.python import schema_py_generated as schema
 
 from porting.kinds.description import Description, Tensor, size_of
 from porting.kinds.snippets import value
@@ -19,26 +27,65 @@ def is_tflite(path: pathlib.Path) -> bool:
 def describe(path: pathlib.Path) -> Description:
     """Describes a TFLite model; raises UsageError where it is damaged."""
     with files.reading(path, "convert the model again, or name another file"):
-        interpreter = tf2.lite.Interpreter(model_path=str(path))
-        inputs = [_tensor(details) for details in interpreter.get_input_details()]
-        outputs = [_tensor(details) for details in interpreter.get_output_details()]
+        model = schema.Model.GetRootAs(path.read_bytes(), 0)
+        graph = model.Subgraphs(0)
+        inputs = [_tensor(graph, graph.Inputs(i)) for i in range(graph.InputsLength())]
+        outputs = [_tensor(graph, graph.Outputs(i)) for i in range(graph.OutputsLength())]
+        ops, custom = _ops(model, graph)
+        writer = (model.Description() or b"a converter to TFLite").decode()
+        weights = [
+            _tensor(graph, i)
+            for i in range(graph.TensorsLength())
+            if model.Buffers(graph.Tensors(i).Buffer()).DataLength() > 0
+        ]
     notes = ["It has no graph and no session: its own interpreter runs it."]
+    if custom:
+        notes.append(
+            f"Its ops {', '.join(custom)} are not TFLite's own: the interpreter needs the delegate "
+            "or library that has them (Flex... are TensorFlow's)."
+        )
     return Description(
         str(path),
-        "a TFLite model",
-        "a converter to TFLite (format TFL3)",
+        f"a TFLite model (format TFL{model.Version()})",
+        writer,
         inputs,
         outputs,
+        variables=weights,
+        ops=ops,
         notes=notes,
         code=_code(path, inputs),
     )
 
 
-def _tensor(details: dict) -> Tensor:
-    dtype = np.dtype(details["dtype"])
-    shape = [None if size < 0 else int(size) for size in details["shape_signature"]]
-    name = "string" if dtype.kind in "SO" else dtype.name
-    return Tensor(details["name"], name, tuple(shape), size_of(dtype.itemsize, shape))
+def _tensor(graph: Any, index: int) -> Tensor:
+    tensor = graph.Tensors(index)
+    sizes = tensor.ShapeSignature if tensor.ShapeSignatureLength() else tensor.Shape
+    count = tensor.ShapeSignatureLength() or tensor.ShapeLength()
+    shape = tuple(None if sizes(i) < 0 else int(sizes(i)) for i in range(count))
+    dtype = _TYPES[tensor.Type()]
+    size = None if dtype == "string" else size_of(tf.as_dtype(dtype).size, shape)
+    return Tensor((tensor.Name() or b"").decode(), dtype, shape, size)
+
+
+_TYPES = {
+    number: {"BOOL": "bool", "STRING": "string"}.get(name, name.lower())
+    for name, number in vars(schema.TensorType).items()
+    if not name.startswith("_") and name.lower() in dir(tf)
+}
+
+
+def _ops(model: Any, graph: Any) -> tuple[dict[str, int], list[str]]:
+    """Returns how many ops there are of each type, and the types that TFLite does not have."""
+    names, custom = [], set()
+    builtin = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+    for i in range(model.OperatorCodesLength()):
+        code = model.OperatorCodes(i)
+        names.append(builtin[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())])
+        if code.CustomCode():
+            names[-1] = code.CustomCode().decode()
+            custom.add(names[-1])
+    operators = (graph.Operators(i) for i in range(graph.OperatorsLength()))
+    return dict(collections.Counter(names[op.OpcodeIndex()] for op in operators)), sorted(custom)
 
 
 def _code(path: pathlib.Path, inputs: list[Tensor]) -> str:

@@ -6,9 +6,9 @@ import argparse
 def main(argv=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("--learning_rate", type=float, default=0.1, help="How far a step goes.")
-    parser.add_argument("--log_dir", default="logs", help="Where to write.")
+    parser.add_argument("--summary_dir", default="logs", help="Where to write.")
     flags = parser.parse_args(argv)
-    print(flags.log_dir, flags.learning_rate)
+    print(flags.summary_dir, flags.learning_rate)
 
 
 if __name__ == "__main__":

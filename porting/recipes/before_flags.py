@@ -4,11 +4,11 @@ import tensorflow as tf
 
 FLAGS = tf.app.flags.FLAGS
 tf.app.flags.DEFINE_float("learning_rate", 0.1, "How far a step goes.")
-tf.app.flags.DEFINE_string("log_dir", "logs", "Where to write.")
+tf.app.flags.DEFINE_string("summary_dir", "logs", "Where to write.")
 
 
 def main(argv):
-    print(FLAGS.log_dir, FLAGS.learning_rate)
+    print(FLAGS.summary_dir, FLAGS.learning_rate)
 
 
 if __name__ == "__main__":

@@ -195,12 +195,9 @@ def test_retention_holds_across_resumes_and_in_best(flags, capsys):
     assert 1 <= len(list(pathlib.Path("run/best").glob("*.index"))) <= 2
 
 
-def test_export_is_taken_by_tflite(run, flags, capsys):
-    assert export.main(["--checkpoint", str(run), "--output_dir", "out"]) == 0
-    converter = tf2.lite.TFLiteConverter.from_saved_model(
-        "out/saved_model", signature_keys=["serving_default"]
-    )
-    lite = tf2.lite.Interpreter(model_content=converter.convert())
+def test_tflite_model_gives_the_same_predictions(run, flags, capsys):
+    assert export.main(["--checkpoint", str(run), "--output_dir", "out", "--tflite"]) == 0
+    lite = tf2.lite.Interpreter("out/model.tflite")
     folder = pathlib.Path(flags[1], "validation")
     paths = [folder / "cats" / "001.jpg", folder / "dogs" / "002.jpg", folder / "dogs" / "003.jpg"]
     with TrainedNet.find(run).opened() as (sess, tensors):

@@ -261,9 +261,9 @@ def test_dropout_grows_evenly_and_depends_on_seed_and_step_alone():
     assert ((first[:, :150] == 0) != (narrow == 0)).mean() > 0.3
 
 
-def masks(widths):
+def masks(widths, part=0):
     with tf.Graph().as_default(), tf.Session() as sess:
-        drop = RECIPES["best"].drop(tf.constant(900, tf.int64), 1000, 0)
+        drop = RECIPES["best"].drop(tf.constant(900, tf.int64), 1000, 0, part)
         return [value == 0 for value in sess.run([drop(tf.ones([200, n])) for n in widths])]
 
 
@@ -278,6 +278,19 @@ def test_layers_of_equal_width_drop_other_features():
         rate = RECIPES["best"].dropout * 0.9
         value = tf2.nn.experimental.stateless_dropout(tf.ones([200, 384]), rate, seed=key)
         np.testing.assert_array_equal(sess.run(value) == 0, first)
+
+
+def test_the_parts_of_a_batch_drop_other_features_in_towers_and_in_processes():
+    towers = masks([2304, 384] * 3)  # one function for three nets
+    processes = [masks([2304, 384], part) for part in (0, 1, 511)]
+    for one, other in (
+        (towers[0], towers[2]),
+        (towers[1], towers[3]),
+        (towers[3], towers[5]),
+        (processes[0][1], processes[1][1]),
+        (processes[1][1], processes[2][1]),
+    ):
+        assert 0.3 < (one != other).mean() < 0.5
 
 
 def test_evaluation_counts(graph):

@@ -246,7 +246,8 @@ def test_views_are_averaged_in_evaluation_prediction_and_export(run, data, capsy
 
 def test_export_gives_the_same_probabilities_everywhere(run, data, capsys):
     assert export.main(["--checkpoint", str(run), "--export_dir", "out"]) == 0
-    assert export.main(["--checkpoint", str(run), "--export_dir", "out"]) == 0  # replaces
+    again = ["--checkpoint", str(run), "--export_dir", "out", "--tflite"]  # replaces
+    assert export.main(again) == 0
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     model = tf2.saved_model.load("out/saved_model")
     answer = model.signatures["serving_default"](images=tf2.constant(pictures, tf.float32))
@@ -266,6 +267,9 @@ def test_export_gives_the_same_probabilities_everywhere(run, data, capsys):
     np.testing.assert_allclose(answer["probabilities"].numpy(), of_batch, atol=1e-6)
     np.testing.assert_array_equal(answer["classes"].numpy(), of_batch.argmax(axis=1))
     np.testing.assert_allclose(of_jpeg, of_decoded, atol=1e-6)
+    lite = tf2.lite.Interpreter("out/model.tflite").get_signature_runner("serving_default")
+    of_lite = lite(images=pictures.astype(np.float32))
+    np.testing.assert_allclose(of_lite["probabilities"], of_batch, rtol=1e-3, atol=1e-5)
     assert bottlenecks.shape == (3, 192)
     assert bottlenecks.std() > 0
 

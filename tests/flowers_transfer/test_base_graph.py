@@ -132,7 +132,9 @@ def test_what_is_no_graph_is_named():
     with pytest.raises(UsageError, match=r"no file 'none\.pb'; name a GraphDef"):
         base_graph.load("none.pb", tiny.BASE)
     whole = dataclasses.asdict(tiny.BASE)
-    bad = (whole | change for change in ({"size": None}, {"mean": "1"}, {"bottleneck": 7}))
+    changes = ({"size": None}, {"mean": "1"}, {"bottleneck": 7}, {"size": 10**6}, {"size": 0})
+    changes += ({"mean": float("nan")}, {"scale": float("inf")}, {"size": True}, {"jpeg_input": 1})
+    bad = (whole | change for change in changes)
     for description in ({"jpeg": 1}, [], *bad):
         pathlib.Path("page.json").write_text(json.dumps(description))
         with pytest.raises(UsageError, match=r"page\.json: cannot .* no description of a base"):
@@ -205,6 +207,9 @@ def test_a_base_that_has_moved_is_taken_from_where_it_is_now():
     with pytest.raises(UsageError, match="no file '.*base.pb'; .* --base_graph"):
         base_graph.find_kept(own.facts)
     assert base_graph.find_kept(own.facts, "moved.pb").digest == own.digest
+    for change in ({"base": None}, {"base": {}}, {"base": own.facts["base"] | {"size": "12"}}):
+        with pytest.raises(UsageError, match="does not say which base .* --fresh"):
+            base_graph.find_kept(own.facts | change)
     other = tiny.write_graph("other.pb", more=lambda: tf.constant(1))
     with pytest.raises(UsageError, match="'other.pb' is not the graph .* --base_graph"):
         base_graph.find_kept(own.facts, str(other))
@@ -309,6 +314,42 @@ def test_a_function_that_calls_itself_and_a_constant_of_gigabytes_are_refused():
     pathlib.Path("big.pb").write_bytes(graph_def.SerializeToString())
     with pytest.raises(UsageError, match="its constants would take 40000000.. bytes"):
         base_graph.load("big.pb", base)
+
+
+def test_a_preparation_that_fills_the_memory_with_a_large_picture_is_refused():
+    """With the small one of the trial it does not."""
+    with tf.Graph().as_default() as graph:
+        contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
+        tiled = tf.tile(tf.cast(tf.image.decode_jpeg(contents, 3), tf.float32), [30, 1, 1])
+        images = tf.image.resize_bilinear(tiled[None], [12, 12], name="Mul")
+        tf.reduce_mean(images, [1, 2], name="pool_3")
+    pathlib.Path("net.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    with pytest.raises(UsageError, match=r"too much memory, 'Tile' takes 1509949440 bytes"):
+        base_graph.load("net.pb", tiny.BASE)
+
+
+def test_a_preparation_that_crops_what_it_is_given_is_no_danger():
+    """Its sizes come from the picture's; its assertions are not run."""
+    with tf.Graph().as_default() as graph:
+        contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
+        cropped = tf.image.central_crop(tf.image.decode_jpeg(contents, 3), 0.5)
+        images = tf.image.resize_bilinear(cropped[None], [12, 12], name="Mul")
+        tf.reduce_mean(images, [1, 2], name="pool_3")
+    pathlib.Path("net.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    frozen = base_graph.load("net.pb", tiny.BASE)
+    decoded = np.zeros((8, 8, 3), np.uint8)
+    decoded[2:6, 2:6] = 7
+    np.testing.assert_array_equal(run(frozen, "bottlenecks", {"decoded": decoded}), [[7, 7, 7]])
+
+
+def test_files_and_graphs_beyond_any_net_are_refused(monkeypatch):
+    with pathlib.Path("large.pb").open("wb") as stream:
+        stream.truncate(3 << 30)  # takes no room on the disk
+    with pytest.raises(UsageError, match=r"large\.pb: .*3221225472 bytes are more than"):
+        base_graph.load("large.pb", tiny.BASE)
+    monkeypatch.setattr(base_graph.graph_checks, "MOST_NODES", 5)
+    with pytest.raises(UsageError, match=r"base\.pb: .* nodes are more than 5"):
+        base_graph.load(tiny.write_graph("base.pb"), tiny.BASE)
 
 
 @pytest.mark.parametrize(

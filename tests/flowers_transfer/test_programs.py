@@ -297,7 +297,7 @@ def test_a_bad_picture_does_not_keep_the_others_from_being_labelled(made, capsys
 def test_export_gives_the_same_probabilities_everywhere(made, capsys):
     run = ["--checkpoint", str(made / "run"), "--output_dir", "out"]
     for _ in range(2):  # the second replaces the first
-        assert export.main(run) == 0
+        assert export.main([*run, "--tflite"]) == 0
     assert pathlib.Path("out/labels.txt").read_text().split() == ["blue", "green", "red"]
     origin = json.loads(pathlib.Path("out/origin.json").read_text())
     assert origin["global_step"] == 300 and origin["test_accuracy"] > 0.9
@@ -332,10 +332,7 @@ def test_export_gives_the_same_probabilities_everywhere(made, capsys):
     np.testing.assert_allclose(batch["probabilities"], expected, rtol=1e-4)
     np.testing.assert_array_equal(batch["classes"], expected.argmax(axis=1))
 
-    converter = tf2.lite.TFLiteConverter.from_saved_model(
-        "out/saved_model", signature_keys=["serving_default"]
-    )
-    lite = tf2.lite.Interpreter(model_content=converter.convert())
+    lite = tf2.lite.Interpreter("out/model.tflite")
     found = lite.get_signature_runner("serving_default")(images=images)
     np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-3)
     np.testing.assert_array_equal(found["classes"], expected.argmax(axis=1))

@@ -1,5 +1,6 @@
 """The reader against hand-made bytes, and the order of the batches against its promises."""
 
+import argparse
 import gzip
 import struct
 
@@ -55,6 +56,19 @@ def test_reads_hand_made_files(tmp_path, gzipped):
     assert sets.train.images.dtype == np.float32
     np.testing.assert_array_equal(sets.train.labels, arrays[1][5:])
     np.testing.assert_array_equal(sets.test.pixels, arrays[2].reshape(10, 784))
+
+
+@pytest.mark.parametrize("changed", [0, 1])  # the images, the labels
+def test_other_training_data_gives_a_run_other_facts(changed, tmp_path):
+    facts = []
+    for name, change in (("one", 0), ("other", 1)):
+        arrays = make_set()
+        arrays[changed].flat[-1] ^= change
+        flags = argparse.Namespace(
+            input_data_dir=str(write_set(tmp_path / name, arrays)), sample=False, fake_data=False
+        )
+        facts.append(input_data.load(flags, {})[1]["data"])
+    assert facts[0] != facts[1]
 
 
 def test_other_forms_of_images_and_labels(tmp_path):

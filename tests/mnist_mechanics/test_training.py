@@ -300,7 +300,13 @@ def test_steps_looped_in_the_graph_are_the_same_steps(capsys):
     assert run([*flags, "looped", *more]) == 0  # goes on in the middle of a block
     assert run([*flags, "whole", *more]) == 0
     assert_same_variables("looped", "whole")
-    capsys.readouterr()
+    # The loss that is shown is that of the step, not that of a later one of its block.
+    assert fully_connected_dataset.main([*flags, "single", "--max_steps", "110"]) == 0
+    single, whole = (events.scalars(run_folder)["loss"] for run_folder in ("single", "whole"))
+    assert single[0] == whole[0] == [0, 100]
+    np.testing.assert_allclose(single[1], whole[1], rtol=1e-5)
+    printed = re.findall(r"Step (?:0|100): loss = (\S+)", capsys.readouterr().out)
+    assert printed[-2:] == [f"{loss:.2f}" for loss in (whole[1][1], single[1][1])]
     assert run([*flags, "whole", "--steps_per_run", "30"]) == 2
     assert "--steps_per_run 30 does not divide 100" in capsys.readouterr().err
 

@@ -1,7 +1,9 @@
 """Pictures and printed tables, of names of any kind and of many classes."""
 
+import pathlib
 import warnings
 
+import matplotlib.axes
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,6 +32,29 @@ def test_plots_show_what_they_are_given(tmp_path):
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "c.png", "empty.png", "m.png", "s.png", "none.png",
     }  # fmt: skip
+
+
+def test_confusion_is_coloured_by_the_share_of_each_label(monkeypatch):
+    coloured = []
+    imshow = matplotlib.axes.Axes.imshow
+    monkeypatch.setattr(
+        matplotlib.axes.Axes, "imshow", lambda *a, **k: coloured.append(a[1]) or imshow(*a, **k)
+    )
+    plots.draw_confusion("m.png", np.array([[3, 1], [0, 8]]), ["a", "b"], "T")
+    np.testing.assert_allclose(coloured, [[[0.75, 0.25], [0, 1]]])
+
+
+def test_the_surest_mistakes_are_drawn_first():
+    drawn = []
+    labels = np.array([0, 0, 1, 1])
+    logits = np.array([[0.0, 1.0], [5.0, 0.0], [9.0, 0.0], [3.0, 0.0]])  # the second one is right
+
+    def pictures(chosen):
+        drawn.extend(chosen)
+        return np.zeros((len(chosen), 4, 4))
+
+    plots.draw_predictions(pathlib.Path(), labels, logits, ["a", "b"], pictures, "T")
+    assert drawn == [2, 3, 0]
 
 
 NAMES = ["$5_off_$10", "caf\udce9", "a" * 199 + "1", "a" * 199 + "2", "日本", "🐱", "a\nb\x1b[2J\r"]

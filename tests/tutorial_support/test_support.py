@@ -220,6 +220,49 @@ def test_only_the_newest_checkpoints_are_kept_also_across_resumes(tmp_path):
     assert steps_in(tmp_path) == [9, 10, 11, 12]
 
 
+def test_a_run_killed_while_it_saves_goes_on_from_the_checkpoint_before(tmp_path, monkeypatch):
+    for step in (1, 2):
+        save(tmp_path, step)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "to_disk", lambda path: "ckpt" in str(path) and 1 / 0)
+        with pytest.raises(ZeroDivisionError):  # once TensorFlow has written all of its files
+            save(tmp_path, 3)
+    assert steps_in(tmp_path) == [1, 2, 3]
+    with runs.Run(str(tmp_path), "tests", flags_of()) as run:
+        run.settle({})
+        assert run.newest_checkpoint() == str(tmp_path / "model.ckpt-2")
+    save(tmp_path, 3, keep=2)
+    assert steps_in(tmp_path) == [2, 3]
+
+
+def test_a_save_sweeps_what_killed_saves_have_left_and_nothing_else(tmp_path):
+    left = [
+        "model.ckpt-1.data-00000-of-00001.tempstate14915625750963453679",
+        "model.ckpt-1.index.tempstate12125201954523913643",
+        "model.ckpt-1.meta.tmp" + 32 * "a",
+    ]
+    mine = ["model.ckpt-1.tempstate", "model.ckpt-1.index.old", "model.ckpt-1.meta.tmp"]
+    for name in left + mine:
+        (tmp_path / name).write_text("x")
+    save(tmp_path, 2)
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there.isdisjoint(left) and there >= set(mine)
+
+
+def test_fallback_takes_the_newest_checkpoint_that_can_be_read(tmp_path):
+    for step in (9, 10, 100, 101):
+        save(tmp_path, step)
+    for step in (100, 101):
+        (data,) = tmp_path.glob(f"model.ckpt-{step}.data*")
+        data.write_bytes(b"nothing")
+    flags = flags_of()
+    with runs.Run(tmp_path, "tests", flags) as run:
+        with pytest.raises(UsageError, match="model.ckpt-101' cannot be read.*with --fallback"):
+            run.newest_checkpoint()
+        flags.fallback = True
+        assert run.newest_checkpoint() == str(tmp_path / "model.ckpt-10")
+
+
 def test_nothing_that_is_not_finite_is_saved(tmp_path):
     save(tmp_path, 1)
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -267,6 +310,12 @@ def test_a_folder_that_tensorflow_cannot_restore_from_is_refused(tmp_path, chara
     with pytest.raises(UsageError, match="use a path without that character"):
         runs.Run(str(tmp_path / f"a{character}1"), "tests", flags_of())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_the_state_file_is_refused_before_the_first_step(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(UsageError, match="checkpoint' is a folder where a file is to be"):
+        runs.Run(str(tmp_path), "tests", flags_of())
 
 
 def test_a_checkpoint_of_another_run_is_not_written_over(tmp_path):
@@ -348,6 +397,25 @@ def test_programs_set_defaults_unless_the_user_did(program_environment):
         [sys.executable, "-c", code], env=program_environment, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 3\n", "")
+
+
+def test_ctrl_c_while_tensorflow_is_imported_is_one_line(tmp_path, program_environment):
+    (tmp_path / "tensorflow.py").write_text("import os\nos.killpg(0, 2)\nwhile True: pass\n")
+    code = "from tutorial_support import programs; programs.before_tensorflow()"
+    environment = program_environment | {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), program_environment["PYTHONPATH"]])
+    }
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # with which there is no filter to interrupt
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        start_new_session=True,  # a terminal sends Ctrl-C to the whole group
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (130, "error: interrupted\n")
 
 
 def test_importing_changes_nothing(program_environment):
@@ -435,3 +503,27 @@ def test_a_state_file_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
     os.mkfifo(tmp_path / "checkpoint")
     (tmp_path / "model.ckpt-3.index").write_bytes(b"")
     assert checkpoints.newest(tmp_path) == str(tmp_path / "model.ckpt-3")
+
+
+def test_a_checkpoint_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "model.ckpt-3.data-00000-of-00001")
+    (tmp_path / "model.ckpt-3.index").write_bytes(b"")
+    with pytest.raises(UsageError, match="is a named pipe"):
+        checkpoints.values(str(tmp_path / "model.ckpt-3"))
+
+
+@pytest.mark.parametrize("version", [tf.train.SaverDef.V1, tf.train.SaverDef.V2])
+def test_the_end_of_a_checkpoint_asks_for_no_more_than_there_is(version, tmp_path):
+    """It has no checksum; TensorFlow would ask for terabytes, and report that there are none."""
+    with tf.Graph().as_default(), tf.Session() as sess:
+        tf.get_variable("v", initializer=np.float32([1, 2]))
+        sess.run(tf.global_variables_initializer())
+        saver = tf.train.Saver(write_version=version)
+        prefix = saver.save(sess, str(tmp_path / "x"), write_meta_graph=False)
+    np.testing.assert_array_equal(checkpoints.values(prefix)["v"], [1, 2])
+    path = next(tmp_path / name for name in ("x.index", "x") if (tmp_path / name).exists())
+    content = bytearray(path.read_bytes())
+    content[-48:-38] = b"\x00" + b"\xff" * 6 + b"\x0f\x00\x01"
+    path.write_bytes(content)
+    with pytest.raises(checkpoints.DamagedCheckpoint, match="is damaged at its end"):
+        checkpoints.values(prefix)

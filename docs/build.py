@@ -1,0 +1,98 @@
+"""Builds the site: `python -m docs.build`. See README.md in this folder."""
+
+import argparse
+import importlib
+import pathlib
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+PACKAGES = {
+    "mnist_mechanics": "MNIST mechanics",
+    "cifar10_cnn": "CIFAR-10",
+    "flowers_transfer": "Flower photos",
+    "catsdogs_finetune": "Cats and dogs",
+    "tutorial_support": "What the tutorials share",
+    "porting": "Help for porting",
+    "exercises": "What the notebooks use",
+}
+# Folders whose pages, pictures and linked files become part of the site.
+_FOLDERS = (*PACKAGES, "notebooks", "benchmarks", "deploy", "data")
+_SUFFIXES = {".md", ".png", ".svg", ".ipynb", ".py", ".csv", ".yaml", ".yml", ".sh", ".tf"}
+_LINKED = ("LICENSE", "setup.py", "pyproject.toml", "Dockerfile")
+
+
+def assemble(tree: pathlib.Path) -> None:
+    """Puts all sources of the site into the folder `tree`, laid out as in the repository."""
+    for path in [*ROOT.glob("*.md"), *(ROOT / name for name in _LINKED)]:
+        if path.is_file():
+            _copy(path, tree / path.relative_to(ROOT))
+    for folder in _FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*")):
+            has_outputs = folder == "notebooks" and path.with_suffix(".ipynb").exists()
+            if has_outputs and path.suffix == ".md":
+                continue  # the page comes from the .ipynb
+            if path.suffix in _SUFFIXES or path.name == "Dockerfile":
+                _copy(path, tree / path.relative_to(ROOT))
+    for path in HERE.rglob("*"):  # the site's own pages, on top
+        relative = path.relative_to(HERE)
+        if path.is_file() and relative.parts[0] not in ("_build", "__pycache__", "README.md"):
+            _copy(path, tree / relative)
+    _write_api(tree / "api")
+    from docs import mnist_graph
+
+    (tree / "mnist_graph.fragment.html").write_text(mnist_graph.fragment(), encoding="utf-8")
+
+
+def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix != ".md":
+        shutil.copyfile(source, target)
+        return
+
+    def without_folder(link: re.Match) -> str:  # a folder is no page
+        return link[1] if (source.parent / link[2]).is_dir() else link[0]
+
+    text = source.read_text(encoding="utf-8")
+    text = re.sub(r"\[([^\]]*)\]\(([^)#:]+)\)", without_folder, text)
+    target.write_text(text, encoding="utf-8")
+
+
+def _write_api(folder: pathlib.Path) -> None:
+    """Writes a page for each package, with all of its modules."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for package, title in PACKAGES.items():
+        lines = [f"# {package}", "", f"{title}.", ""]
+        for name in _modules(package):
+            lines += [f"## {name}", "", "```{eval-rst}", f".. automodule:: {name}", "```", ""]
+        (folder / f"{package}.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _modules(package: str) -> list[str]:
+    found = importlib.import_module(package)
+    names = [info.name for info in pkgutil.walk_packages(found.__path__, f"{package}.")]
+    # The recipes "before_..." are TensorFlow 1 programs: they cannot be imported any more.
+    unwanted = re.compile(r"__main__$|\.sample_data|\.before_")
+    return sorted(name for name in names if not unwanted.search(name))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Builds the pages; returns Sphinx's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m docs.build", description=__doc__)
+    parser.add_argument("--output", default=str(HERE / "_build"), help="Folder of the result.")
+    flags = parser.parse_args(argv)
+    output = pathlib.Path(flags.output)
+    tree = output / "source"
+    if tree.exists():
+        shutil.rmtree(tree)  # made by this program
+    assemble(tree)
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    return subprocess.run([*command, str(tree), str(output / "html")], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

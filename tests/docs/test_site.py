@@ -1,0 +1,154 @@
+"""The site: it builds, its links lead somewhere, it fits a telephone; the MNIST graph counts."""
+
+import html.parser
+import subprocess
+import sys
+import urllib.parse
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from docs import mnist_graph
+from exercises import graph_view
+from tests.conftest import REPOSITORY
+from tests.docs import browser
+
+VALUES = {
+    "images_placeholder:0": np.zeros((2, 784), np.float32),
+    "labels_placeholder:0": np.zeros(2, np.int32),
+    "softmax_linear/add:0": np.zeros((2, 10), np.float32),
+}
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """For each choice of the page, the names of the ops that a real session records."""
+    with graph_view.plain_session(mnist_graph.build()) as sess:
+        sess.run("init")
+        return [
+            graph_view.recorded(sess, fetches, {feed: VALUES[feed] for feed in feeds})
+            for _, fetches, feeds in mnist_graph.CHOICES
+        ]
+
+
+def test_the_plan_of_each_choice_is_what_a_session_records(recorded):
+    graph = mnist_graph.build()
+    for (_, fetches, feeds), ran in zip(mnist_graph.CHOICES, recorded, strict=True):
+        assert set(graph_view.plan(graph, fetches, feeds).ops) == ran
+    assert len(mnist_graph.CHOICES) == 10
+    assert len({len(ran) for ran in recorded}) >= 9  # they are different questions
+
+
+@pytest.mark.slow
+def test_the_page_counts_as_a_session_records(recorded, tmp_path):
+    script = (REPOSITORY / "docs" / "_static" / "graph.js").read_text()
+    style = (REPOSITORY / "docs" / "_static" / "site.css").read_text()
+    file = tmp_path / "graph.html"
+    file.write_text(
+        f"<!doctype html><meta charset='utf-8'><style>{style}</style>"
+        f"{mnist_graph.fragment()}<script>{script}</script>"
+    )
+    total = len(mnist_graph.build().get_operations())
+    with browser.page() as page:
+        page.open(file.as_uri())
+        for number, ran in enumerate(recorded):
+            page.run("document.querySelectorAll('.choices button')[arguments[0]].click()", number)
+            lit = page.run(
+                "return [...document.querySelectorAll('.op.runs')].map(op => op.dataset.op)"
+            )
+            assert set(lit) == ran, mnist_graph.CHOICES[number]
+            answer = page.run("return document.querySelector('.answer').textContent")
+            assert answer == f"{len(ran)} of {total} ops run."
+
+        # Clicks on the picture: fetch the loss, and then feed what the page asks for.
+        click = (
+            "document.querySelector(`.op[data-op='${arguments[0]}']`)"
+            ".dispatchEvent(new Event('click'))"
+        )
+        page.run("document.querySelector('[data-clear]').click()")
+        page.run(click, "xentropy_mean")
+        answer = page.run("return document.querySelector('.answer').textContent")
+        assert "feed a value for images_placeholder and labels_placeholder" in answer
+        page.run("document.querySelector('input[value=feed]').click()")
+        page.run(click, "images_placeholder")
+        answer = page.run("return document.querySelector('.answer').textContent")
+        assert "feed a value for labels_placeholder." in answer
+        page.run(click, "labels_placeholder")
+        answer = page.run("return document.querySelector('.answer').textContent")
+        assert answer == f"{len(recorded[1])} of {total} ops run."
+
+
+def test_a_session_names_one_of_the_missing_placeholders():
+    graph = mnist_graph.build()
+    missing = graph_view.plan(graph, "xentropy_mean:0").missing
+    assert missing == ("images_placeholder", "labels_placeholder")
+    with graph_view.plain_session(graph) as sess:
+        sess.run("init")
+        with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+            sess.run("xentropy_mean:0")
+    assert any(f"placeholder tensor '{name}'" in str(raised.value) for name in missing)
+
+
+class _Links(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.targets, self.ids = [], set()
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.ids.add(attributes.get("id"))
+        for name in ("href", "src"):
+            if attributes.get(name):
+                self.targets.append(attributes[name])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    pytest.importorskip("myst_nb")  # the extra "docs"
+    output = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "docs.build", "--output", str(output)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return output / "html"
+
+
+def _pages(site):
+    return sorted(p for p in site.rglob("*.html") if "_modules" not in p.parts)
+
+
+@pytest.mark.slow
+def test_every_link_and_picture_is_there(site):
+    broken, parsed = [], {}
+    for page in site.rglob("*.html"):
+        parsed[page.resolve()] = links = _Links()
+        links.feed(page.read_text(encoding="utf-8"))
+    for page, links in parsed.items():
+        for target in links.targets:
+            url = urllib.parse.urlsplit(target)
+            if url.scheme or url.netloc or not (url.path or url.fragment):
+                continue
+            file = (page.parent / urllib.parse.unquote(url.path)).resolve() if url.path else page
+            if not file.exists():
+                broken.append((page.name, target))
+            fragment = urllib.parse.unquote(url.fragment)
+            if fragment and file in parsed and fragment not in parsed[file].ids:
+                broken.append((page.name, target))
+    assert not broken
+    assert len(parsed) > 30
+    assert list((site / "_sources" / "notebooks").glob("0_*.ipynb"))  # the download
+    assert (site / "searchindex.js").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_page_is_wider_than_its_window(site, width):
+    too_wide = []
+    with browser.page() as page:
+        page.size(width, 900)
+        for path in _pages(site):
+            page.open(path.as_uri())
+            found = page.run("return document.documentElement.scrollWidth")
+            if found > width:
+                too_wide.append((str(path.relative_to(site)), found))
+    assert not too_wide
