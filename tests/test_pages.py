@@ -47,7 +47,7 @@ BROUGHT = {
 # or never end.
 LEFT_OUT = re.compile(
     r"local_cluster|_replicated|benchmarks|pytest|--eval_interval_secs|mine\.pb|weights\.h5"
-    r"|mobilenet_v2\.h5|make_base|--base_graph|tensorboard |tf2onnx"
+    r"|mobilenet_v2\.h5|make_base|--base_graph|tensorboard |tf2onnx|_retrain_checkpoint"
 )
 
 
