@@ -21,7 +21,7 @@ from tutorial_support import checkpoints
 from tutorial_support.cluster import PS, launcher
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSTOP)
-LAST_STEP = 4000
+MODES = {"asynchronous": ["--max_steps", "4000"], "synchronous": ["--max_steps", "1200", "--sync"]}
 _WAIT_SECS = 30
 _ROUND_SECS = 400.0  # no round may take longer
 _KILLS_IN_A_ROUND = 3
@@ -35,20 +35,19 @@ class Supervised:
         self._folder = folder
         self._command = [
             *[sys.executable, "-m", "mnist_mechanics.fully_connected_replicated", "--sample"],
-            *["--log_dir", str(folder / "run"), "--max_steps", str(LAST_STEP)],
+            *["--log_dir", str(folder / "run")],
             *["--wait_secs", str(_WAIT_SECS), *options],
         ]
         self._plan = launcher.plan(1, 2)
         self._tasks: dict[launcher.Task, subprocess.Popen] = {}
         self._frozen: dict[launcher.Task, float] = {}
-        self.output: list[str] = []
         for task in self._plan:
             self._start(task)
 
     def _start(self, task: launcher.Task) -> None:
-        log = self._folder / f"{task[0]}{task[1]}.log"
-        process = launcher.start(["sh", "-c", f'exec "$@" >>{log} 2>&1', "", *self._command],
-                                 self._plan[task])  # fmt: skip
+        log = str(self._folder / f"{task[0]}{task[1]}.log")
+        redirected = ["sh", "-c", 'exec "$@" >>"$0" 2>&1', log, *self._command]
+        process = launcher.start(redirected, self._plan[task])
         self._tasks[task] = process
 
     def tend(self) -> bool:
@@ -75,17 +74,15 @@ class Supervised:
             self._frozen[task] = time.monotonic()
         return number
 
-    def end(self) -> str:
-        """Ends what is left; returns everything that was printed."""
+    def end(self) -> None:
+        """Ends what is left."""
         for process in self._tasks.values():
             process.kill()
             process.wait()
-        return "".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
 
-    def saved_step(self) -> int:
-        """Returns the step of the newest checkpoint; 0 where there is none."""
-        newest = checkpoints.newest(self._folder / "run")
-        return 0 if newest is None else int(newest.rpartition("-")[2])
+    def output(self) -> str:
+        """Returns everything that was printed."""
+        return "".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
 
 
 def _train(folder: pathlib.Path, options: list[str], delays: list[float], generator: random.Random):
@@ -100,33 +97,33 @@ def _train(folder: pathlib.Path, options: list[str], delays: list[float], genera
                 delays = delays[1:]
                 kills[sent or 0] += sent is not None
             if time.monotonic() - started > _ROUND_SECS:
-                return _ROUND_SECS, kills, None, tasks.end()
+                return _ROUND_SECS, kills, None, tasks.output()
             time.sleep(0.1)
     finally:
-        output = tasks.end()
+        tasks.end()
     values = checkpoints.values(checkpoints.find(folder / "run"))
-    return time.monotonic() - started, kills, values, output
+    return time.monotonic() - started, kills, values, tasks.output()
 
 
-def stress(kills: int, seed: int, folder: pathlib.Path) -> int:
+def stress(kills: int, seed: int, folder: pathlib.Path, modes: dict[str, list[str]] = MODES) -> int:
     """Prints a table of trainings with at least `kills` disturbed tasks; returns the failures."""
     names = " | ".join(number.name for number in SIGNALS)
     print(f"\n| cluster | kills | {names} | runs | unfinished or different | tracebacks |")
     print("|---" * (5 + len(SIGNALS)) + "|")
     failures = 0
-    for name, options in (("asynchronous", []), ("in step", ["--sync"])):
+    for name, options in modes.items():
         generator = random.Random(f"{seed} {name}")
         length, _, expected, output = _train(folder / name / "whole", options, [], generator)
         if expected is None:
             raise RuntimeError(output)
         total, runs, wrong, tracebacks = Counter[int](), 0, 0, []
-        while sum(total.values()) < kills / 2:
+        while sum(total.values()) < kills / len(modes):
             delays = [generator.uniform(0.1, 0.8) * length for _ in range(_KILLS_IN_A_ROUND)]
             run = folder / name / f"killed{runs}"
             _, sent, values, output = _train(run, options, delays, generator)
             total += sent
             runs += 1
-            is_right = values is not None and _is_right(values, expected, bool(options))
+            is_right = values is not None and _is_right(values, expected, options)
             wrong += not is_right
             if "Traceback" in output:
                 tracebacks.append(output)
@@ -145,10 +142,11 @@ def stress(kills: int, seed: int, folder: pathlib.Path) -> int:
 
 
 def _is_right(
-    values: dict[str, np.ndarray], expected: dict[str, np.ndarray], is_sync: bool
+    values: dict[str, np.ndarray], expected: dict[str, np.ndarray], options: list[str]
 ) -> bool:
-    if values["global_step"] < LAST_STEP or not all(np.isfinite(v).all() for v in values.values()):
+    last_step = int(options[options.index("--max_steps") + 1])
+    if values["global_step"] < last_step or not all(np.isfinite(v).all() for v in values.values()):
         return False
-    if not is_sync:
+    if "--sync" not in options:
         return True
     return all(value.tobytes() == expected[name].tobytes() for name, value in values.items())

@@ -17,6 +17,15 @@ for _name, _value in programs.ENVIRONMENT.items():  # importing a tutorial does 
 REAL_DATA_VARIABLE = "GRAPH_TUTORIALS_REAL_DATA"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Takes two processes, for two cores: not for a debugger, nor where `-n` says how many."""
+    if hasattr(config, "workerinput") or not config.pluginmanager.has_plugin("xdist"):
+        return
+    if config.option.numprocesses is None and not config.option.usepdb:
+        config.option.numprocesses, config.option.dist = 2, "worksteal"
+
+
 @pytest.fixture(autouse=True)
 def _apart(tmp_path, monkeypatch):
     """Runs each test in an empty folder, with an empty data cache."""

@@ -130,6 +130,8 @@ def _reader(prefix: str) -> Iterator[Any]:
         index = pathlib.Path(f"{prefix}.index")
         _check_table(index if index.exists() else pathlib.Path(prefix))
         yield tf.train.NewCheckpointReader(str(prefix))
+    except UsageError:
+        raise
     except Exception as error:
         raise DamagedCheckpoint(
             f"the checkpoint '{prefix}' cannot be read ({reason(error)}); name another one"
@@ -252,24 +254,18 @@ class Saver(tf.train.Saver):
         with _reader(save_path) as reader:
             shapes = reader.get_variable_to_shape_map()
             types = {name: tf.as_dtype(t) for name, t in reader.get_variable_to_dtype_map().items()}
-        names = {name: _name_in(shapes, name) for name in self._variables}
-        _check_fit(save_path, shapes, types, self._variables, names)
-        # The op that TensorFlow's Saver has made knows one type and one name for each variable.
-        is_plain = all(
-            name == names[name] and types[name] == variable.dtype.base_dtype
-            for name, variable in self._variables.items()
-        )
-        try:
-            if is_plain:
+            names = {name: _name_in(shapes, name) for name in self._variables}
+            _check_fit(save_path, shapes, types, self._variables, names)
+            # The op that TensorFlow's Saver has made knows one type and one name for each variable.
+            if all(
+                name == names[name] and types[name] == variable.dtype.base_dtype
+                for name, variable in self._variables.items()
+            ):
                 super().restore(sess, save_path)
                 return
-            saved = values(save_path)
             for name, variable in self._variables.items():
-                variable.load(saved[names[name]].astype(variable.dtype.as_numpy_dtype), sess)
-        except (tf.errors.OpError, ValueError) as error:
-            raise DamagedCheckpoint(
-                f"the checkpoint '{save_path}' cannot be read ({reason(error)}); name another one"
-            ) from error
+                saved = reader.get_tensor(names[name])
+                variable.load(saved.astype(variable.dtype.as_numpy_dtype), sess)
 
 
 def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:

@@ -75,6 +75,23 @@ def test_counts_of_the_published_tutorial():
             assert sum(v.shape.num_elements() for v in variables) == parameters
 
 
+def test_layers_are_trained_from_the_very_one_that_is_named():
+    """Keras' first layers: 0 the input, 1 Conv1, 2 its normalization, 3 its ReLU, 4 depthwise."""
+    with tf.Graph().as_default():
+        _, layers = mobilenet_v2.features(tf.zeros([1, 32, 32, 3]), 0.35)
+        names = {variable.ref(): name for name, variable in mobilenet_v2.weights(layers).items()}
+        first = [names[mobilenet_v2.variables_from(layer, layers)[0].ref()] for layer in range(6)]
+    depthwise = "expanded_conv_depthwise"
+    assert first == [
+        "Conv1/kernel",
+        "Conv1/kernel",
+        "bn_Conv1/gamma",
+        f"{depthwise}/depthwise_kernel",
+        f"{depthwise}/depthwise_kernel",
+        f"{depthwise}_BN/gamma",
+    ]
+
+
 def keras_steps(model, images, labels, num_classes, layer, optimizer):
     """One step in Keras: (loss, gradients and changed weights by name)."""
     outputs = 1 if num_classes == 2 else num_classes

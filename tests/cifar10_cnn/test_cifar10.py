@@ -281,11 +281,12 @@ def test_layers_of_equal_width_drop_other_features():
 
 
 def test_the_parts_of_a_batch_drop_other_features_in_towers_and_in_processes():
-    towers = masks([2304, 384, 2304, 384])  # one function for two nets
+    towers = masks([2304, 384] * 3)  # one function for three nets
     processes = [masks([2304, 384], part) for part in (0, 1, 511)]
     for one, other in (
         (towers[0], towers[2]),
         (towers[1], towers[3]),
+        (towers[3], towers[5]),
         (processes[0][1], processes[1][1]),
         (processes[1][1], processes[2][1]),
     ):

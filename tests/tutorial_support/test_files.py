@@ -5,6 +5,7 @@ import errno
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import pathlib
 import socket
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import types
 import zipfile
 
 import pytest
@@ -340,6 +342,18 @@ def test_a_download_that_gets_faster_is_not_given_up(tmp_path, monkeypatch):
         pytest.raises(files.DownloadError, match="slower than"),
     ):
         files.fetch(remote(address + "/f"), tmp_path / "other")
+
+
+def test_a_download_that_trickles_is_given_up_however_fast_it_began(monkeypatch):
+    """By a clock of its own: a byte each half second, after a megabyte at once."""
+    now = itertools.count()
+    monkeypatch.setattr(files, "time", types.SimpleNamespace(monotonic=lambda: next(now) / 2))
+    sent = itertools.chain([bytes(1_000_000)], itertools.repeat(b"x", 10_000))
+    response = types.SimpleNamespace(read1=lambda size: next(sent, b""))
+    with pytest.raises(files.DownloadError, match="slower than"):
+        for _ in files._chunks_in_time(response):
+            pass
+    assert next(now) / 2 < 3 * files.PATIENCE
 
 
 def test_what_killed_programs_left_is_swept_and_nothing_else(tmp_path):

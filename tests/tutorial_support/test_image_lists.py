@@ -36,6 +36,15 @@ def test_every_image_is_in_one_split_of_about_its_share():
     assert [images.paths[i].partition("/")[0] == "b" for i in range(2000)] == list(images.labels)
 
 
+def test_the_fingerprint_tells_other_images_labels_and_splits_apart():
+    folders = [many(), many("more", 201), many("other", classes=("a", "c"))]
+    lists = [image_lists.create(folder) for folder in folders]
+    lists.append(image_lists.create(folders[0], seed=1))
+    assert len({images.fingerprint() for images in lists}) == len(lists)
+    shutil.move(folders[0], "moved")
+    assert image_lists.create("moved").fingerprint() == lists[0].fingerprint()
+
+
 def test_neither_moving_nor_adding_moves_an_image():
     before = split_of(image_lists.create(many()))
     shutil.move("photos", "elsewhere")

@@ -139,3 +139,24 @@ def test_photos_of_usual_size_are_handed_on_as_they_are():
     assert pictures.encoded("x.png") == pathlib.Path("x.png").read_bytes()
     save("x.gif", "GIF")
     assert Image.open(io.BytesIO(pictures.encoded("x.gif"))).format == "PNG"
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_photos_that_are_stored_turned_or_mirrored_are_set_upright(orientation):
+    pixels = np.full((16, 24, 3), 255, np.uint8)
+    pixels[:8, :8] = 0  # dark in the upper left
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save("x.jpg", exif=exif, quality=100)
+    # Where the Exif standard puts the first row and the first column of what is stored.
+    upside_down, mirrored = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    shape = (16, 24, 3) if orientation < 5 else (24, 16, 3)
+    for shown in (
+        pictures.jpeg_or_pixels("x.jpg"),
+        np.asarray(Image.open(io.BytesIO(pictures.encoded("x.jpg")))),
+        np.asarray(pictures.read("x.jpg")),
+    ):
+        assert shown.shape == shape
+        corner = shown[::-1] if upside_down else shown
+        corner = corner[:, ::-1] if mirrored else corner
+        assert corner[:7, :7].max() < 60 and corner[-7:, -7:].min() > 200

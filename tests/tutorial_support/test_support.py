@@ -399,6 +399,25 @@ def test_programs_set_defaults_unless_the_user_did(program_environment):
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 3\n", "")
 
 
+def test_ctrl_c_while_tensorflow_is_imported_is_one_line(tmp_path, program_environment):
+    (tmp_path / "tensorflow.py").write_text("import os\nos.killpg(0, 2)\nwhile True: pass\n")
+    code = "from tutorial_support import programs; programs.before_tensorflow()"
+    environment = program_environment | {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), program_environment["PYTHONPATH"]])
+    }
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # with which there is no filter to interrupt
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        start_new_session=True,  # a terminal sends Ctrl-C to the whole group
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (130, "error: interrupted\n")
+
+
 def test_importing_changes_nothing(program_environment):
     """In a process of its own, for this one has imported everything already."""
     code = (
