@@ -184,6 +184,7 @@ def decode(contents: tf.Tensor, size: int) -> tf.Tensor:
         float32 [size, size, 3] in [0, 255], the whole picture, whatever its proportions.
     """
     picture = tf.io.decode_image(contents, channels=3, expand_animations=False)
+    # The op takes several formats, and so knows no shape before it runs. What we know, we add.
     picture.set_shape([None, None, 3])
     resized = tf.image.resize_bilinear(
         tf.cast(picture, tf.float32)[None], [size, size], half_pixel_centers=True
@@ -222,7 +223,7 @@ def unreadable(images: image_lists.ImageList) -> dict[str, str]:
     """Decodes every picture once; returns what is wrong with each bad one, by its path."""
     with tf.Graph().as_default(), tf.Session(config=runs.session_config()) as sess:
         contents = tf.placeholder(tf.string, ())
-        decoded = decode(contents, 1).op
+        decoded = decode(contents, 1).op  # an op is run like a tensor, but nothing comes back
 
         def verdict(path):
             try:
@@ -276,6 +277,7 @@ def index_batches(
 
     @_as_it_is
     def of_epoch(epoch):
+        # Stateless: it draws from the seed that it is given, here another one for each epoch.
         order = tf2.random.experimental.stateless_shuffle(
             tf.constant(chosen, tf.int64), seed=[tf.constant(seed, tf.int64), epoch]
         )
@@ -312,7 +314,9 @@ def training_batches(
         loaded, labels = load(indices)
         return scale(distort(loaded, tf.stack([tf.constant(seed, tf.int64), step]))), labels
 
+    # enumerate() tells each batch its step, so that a resumed run distorts as it would have.
     batches = index_batches(chosen, batch_size, seed, first_step).enumerate(first_step)
+    # Threads of TensorFlow's own load and distort two batches ahead, while the net computes.
     return batches.map(prepare, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
 
 
@@ -503,6 +507,7 @@ def _loader(
     """Returns a function from int64 [batch] to (float32 [batch, size, size, 3], int32 [batch])."""
     labels = tf.constant(images.labels, tf.int32)
 
+    # Python, called by the pipeline: it reads what TensorFlow's decoders do not take, too.
     def contents(index):
         return pictures.encoded(images.folder / images.paths[index])
 
@@ -510,8 +515,9 @@ def _loader(
         return decode(tf.numpy_function(contents, [index], tf.string), size)
 
     def load(indices):
+        # Files have different sizes: they become a batch only after each has been resized.
         loaded = tf.map_fn(load_one, indices, tf.float32)
-        loaded.set_shape([None, size, size, 3])
+        loaded.set_shape([None, size, size, 3])  # which the loop does not know
         return loaded, tf.gather(labels, indices)
 
     return load
@@ -556,6 +562,7 @@ def turned(images: tf.Tensor, turn: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
     a, b = side * cosine, side * sine
     d, e = -sine, cosine
     c, f = middle * (1 - a - b), middle * (1 - d - e)
+    # tf.raw_ops has every op under its own name, also those that no function of tf.image wraps.
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=tf.stack([a, b, c, d, e, f, zero, zero], axis=1),

@@ -337,7 +337,7 @@ def attach(frozen: FrozenGraph) -> AttachedBase:
         else:
             contents, decoded, prepared = _own_preparation(frozen.graph_def, base)
         # A placeholder with a default: fed or not, the net behind it computes all the same.
-        shape = [None, *prepared.shape.as_list()[1:]]
+        shape = [None, *prepared.shape.as_list()[1:3], 3]
         images = tf.placeholder_with_default(prepared, shape, "prepared")
         # Only what the bottleneck needs: the classes that the base was trained on are left out.
         net = graph_checks.part(frozen.graph_def, base.bottleneck, {base.image_input})

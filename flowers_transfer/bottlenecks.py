@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from flowers_transfer import base_graph
+from flowers_transfer import base_graph, graph_checks
 from tutorial_support import (
     TEST,
     archives,
@@ -41,7 +41,7 @@ ARCHIVE = files.RemoteFile(
     "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
     ("https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",),
 )
-BATCH = 16  # pictures that go through the base at once
+BATCH = graph_checks.PICTURES  # that go through the base at once
 _FED_AT_ONCE = 1000  # bottlenecks in an evaluation
 _MOST_POINTS = 2000  # bottlenecks in a projection
 _THUMBNAIL = 160  # pixels

@@ -34,8 +34,9 @@ _REMEDY = "name a GraphDef in binary form with --base_graph"
 # A GraphDef is a program: some ops read and write files, run Python or open connections, and
 # running the graph runs them. What is listed here only computes its outputs from its inputs.
 _ALLOWED_OPS = """
-    Const Placeholder PlaceholderV2 PlaceholderWithDefault Identity IdentityN NoOp StopGradient
-    PreventGradient CheckNumerics EnsureShape Snapshot Switch RefSwitch Merge Cast Bitcast
+    Const Placeholder PlaceholderV2 PlaceholderWithDefault Identity IdentityN NoOp Assert
+    StopGradient PreventGradient CheckNumerics EnsureShape Snapshot Switch RefSwitch Merge
+    Cast Bitcast
 
     Reshape Shape ShapeN Size Rank Squeeze ExpandDims Pack Unpack Concat ConcatV2 ConcatOffset Split
     SplitV Slice StridedSlice Gather GatherV2 GatherNd Transpose Pad PadV2 MirrorPad Tile Fill Range
@@ -98,7 +99,7 @@ def _check_ops(graph_def: tf.GraphDef, path: str | os.PathLike) -> None:
 def _simplify(graph_def: tf.GraphDef) -> None:
     """Takes out of a GraphDef what has no part in computing values."""
     graph_def.ClearField("library")  # no op that is let through calls a function
-    waits = {f"^{node.name}" for node in graph_def.node if node.op == "NoOp"}
+    waits = {f"^{node.name}" for node in graph_def.node if node.op in ("NoOp", "Assert")}
     for node in graph_def.node:
         inputs = [text for text in node.input if text not in waits]
         del node.input[:]

@@ -310,7 +310,10 @@ def main(argv: list[str] | None = None) -> None:
     if flags.print:
         _print(of_numbers)
     for path in filter(None, (flags.plot, flags.csv)):
-        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UsageError(f"'{path}' lies in what is no folder; name another file") from error
     if flags.plot:
         _plot(flags.plot, of_numbers)
     if flags.csv:

@@ -93,7 +93,9 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     written to as it is.
     """
     path = pathlib.Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if path.is_dir():
+        raise UsageError(f"'{path}' is a folder; name a file")
+    if path.exists() and not path.is_file():
         yield path
         return
     temporary = _partial(path)

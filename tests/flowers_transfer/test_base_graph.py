@@ -328,6 +328,20 @@ def test_a_preparation_that_fills_the_memory_with_a_large_picture_is_refused():
         base_graph.load("net.pb", tiny.BASE)
 
 
+def test_a_preparation_that_crops_what_it_is_given_is_no_danger():
+    """Its sizes come from the picture's; its assertions are not run."""
+    with tf.Graph().as_default() as graph:
+        contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
+        cropped = tf.image.central_crop(tf.image.decode_jpeg(contents, 3), 0.5)
+        images = tf.image.resize_bilinear(cropped[None], [12, 12], name="Mul")
+        tf.reduce_mean(images, [1, 2], name="pool_3")
+    pathlib.Path("net.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    frozen = base_graph.load("net.pb", tiny.BASE)
+    decoded = np.zeros((8, 8, 3), np.uint8)
+    decoded[2:6, 2:6] = 7
+    np.testing.assert_array_equal(run(frozen, "bottlenecks", {"decoded": decoded}), [[7, 7, 7]])
+
+
 def test_files_and_graphs_beyond_any_net_are_refused(monkeypatch):
     with pathlib.Path("large.pb").open("wb") as stream:
         stream.truncate(3 << 30)  # takes no room on the disk

@@ -155,6 +155,9 @@ def test_csv_goes_into_a_new_folder_and_a_full_disk_is_told(capsys):
     assert events.main(["run", "--csv", "new/folder/x.csv"]) == 0
     lines = pathlib.Path("new/folder/x.csv").read_text().splitlines()
     assert lines == ["run,tag,step,value", ".,loss,0,0.0", ".,loss,1,1.0"]
+    for path in ("new", "new/folder/x.csv/y.csv"):
+        assert events.main(["run", "--csv", path]) == 2
+        assert f"'{path}' " in capsys.readouterr().err
     if pathlib.Path("/dev/full").exists():
         assert events.main(["run", "--csv", "/dev/full"]) == 1
         assert "No space left on device" in capsys.readouterr().err
