@@ -291,6 +291,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=number(int, 0), default=0, help="Of moments and signals.")
     parser.add_argument("--jobs", type=number(int, 1), default=2, help="Cases at a time.")
     flags = parser.parse_args(argv)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup turns off, here and in what starts
     chosen = [name for name in CASES if not flags.only or any(w in name for w in flags.only)]
     failures = 0
     with tempfile.TemporaryDirectory() as folder_name:

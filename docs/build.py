@@ -42,6 +42,7 @@ def assemble(tree: pathlib.Path) -> None:
         relative = path.relative_to(HERE)
         if path.is_file() and relative.parts[0] not in ("_build", "__pycache__", "README.md"):
             _copy(path, tree / relative)
+    _copy(HERE / "README.md", tree / "docs" / "README.md")
     _write_api(tree / "api")
     from docs import mnist_graph
 

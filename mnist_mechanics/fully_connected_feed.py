@@ -89,9 +89,8 @@ def run_training(flags: argparse.Namespace) -> int:
         loss = mnist.loss(logits, labels_placeholder)
         train_op = mnist.training(loss, flags.learning_rate)
         eval_correct = mnist.evaluation(logits, labels_placeholder)
-        summary = tf.summary.merge_all(
-            name="summaries/usual"
-        )  # all that builders have put into the usual collection
+        # All that the builders have put into the usual collection of summaries.
+        summary = tf.summary.merge_all(name="summaries/usual")
         if flags.summaries == "full":
             summaries = [summary, events.merged_details()]
             summary = tf.summary.merge(summaries, name="summaries/full")

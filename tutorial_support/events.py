@@ -19,6 +19,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tutorial_support import programs
+
+if __name__ == "__main__":
+    programs.before_tensorflow()
+
 import tensorflow.compat.v1 as tf
 
 from tutorial_support import event_files, files, plots

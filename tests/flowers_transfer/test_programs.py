@@ -21,7 +21,7 @@ from flowers_transfer import base_graph, bottlenecks, evaluate, export, label_im
 from tests import loopback, painted, processes
 from tests.flowers_transfer import tiny
 from tests.saved import variables
-from tutorial_support import events, files
+from tutorial_support import events, files, image_lists
 
 FEW = ["--how_many_training_steps", "300", "--learning_rate", "1", "--train_batch_size", "20"]
 
@@ -259,6 +259,8 @@ def test_evaluation_splits_as_the_training_did(made, monkeypatch):
     )
     assert evaluate.main(["--checkpoint", "run"]) == 0
     assert used == [json.loads(pathlib.Path("run/flags.json").read_text())["images"]]
+    seed_0 = image_lists.create(made / "photos", 30, 10).fingerprint()
+    assert used != [seed_0]
 
 
 def test_evaluation_of_other_classes_is_refused(made, capsys):
