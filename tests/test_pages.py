@@ -43,8 +43,8 @@ BROUGHT = {
     "cats_and_dogs_filtered": "drawn_cats_and_dogs",
     "data": ".",
 }
-# Commands that no test runs: they need a cluster, a network, another package or a reader's own file,
-# or never end.
+# Commands that no test runs: they need a cluster, a network, another package or a reader's own
+# file, or never end.
 LEFT_OUT = re.compile(
     r"local_cluster|_replicated|benchmarks|pytest|--eval_interval_secs|mine\.pb|weights\.h5"
     r"|mobilenet_v2\.h5|make_base|--base_graph|tensorboard |tf2onnx|_retrain_checkpoint"
