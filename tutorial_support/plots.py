@@ -18,7 +18,8 @@ from tutorial_support import files, user_text
 _MOST_MISTAKES = 30  # on a sheet of misclassified images
 _MOST_PAIRS = 20  # of classes that are taken for each other
 _MOST_NAMED = 30  # classes; of more, a table with all their names is of no use
-_LONGEST_TITLE = 90  # characters
+_LONGEST_LABEL = 90  # characters
+_LONGEST_TITLE = 160  # characters, over as many lines as it takes
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -164,9 +165,9 @@ def curves(
             axes.axvline(mark[0], label=mark[1], color="grey", linestyle="--", linewidth=1)
         for name, (x, y) in series.items():
             marker = "o" if len(x) < 10 else None
-            label = user_text.drawable(name, _LONGEST_TITLE)
+            label = user_text.drawable(name, _LONGEST_LABEL)
             axes.plot(x, y, label=label, marker=marker, linewidth=1.5)
-        axes.set(xlabel=x_label, ylabel=user_text.drawable(y_label, _LONGEST_TITLE))
+        axes.set(xlabel=x_label, ylabel=user_text.drawable(y_label, _LONGEST_LABEL))
         axes.grid(alpha=0.3)
         if len(series) > 1:
             axes.legend()
@@ -272,7 +273,10 @@ def picture_sheet(
     ]
     lines = max((caption.count("\n") + bool(caption) for caption in captions), default=0)
     cell = 1 + 0.05 + 0.12 * lines  # high, where an image is 1 wide
-    width, height = 1.05 * columns, cell * rows + 0.3
+    width = 1.05 * columns
+    title = _title(title, 1.25 * width)
+    above = 0.16 + 0.14 * (title.count("\n") + 1)
+    height = cell * rows + above
     # All in one coordinate system: one for each image would take a second to lay out.
     with _drawing(path, "", (1.25 * width, 1.25 * height), layout=None) as axes:
         axes.set_position([0, 0, 1, 1])
@@ -283,9 +287,13 @@ def picture_sheet(
             extent = (left, left + 1, bottom, bottom + 1)
             axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
             axes.text(left + 0.5, bottom + 1.03, caption, fontsize=8, ha="center", va="bottom")
-        title = user_text.drawable(title, _LONGEST_TITLE)
-        axes.text(width / 2, height - 0.15, title, fontsize=10, ha="center", va="center")
+        axes.text(width / 2, height - above / 2, title, fontsize=10, ha="center", va="center")
         axes.set(xlim=(0, width), ylim=(0, height))
+
+
+def _title(text: str, inches: float) -> str:
+    """Returns a title in lines that fit a figure of this width."""
+    return textwrap.fill(user_text.drawable(text, _LONGEST_TITLE), int(11 * inches))
 
 
 @contextlib.contextmanager
@@ -303,9 +311,10 @@ def _drawing(
     # "$" in a name is just a character. A text takes this setting when it is made.
     settings: Any = {"text.parse_math": False, "font.family": user_text.fonts()}
     with matplotlib.rc_context(settings), files.replacing(path) as temporary:
-        figure = Figure(figsize=size, layout=layout)
+        title = _title(title, size[0])
+        further_lines = 0.25 * title.count("\n")  # inches
+        figure = Figure(figsize=(size[0], size[1] + further_lines), layout=layout)
         axes = figure.subplots(ncols=columns)
-        title = user_text.drawable(title, _LONGEST_TITLE)
         if columns > 1:
             figure.suptitle(title)
         else:

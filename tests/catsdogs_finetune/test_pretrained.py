@@ -230,7 +230,7 @@ def test_flipped_bytes_give_one_sentence_or_weights(made):
 
 def test_files_that_are_no_weights_are_named(made):
     os.mkfifo("pipe.h5")
-    with pytest.raises(UsageError, match=r"pipe\.h5: cannot be read \(it is no file\)"):
+    with pytest.raises(UsageError, match=r"pipe\.h5: cannot be read \(it is a named pipe\)"):
         read("pipe.h5")
     with zipfile.ZipFile("other.keras", "w") as packed:
         packed.writestr("model.weights", b"")

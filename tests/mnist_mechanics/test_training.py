@@ -304,9 +304,11 @@ def test_steps_looped_in_the_graph_are_the_same_steps(capsys):
     assert fully_connected_dataset.main([*flags, "single", "--max_steps", "110"]) == 0
     single, whole = (events.scalars(run_folder)["loss"] for run_folder in ("single", "whole"))
     assert single[0] == whole[0] == [0, 100]
-    np.testing.assert_allclose(single[1], whole[1], rtol=1e-5)
+    # The other program's summary is run just after the step. At the end of the block, the loss
+    # would be 5% lower.
+    np.testing.assert_allclose(single[1], whole[1], rtol=0.01)
     printed = re.findall(r"Step (?:0|100): loss = (\S+)", capsys.readouterr().out)
-    assert printed[-2:] == [f"{loss:.2f}" for loss in (whole[1][1], single[1][1])]
+    assert printed[-2:] == [f"{whole[1][1]:.2f}"] * 2  # the last is the other program's
     assert run([*flags, "whole", "--steps_per_run", "30"]) == 2
     assert "--steps_per_run 30 does not divide 100" in capsys.readouterr().err
 
