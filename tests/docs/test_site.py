@@ -156,13 +156,14 @@ def test_no_page_is_wider_than_its_window(site, width):
 
 
 @pytest.mark.slow
-def test_text_stands_out_from_its_background(site):
+@pytest.mark.parametrize("width", [1280, 390])  # on a telephone, the menu is dark
+def test_text_stands_out_from_its_background(site, width):
     script = (REPOSITORY / "tests" / "docs" / "contrast.js").read_text(encoding="utf-8")
     faint, looked = [], 0
     with browser.page() as page:
         page.open("data:text/html,<p style='color:%23777'>grey</p><p style='color:%23767676'>dark")
         assert [text for _, text in page.run(script)[1]] == ["grey"]  # the two sides of 4.5
-        page.size(1280, 900)
+        page.size(width, 900)
         for path in _pages(site):
             page.open(path.as_uri())
             count, found = page.run(script)
