@@ -19,7 +19,7 @@ const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 let looked = 0;
 while (walker.nextNode()) {
   const text = walker.currentNode.textContent.trim(), element = walker.currentNode.parentElement;
-  if (!text || element.closest('svg, script, style') || !element.checkVisibility()) continue;
+  if (!text || element.closest('svg, script, style') || !element.checkVisibility({visibilityProperty: true})) continue;
   looked += 1;
   if (contrast(element) < 4.5) faint.push([contrast(element), text.slice(0, 40)]);
 }
