@@ -22,6 +22,7 @@ html_theme_options = {
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_title = "Graph tutorials"
+html_show_copyright = False  # LICENSE says it
 html_copy_source = True
 html_sourcelink_suffix = ""
 

@@ -59,6 +59,7 @@ def execute(text: pathlib.Path, folder: str | os.PathLike) -> nbformat.NotebookN
         notebook, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": folder}}
     )
     client.execute(env=environment)
+    notebook.metadata.language_info = {"name": "python"}  # without the kernel's version
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the times, which differ at every build
         if cell.cell_type == "code":

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -46,3 +48,26 @@ def real_data():
 def program_environment(tmp_path):
     """The environment of a program that is started as a process of its own."""
     return os.environ | {"PYTHONPATH": str(REPOSITORY), "GRAPH_TUTORIALS_DATA": str(tmp_path / "c")}
+
+
+@pytest.fixture(scope="session")
+def distributions(tmp_path_factory):
+    """The wheel, built from the source distribution, as `pip` and `build` do it."""
+    folder = tmp_path_factory.mktemp("dist")
+    # Of a copy, for a build writes into its folder, and another process may build at the same time.
+    copy = tmp_path_factory.mktemp("copy") / "repository"
+    unwanted = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "logs", "__pycache__")
+    shutil.copytree(REPOSITORY, copy, ignore=unwanted)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, copy]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return wheel, source
+
+
+@pytest.fixture(scope="session")
+def installed(distributions, tmp_path_factory):
+    """The folder into which the wheel is installed; nothing else is in it."""
+    folder = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", folder]
+    subprocess.run([*command, distributions[0]], check=True, capture_output=True)
+    return folder

@@ -2,29 +2,10 @@
 
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
-
-import pytest
-
-from tests.conftest import REPOSITORY
-
-
-@pytest.fixture(scope="module")
-def distributions(tmp_path_factory):
-    """The wheel, built from the source distribution, as `pip` and `build` do it."""
-    folder = tmp_path_factory.mktemp("dist")
-    # Of a copy, for a build writes into its folder, and another process may build at the same time.
-    copy = tmp_path_factory.mktemp("copy") / "repository"
-    unwanted = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "logs", "__pycache__")
-    shutil.copytree(REPOSITORY, copy, ignore=unwanted)
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, copy]
-    subprocess.run(command, check=True, capture_output=True)
-    (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
-    return wheel, source
 
 
 def test_source_distribution_is_complete(distributions):
@@ -55,22 +36,19 @@ PROGRAMS = [
 ]
 
 
-def test_wheel_runs_the_samples_in_an_empty_folder(distributions, tmp_path):
+def test_wheel_runs_the_samples_in_an_empty_folder(distributions, installed, tmp_path):
     with zipfile.ZipFile(distributions[0]) as wheel:
         names = wheel.namelist()
     assert not [name for name in names if name.startswith(("tests", "data"))]
     assert "tutorial_support/sample_data/cifar10/cifar-10-binary.tar.gz" in names
     assert not [name for name in names if re.search(r"sample_data/.*\.py$|images/.*\.png$", name)]
-    site = tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", site]
-    subprocess.run([*pip, distributions[0]], check=True, capture_output=True)
     empty = tmp_path / "empty"
     empty.mkdir()
     for program, printed, left in PROGRAMS:
         done = subprocess.run(
             [sys.executable, "-m", *program],
             cwd=empty,
-            env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+            env={"PYTHONPATH": str(installed), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
             capture_output=True,
             text=True,
         )

@@ -3,6 +3,7 @@
 import html.parser
 import subprocess
 import sys
+import time
 import urllib.parse
 
 import numpy as np
@@ -152,3 +153,52 @@ def test_no_page_is_wider_than_its_window(site, width):
             if found > width:
                 too_wide.append((str(path.relative_to(site)), found))
     assert not too_wide
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])  # on a telephone, the menu is dark
+def test_text_stands_out_from_its_background(site, width):
+    script = (REPOSITORY / "tests" / "docs" / "contrast.js").read_text(encoding="utf-8")
+    faint, looked = [], 0
+    with browser.page() as page:
+        page.open("data:text/html,<p style='color:%23777'>grey</p><p style='color:%23767676'>dark")
+        assert [text for _, text in page.run(script)[1]] == ["grey"]  # the two sides of 4.5
+        page.size(width, 900)
+        for path in _pages(site):
+            page.open(path.as_uri())
+            count, found = page.run(script)
+            faint += [(str(path.relative_to(site)), *piece) for piece in found]
+            looked += count
+    assert not faint
+    assert looked > 10_000
+
+
+@pytest.mark.slow
+def test_search_finds_the_pages_that_hold_a_word(site):
+    with browser.page() as page:
+        page.open((site / "search.html").as_uri() + "?q=bottleneck")
+        for _ in range(100):
+            found = page.run(
+                "return [...document.querySelectorAll('#search-results li a')].map(a => a.href)"
+            )
+            if any("3_flowers_transfer.html" in address for address in found):
+                break
+            time.sleep(0.1)
+    assert any("notebooks/3_flowers_transfer.html" in address for address in found), found
+    assert any("glossary.html" in address for address in found), found
+
+
+@pytest.mark.slow
+def test_no_page_loads_anything_from_elsewhere(site):
+    loaded = set()
+    with browser.page() as page:
+        for path in _pages(site):
+            page.open(path.as_uri())
+            loaded |= set(
+                page.run("return performance.getEntriesByType('resource').map(r => r.name)")
+            )
+            loaded |= set(
+                page.run("return [...document.querySelectorAll('script[src]')].map(s => s.src)")
+            )
+    assert loaded
+    assert not [address for address in loaded if not address.startswith(("file:", "data:"))]

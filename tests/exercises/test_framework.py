@@ -66,9 +66,18 @@ def test_differences_are_found(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", build.texts(), ids=lambda text: text.stem)
-def test_runs_afresh(text, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+def test_runs_afresh_from_an_installed_wheel(text, installed, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(installed))
     notebook = build.execute(text, tmp_path)
     for cell in notebook.cells:
         failed = [o for o in cell.get("outputs", []) if o.output_type == "error"]
         assert not failed or "raises-exception" in cell.metadata.get("tags", [])
+
+
+@pytest.mark.slow
+def test_the_kernel_imports_from_the_wheel_alone(installed, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    text = tmp_path / "0_where.md"
+    text.write_text("```{code-cell} ipython3\nimport exercises\nprint(exercises.__file__)\n```\n")
+    notebook = build.execute(text, tmp_path)
+    assert notebook.cells[0].outputs[0].text.startswith(str(installed))
