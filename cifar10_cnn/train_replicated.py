@@ -9,7 +9,6 @@ generation is the mean of all workers' gradients, each from its part of a single
 """
 
 import argparse
-import sys
 
 from tutorial_support import programs
 
@@ -56,4 +55,4 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
 main = replicas.program(__doc__, train.add_flags, run_worker, TrainedNet)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    replicas.end(main())

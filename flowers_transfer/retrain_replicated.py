@@ -8,7 +8,6 @@ With `--sync`, a step is the mean of all workers' gradients, each from its part 
 """
 
 import argparse
-import sys
 
 from tutorial_support import programs
 
@@ -57,4 +56,4 @@ flag_names = {"batch_size": "train_batch_size"}
 main = replicas.program(__doc__, retrain.add_flags, run_worker, TrainedNet, **flag_names)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    replicas.end(main())

@@ -10,7 +10,6 @@ is the mean of all workers' gradients: each has its part of the batch of a singl
 
 import argparse
 import functools
-import sys
 
 from tutorial_support import programs
 
@@ -54,4 +53,4 @@ add_flags = functools.partial(fully_connected_feed.add_flags, log_dir="logs/mnis
 main = replicas.program(__doc__, add_flags, run_worker, TrainedNet, folder="log_dir")
 
 if __name__ == "__main__":
-    sys.exit(main())
+    replicas.end(main())
