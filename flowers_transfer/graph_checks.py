@@ -281,12 +281,14 @@ def _op(tensor: str) -> str:
 
 
 def _bytes_of(name: str, op: tf.Operation) -> int:
-    for output in op.outputs:
+    # The last output of FusedBatchNormV3 is for its gradient on a GPU, and empty in inference.
+    outputs = op.outputs[:5] if op.type == "FusedBatchNormV3" else op.outputs
+    for output in outputs:
         if not output.shape.is_fully_defined():
             raise ValueError(
                 f"the shape of '{name}' is {output.shape}: how much memory it takes is not known"
             )
-    return sum(out.shape.num_elements() * max(out.dtype.size or 0, 1) for out in op.outputs)
+    return sum(out.shape.num_elements() * max(out.dtype.size or 0, 1) for out in outputs)
 
 
 def _check_filter(op: tf.Operation) -> None:

@@ -385,6 +385,22 @@ def test_a_base_that_fails_on_a_picture_is_blamed_itself():
         extractor.bottlenecks([black])
 
 
+def test_batch_normalization_as_keras_2_writes_it_is_taken():
+    """One of its outputs, for a gradient on a GPU, has no known shape."""
+
+    def normalized(images):
+        zeros, ones = tf.zeros(3), tf.ones(3)
+        outputs = tf.raw_ops.FusedBatchNormV3(
+            x=images, scale=2 * ones, offset=ones, mean=zeros, variance=ones, is_training=False,
+            epsilon=0.0,
+        )  # fmt: skip
+        return mean(outputs.y)
+
+    pictures = np.random.default_rng(0).random((2, tiny.SIZE, tiny.SIZE, 3), np.float32)
+    found = run(base_graph.load(*net_of(normalized)), "bottlenecks", {"images": pictures})
+    np.testing.assert_allclose(found, 2 * pictures.mean((1, 2)) + 1, rtol=1e-5)
+
+
 def test_a_device_that_is_not_there_does_not_matter():
     def elsewhere(images):
         with tf.device("/job:worker/task:3/device:GPU:7"):
