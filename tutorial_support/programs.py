@@ -349,9 +349,17 @@ def _show_log() -> None:
         logging.getLogger("tensorflow").addFilter(
             lambda record: "is deprecated and will be removed" not in record.getMessage()
         )
-        handler = logging.StreamHandler()
+        handler = _StandardError()
         handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
         LOG.addHandler(handler)
+
+
+class _StandardError(logging.StreamHandler):
+    """Writes to what standard error is now, not to what it was when the handler was made."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 class _Formatter(logging.Formatter):

@@ -19,13 +19,13 @@ def run(program, *options):
     return launcher.main([*options, "--", sys.executable, "-c", NAME + program])
 
 
-def test_lines_are_labelled_and_the_ps_ends_with_the_others(capfd, caplog):
+def test_lines_are_labelled_and_the_ps_ends_with_the_others(capfd):
     program = "print('a ' + job, flush=True); time.sleep(60) if job == 'ps' else None"
     assert run(program, "--workers", "2", "--evaluator") == 0
-    out = capfd.readouterr().out
+    out, err = capfd.readouterr()
     wanted = [f"[{job} 0] a {job}" for job in ("chief", "evaluator", "ps", "worker")]
     assert sorted(out.splitlines()) == wanted
-    assert "whoever reaches this machine can use the tasks' ports" in caplog.text
+    assert "whoever reaches this machine can use the tasks' ports" in err
 
 
 @pytest.mark.parametrize(("end", "code"), [("exit(3)", 3), ("os.kill(os.getpid(), 9)", 137)])
