@@ -145,8 +145,11 @@ class Worker:
 
     def _start(self):
         command = [sys.executable, "-m", "benchmarks.fuzz", "--serve", self._name]
+        project = pathlib.Path(__file__).parents[
+            1
+        ]  # where Python finds this package, wherever we are
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=project
         )
         if not self._line(MOST_WALL_SECS):
             raise SystemExit(f"the reader of {self._name} does not read its own whole files")
