@@ -80,7 +80,8 @@ for name in "SIGHUP SIGKILL SIGSTOP SIGCONT SIGUSR1 SIGALRM SIGPIPE pthread_sigm
     delattr(signal, name)
 for name in (
     "fork forkpty getuid geteuid getgid setuid killpg getpgid setsid umask mkfifo mknod pread "
-    "preadv sched_getaffinity sched_setaffinity sysconf wait4 O_NOFOLLOW O_DIRECTORY O_CLOEXEC statvfs"
+    "preadv sched_getaffinity sched_setaffinity sysconf "
+    "O_NOFOLLOW O_DIRECTORY O_CLOEXEC statvfs"
 ).split():
     delattr(os, name)
 for name in "fcntl resource pwd grp termios pty syslog".split():
