@@ -273,6 +273,8 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
         return raised[1], 2
     if isinstance(error, PermissionError) and not is_failed_write(error):
         return f"'{error.filename}' cannot be read: {reason(error)}; allow it or name another", 2
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"'{error.filename}' cannot be a folder: {reason(error)}; move it or name another", 2
     if is_failed_write(error):
         name = getattr(error, "filename", None)
         where = f"'{name}' could not be written" if name else "a file could not be written"
