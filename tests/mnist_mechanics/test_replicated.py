@@ -356,7 +356,7 @@ def test_a_chief_takes_no_folder_of_a_running_or_another_training():
             run_worker(flags("--fresh"), chief)
         assert sorted(pathlib.Path("run").iterdir()) == before
     pathlib.Path("run/flags.json").write_text('{"program": "cifar10_cnn"}')
-    with pytest.raises(UsageError, match="holds a run of cifar10_cnn"):
+    with pytest.raises(UsageError, match="contains a run of cifar10_cnn"):
         run_worker(flags(), chief)
     assert run_worker(flags("--fresh"), chief) == 0
     del ps
@@ -374,7 +374,7 @@ def test_an_evaluator_takes_a_newer_checkpoint_when_its_own_is_deleted(monkeypat
     monkeypatch.setattr(drivers, "evaluate_once", after_a_save)
     watch = ["--checkpoint", "run", "--eval_interval_secs", "0.1", "--sample"]
     assert drivers.evaluate(TrainedNet, "", watch) == 0
-    assert "model.ckpt-20' was deleted while it was read" in caplog.text
+    assert "model.ckpt-20' was deleted during its evaluation" in caplog.text
     assert "Evaluating 'run/model.ckpt-40', step 40" in capsys.readouterr().out
 
 
