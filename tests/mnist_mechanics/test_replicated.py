@@ -157,7 +157,7 @@ def test_a_loss_that_is_not_finite_is_told_in_a_sentence(capfd):
     assert launcher.run(command, launcher.plan(1, 2)) == 1
     printed = capfd.readouterr().out
     assert re.search(
-        r"^\[\w+ 0\] error: the loss is not finite at step 1: training has", printed, re.M
+        r"^\[\w+ 0\] error: the loss is not finite at step 1, so training has", printed, re.M
     )
     assert "Traceback" not in printed
 
