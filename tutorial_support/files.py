@@ -274,7 +274,7 @@ def _download(url: str, remote: RemoteFile, target: pathlib.Path) -> None:
         less_or_more = "fewer" if size < expected else "more"
         raise DownloadError(f"sent {less_or_more} than the expected {expected} bytes")
     if not remote.is_whole(target):
-        raise DownloadError("sent a file that differs from the published one (wrong sha256)")
+        raise DownloadError("sent a file whose sha256 differs from the published one")
 
 
 def _chunks_in_time(response: http.client.HTTPResponse) -> Iterator[bytes]:

@@ -181,7 +181,7 @@ def damage(folder, case):
         ("no batches", r"has no data_batch_1\.bin"),
         (
             "missing names",
-            r"there is no file '.*batches\.meta\.txt'; it holds one class name per line",
+            r"there is no file '.*batches\.meta\.txt'; it has one class name per line",
         ),
         ("one name", r"batches\.meta\.txt: names 1 classes"),
     ],

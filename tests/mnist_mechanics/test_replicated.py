@@ -385,6 +385,8 @@ def test_wrong_use_is_one_sentence(monkeypatch, capsys):
     assert "needs the variable TF_CONFIG" in capsys.readouterr().err
     monkeypatch.setenv("TF_CONFIG", json.dumps(launcher.plan(1, 3)["worker", 0]))
     assert main(["--sample", "--batch_size", "100"]) == 2
-    assert "--batch_size 100 does not divide over 3 workers" in capsys.readouterr().err
+    assert (
+        "--batch_size 100 is not a multiple of the number of workers, 3" in capsys.readouterr().err
+    )
     assert main(["--sample", "--batch_size", "99", "--wait_secs", "0.3"]) == 2
     assert "did not answer within 0.3 s" in capsys.readouterr().err

@@ -114,7 +114,9 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with (
         loopback.serve({"/f": loopback.sends(BODY)}) as address,
-        pytest.raises(files.DownloadError, match="download cannot be written.*GRAPH_TUTORIALS_DATA"),
+        pytest.raises(
+            files.DownloadError, match="download cannot be written.*GRAPH_TUTORIALS_DATA"
+        ),
     ):
         files.fetch(remote(address + "/f"), tmp_path / "file" / "below")
 
