@@ -152,7 +152,7 @@ def draw_filters(path: pathlib.Path, filters: np.ndarray) -> None:
     images = filters.transpose(3, 0, 1, 2)
     low, high = (end(images, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
     images = (images - low) / np.maximum(high - low, 1e-12)
-    title = "The first layer's filters, each stretched to its own range"
+    title = f"{path.parent.name}: the first layer's filters, each stretched to its own range"
     plots.picture_sheet(path, images, [""] * len(images), title, columns=8)
 
 

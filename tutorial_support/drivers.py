@@ -140,7 +140,7 @@ def evaluate_once(net: trained.TrainedNet, flags: argparse.Namespace) -> None:
     ):
         events.write_scalar(writer, f"accuracy/{name}", correct / count, net.step or 0)
     sample = " of the shipped sample" * examples.is_sample
-    title = f"{flags.split} images{sample}, {folder_name} at step {net.step}{settings}"
+    title = f"{flags.split.capitalize()} images{sample}, {folder_name} at step {net.step}{settings}"
     drawn = plots.draw_predictions(
         folder,
         examples.labels,

@@ -317,9 +317,10 @@ class Run:
         if is_sample:
             say("These results are on the shipped sample, not on the full data set.")
         sample = " of the shipped sample" * is_sample
-        title = f"{split} images{sample}, {self.path.name} at step {self._last_step}"
+        title = f"{split.capitalize()} images{sample}, {self.path.name} at step {self._last_step}"
         scalars = events.scalars(self.path)
-        drawn = plots.draw_curves(self.path, scalars, self.path.name, mark, x_axis)
+        name = self.path.name + " (shipped sample)" * is_sample
+        drawn = plots.draw_curves(self.path, scalars, name, mark, x_axis)
         if len(labels):
             drawn += plots.draw_predictions(self.path, labels, logits, class_names, pictures, title)
         say(f"Pictures: {self.path}/{', '.join([*drawn, *more])}")
