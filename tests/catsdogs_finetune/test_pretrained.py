@@ -144,7 +144,7 @@ def test_what_is_missing_misshapen_and_surplus_is_listed(made):
         "missing in the file: Conv1/kernel [3, 3, 3, 16]",
         "misshapen: bn_Conv1/gamma is [7] in the file, [16] in the graph",
         "surplus in the file: Conv2/kernel [3]",
-        "name a file of MobileNetV2's weights of the same --alpha with --weights",
+        "name a file of MobileNetV2 weights with the same --alpha by --weights",
     ):
         assert line in str(error.value)
 
@@ -273,7 +273,7 @@ def test_published_weights_are_downloaded_once_and_checked(made, monkeypatch):
         assert path.read_bytes() == body and pretrained.alpha_of(path) == ALPHA
     assert pretrained.find("imagenet", ALPHA, 96) == path  # without the server
     monkeypatch.setattr(pretrained, "_BYTES", {ALPHA: 77})
-    with pytest.raises(UsageError, match="the weights from ImageNet cannot be had"):
+    with pytest.raises(UsageError, match="cannot download the ImageNet weights"):
         pretrained.find("imagenet", ALPHA, 96)  # of another size: not what was published
 
 

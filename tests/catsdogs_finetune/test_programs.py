@@ -329,9 +329,9 @@ def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, 
         assert "with the weights of a net that has seen CIFAR-10" in printed
         # Photos of one's own, but no published weights.
         assert pretrained.find(None, None, 160) == pretrained.shipped()
-        assert "taking the shipped weights of a narrow net" in caplog.text
+        assert "using the shipped weights of a narrow net" in caplog.text
         for name, alpha in ((None, 1.0), ("imagenet", None)):
-            with pytest.raises(UsageError, match="weights from ImageNet cannot be had: x"):
+            with pytest.raises(UsageError, match="cannot download the ImageNet weights: x"):
                 pretrained.find(name, alpha, 160)
 
 
@@ -340,13 +340,13 @@ def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, 
     [
         (
             ["--weights", "missing.h5"],
-            "there is no file 'missing.h5'; name a file of MobileNetV2's weights",
+            "there is no file 'missing.h5'; name a file of MobileNetV2 weights",
         ),
         (["--weights", "text.h5"], "text.h5: cannot be read"),
         (["--weights", "empty.h5"], "'empty.h5' holds no MobileNetV2 of a width in"),
         (
             ["--weights", "missing.h5", "--alpha", "1.0"],
-            "there is no file 'missing.h5'; name a file of MobileNetV2's weights",
+            "there is no file 'missing.h5'; name a file of MobileNetV2 weights",
         ),
         (["--alpha", "1.0"], "does not fit the net"),
         (["--alpha", "2"], "argument --alpha: invalid choice"),
@@ -376,7 +376,7 @@ def test_evaluation_of_other_classes_is_refused(made, capsys):
     painted.write_pictures(pathlib.Path("photos"), 4)
     assert evaluate.main(["--checkpoint", str(made / "run"), "--data_dir", "photos"]) == 2
     assert (
-        "has the classes blue, green, red, the net was trained on cats, dogs"
+        "has the classes blue, green, red, but the net was trained on cats, dogs"
         in capsys.readouterr().err
     )
 

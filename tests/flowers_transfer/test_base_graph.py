@@ -66,9 +66,9 @@ def test_a_graph_without_jpeg_input_is_given_one():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"bottleneck": "pool3:0"}, r"no tensor 'pool3:0'; the nearest names in it: pool_3:0"),
-        ({"jpeg_input": "DecodeJPG/content:0"}, r"nearest names in it: DecodeJpeg/contents:0"),
-        ({"image_input": "Mull:0"}, r"nearest names in it: Mul:0.*--image_tensor"),
+        ({"bottleneck": "pool3:0"}, r"no tensor 'pool3:0'; similar names: pool_3:0"),
+        ({"jpeg_input": "DecodeJPG/content:0"}, r"similar names: DecodeJpeg/contents:0"),
+        ({"image_input": "Mull:0"}, r"similar names: Mul:0.*--image_tensor"),
     ],
 )
 def test_missing_tensors_are_named_with_the_nearest(change, said):
@@ -104,7 +104,7 @@ def test_a_wrong_description_is_one_sentence(change):
 )
 def test_ops_that_do_more_than_compute_are_refused(more, op):
     path = tiny.write_graph("base.pb", more=more)
-    with pytest.raises(UsageError, match=rf"refused, for it holds ops.*\b{op}\b"):
+    with pytest.raises(UsageError, match=rf"refused, because it holds ops.*\b{op}\b"):
         base_graph.load(path, tiny.BASE)
 
 
@@ -121,7 +121,7 @@ def test_an_op_hidden_in_a_function_is_refused():
     (call,) = (node for node in graph_def.node if node.op.endswith("PartitionedCall"))
     call.op = graph_def.library.function[0].signature.name
     path.write_bytes(graph_def.SerializeToString())
-    with pytest.raises(UsageError, match="refused, for it holds ops .* without functions"):
+    with pytest.raises(UsageError, match="refused, because it holds ops .* without functions"):
         base_graph.load(path, tiny.BASE)
 
 
@@ -137,7 +137,7 @@ def test_what_is_no_graph_is_named():
     bad = (whole | change for change in changes)
     for description in ({"jpeg": 1}, [], *bad):
         pathlib.Path("page.json").write_text(json.dumps(description))
-        with pytest.raises(UsageError, match=r"page\.json: cannot .* no description of a base"):
+        with pytest.raises(UsageError, match=r"page\.json: cannot .* does not describe a base"):
             base_graph.described("page.pb")
 
 
@@ -208,7 +208,7 @@ def test_a_base_that_has_moved_is_taken_from_where_it_is_now():
         base_graph.find_kept(own.facts)
     assert base_graph.find_kept(own.facts, "moved.pb").digest == own.digest
     for change in ({"base": None}, {"base": {}}, {"base": own.facts["base"] | {"size": "12"}}):
-        with pytest.raises(UsageError, match="does not say which base .* --fresh"):
+        with pytest.raises(UsageError, match="does not name the base .* --fresh"):
             base_graph.find_kept(own.facts | change)
     other = tiny.write_graph("other.pb", more=lambda: tf.constant(1))
     with pytest.raises(UsageError, match="'other.pb' is not the graph .* --base_graph"):
@@ -277,12 +277,12 @@ def computed_while_imported():
         (lambda x: mean(tf.tile(x, [1, 3000, 3000, 1])), "too much memory"),
         (lambda x: mean(x) + tf.reduce_sum(doubled(30), 0), "too much memory"),
         (lambda x: tf.reshape(x, computed_while_imported()), "too much memory"),
-        (lambda x: mean(x) + tf.reduce_sum(tf.range(tf.reduce_sum(x) * 1e8)), "is not known"),
+        (lambda x: mean(x) + tf.reduce_sum(tf.range(tf.reduce_sum(x) * 1e8)), "is unknown"),
         (lambda x: mean(x) * tf.placeholder(tf.float32, (), "keep"), "'keep' would have to be fed"),
         (lambda x: tf.log(mean(x) - 9), "not finite"),
         (lambda x: tf.reduce_mean(x, [1, 2, 3]), r"shape \[1\] for one picture"),
         (lambda x: tf.reshape(x, [-1, 3]), r"shape \[144, 3\] for one picture"),
-        (lambda x: mean(tf.nn.conv2d(x, np.ones([3, 3, 1, 6]), 1, "SAME")), "of 1 channels"),
+        (lambda x: mean(tf.nn.conv2d(x, np.ones([3, 3, 1, 6]), 1, "SAME")), "with 1 channels"),
     ],
 )
 def test_a_base_that_cannot_run_is_refused_before_it_does(build, said):
@@ -324,7 +324,7 @@ def test_a_preparation_that_fills_the_memory_with_a_large_picture_is_refused():
         images = tf.image.resize_bilinear(tiled[None], [12, 12], name="Mul")
         tf.reduce_mean(images, [1, 2], name="pool_3")
     pathlib.Path("net.pb").write_bytes(graph.as_graph_def().SerializeToString())
-    with pytest.raises(UsageError, match=r"too much memory, 'Tile' takes 1509949440 bytes"):
+    with pytest.raises(UsageError, match=r"too much memory: 'Tile' takes 1509949440 bytes"):
         base_graph.load("net.pb", tiny.BASE)
 
 
@@ -380,7 +380,7 @@ def test_a_base_that_fails_on_a_picture_is_blamed_itself():
     black = np.full((tiny.SIZE, tiny.SIZE, 3), -1, np.float32)
     with (
         bottlenecks.Extractor(frozen) as extractor,
-        pytest.raises(UsageError, match=r"the base '.*net\.pb' gives numbers .*--base_graph"),
+        pytest.raises(UsageError, match=r"the base '.*net\.pb' gives values .*--base_graph"),
     ):
         extractor.bottlenecks([black])
 

@@ -268,7 +268,7 @@ def test_evaluation_of_other_classes_is_refused(made, capsys):
         pathlib.Path("others"), colours={"cyan": (0, 200, 200), "red": (200, 0, 0)}
     )
     assert evaluate.main(["--checkpoint", str(made / "run"), "--image_dir", "others"]) == 2
-    assert "has the classes cyan, red, the head was trained on" in capsys.readouterr().err
+    assert "has the classes cyan, red, but the head was trained on" in capsys.readouterr().err
 
 
 def test_labels_as_text_and_json_agree_with_evaluation(made, capsys):
@@ -426,6 +426,6 @@ def test_with_nothing_named_and_no_network_the_sample_is_trained_on(monkeypatch,
         painted.write_pictures(pathlib.Path("photos"), count=6)
         few = ["--image_dir", "photos", "--how_many_training_steps", "10"]
         assert retrain.main([*few, "--train_dir", "own"]) == 0
-        assert "taking the shipped CIFAR-10 net as the base" in caplog.text
+        assert "using the shipped CIFAR-10 net as the base" in caplog.text
         assert retrain.main([*few, "--base", "inception_2015", "--train_dir", "other"]) == 2
         assert "--base inception_2015: x could not be downloaded" in capsys.readouterr().err
