@@ -82,7 +82,7 @@ EXPERIMENTS = {
     [*((name, []) for name in EXPERIMENTS), ("another summary", ["--no_augmentation"])],
 )
 def test_experiments_touch_one_file(name, more, flags):
-    stages = ("# The layers that have been built", STAGES + "# The layers that have been built")
+    stages = ("# The layers built so far", STAGES + "# The layers that have been built")
     with edited(mobilenet_v2, stages, *EXPERIMENTS[name]):
         assert train.main([*flags, *more, "--learning_rate", "0.01"]) == 0
         with TrainedNet.find("run").opened() as (sess, tensors):
@@ -178,7 +178,7 @@ def test_weights_that_are_not_finite_are_not_saved_on_a_signal(flags, monkeypatc
     monkeypatch.setattr(runs.StopSignals, "requested", True)
     monkeypatch.setattr(runs.StopSignals, "exit_code", 128 + signal.SIGTERM)
     optimizer = "tf.train.AdamOptimizer(learning_rate, epsilon=_OPTIMIZER_EPSILON)"
-    stages = ("# The layers that have been built", STAGES + "# The layers that have been built")
+    stages = ("# The layers built so far", STAGES + "# The layers that have been built")
     broken = (optimizer, "tf.train.GradientDescentOptimizer(float('nan'))")
     with edited(mobilenet_v2, stages, broken):
         assert train.main(flags) == 1

@@ -391,7 +391,7 @@ def test_a_moved_base_is_named_by_its_flag_and_checked(made, capsys):
         (["--image_dir", "none"], "--image_dir 'none' cannot be read"),
         (["--base_graph", "none.pb"], "there is no file 'none.pb'; name a GraphDef"),
         (["--testing_percentage", "60", "--validation_percentage", "60"], "leave no training"),
-        (["--bottleneck_tensor", "pool:0"], "has no tensor 'pool:0'; the nearest"),
+        (["--bottleneck_tensor", "pool:0"], "has no tensor 'pool:0'; similar names"),
         (["--random_crop", "101"], "--random_crop: expected a whole number from 0 up to 100"),
         (["--base", "cifar10"], "--base: not allowed with"),
     ],

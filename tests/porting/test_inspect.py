@@ -473,7 +473,7 @@ def test_index_that_is_cut_off(trained, tmp_path, capsys, keep):
 def test_v1_checkpoint_that_is_cut_off(trained, tmp_path, capsys):
     content = (trained / "v1" / "model.ckpt-7").read_bytes()
     (tmp_path / "model.ckpt-7").write_bytes(content[: len(content) // 2])
-    assert "no known format, or is cut off" in failing(tmp_path / "model.ckpt-7", capsys)
+    assert "unknown format, or is truncated" in failing(tmp_path / "model.ckpt-7", capsys)
 
 
 @pytest.mark.parametrize(
@@ -490,7 +490,7 @@ def test_broken_tflite(tmp_path, capsys):
 
 
 def test_empty_folder_and_no_file(tmp_path, capsys):
-    assert "holds nothing that is known" in failing(tmp_path, capsys)
+    assert "holds no model file of a known format" in failing(tmp_path, capsys)
     assert "there is no file" in failing(tmp_path / "none", capsys)
 
 
