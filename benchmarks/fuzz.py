@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import re
-import resource
 import select
 import subprocess
 import sys
@@ -94,6 +93,8 @@ def make_damaged(reader, folder, random):
 
 def serve(name):
     """Reads the folders that come on standard input, one a line; answers in JSON."""
+    import resource  # which Windows lacks
+
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -145,9 +146,7 @@ class Worker:
 
     def _start(self):
         command = [sys.executable, "-m", "benchmarks.fuzz", "--serve", self._name]
-        project = pathlib.Path(__file__).parents[
-            1
-        ]  # where Python finds this package, wherever we are
+        project = pathlib.Path(__file__).parents[1]  # where Python finds this package
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=project
         )

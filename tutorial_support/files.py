@@ -136,12 +136,20 @@ def sweep(folder: pathlib.Path) -> None:
     """Removes the temporary files and folders of programs on this machine that were killed."""
     for path in folder.glob(f".*.{_HOST}-*.partial"):
         process = int(path.name.rpartition(f".{_HOST}-")[2].partition("-")[0])
+        if not _is_running(process):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+
+
+def _is_running(process: int) -> bool:
+    """Returns whether a process may be running; on Windows, where asking would end it, it may."""
+    if sys.platform != "win32":
         try:
             os.kill(process, 0)
         except ProcessLookupError:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+            return False
         except OSError:
-            continue  # it belongs to a running program of another user
+            pass  # a running program of another user
+    return True
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -152,9 +160,10 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def to_disk(path: str | os.PathLike) -> None:
     """Returns once what was written to a file, or the entries of a folder, are on the disk."""
-    if sys.platform == "win32" and pathlib.Path(path).is_dir():
-        return  # a folder cannot be opened there
-    descriptor = os.open(path, os.O_RDONLY)
+    is_windows = sys.platform == "win32"  # which opens no folders, and flushes what can be written
+    if is_windows and pathlib.Path(path).is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -45,13 +45,17 @@ class TrainingError(Exception):
     """Training cannot go on, for example because the loss is NaN."""
 
 
+# Windows has no SIGHUP.
+STOP_SIGNALS = [
+    number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGHUP")
+]
+
+
 class StopSignals:
     """Turns the first SIGINT, SIGTERM or SIGHUP into a flag that a loop asks for.
 
     A second signal acts as it does without this class, so that Ctrl-C twice ends at once.
     """
-
-    _SIGNALS = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -69,7 +73,7 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            for number in filter(None, self._SIGNALS):
+            for number in STOP_SIGNALS:
                 if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
                     self._previous[number] = signal.signal(number, self._receive)
         return self

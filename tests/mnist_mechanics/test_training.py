@@ -200,7 +200,7 @@ def test_variables_that_are_not_finite_are_never_saved(capsys):
         (["--learning_rate", "-1"], "--learning_rate: expected a finite number from 0"),
         (["--batch_size", "0"], "--batch_size"),
         (["--no_such_flag"], "--no_such_flag"),
-        (["--trace", "30", "--max_steps", "30"], "--trace 30 is not reached"),
+        (["--trace", "30", "--max_steps", "30"], "--trace 30: the steps run from 0 to 29"),
         (["--sample", "--input_data_dir", "x"], "not allowed with"),
         (["--input_data_dir", "missing"], "there is no folder 'missing'"),
     ],

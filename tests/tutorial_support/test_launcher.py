@@ -28,6 +28,12 @@ def test_lines_are_labelled_and_the_ps_ends_with_the_others(capfd):
     assert "whoever reaches this machine can use the tasks' ports" in err
 
 
+def test_a_system_without_process_groups_is_refused(monkeypatch, capsys):
+    monkeypatch.delattr(os, "killpg")  # as on Windows
+    assert run("pass") == 2
+    assert "use Linux or macOS" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("end", "code"), [("exit(3)", 3), ("os.kill(os.getpid(), 9)", 137)])
 def test_all_end_when_one_fails(capfd, end, code):
     started = time.monotonic()

@@ -418,24 +418,6 @@ def test_ctrl_c_while_tensorflow_is_imported_is_one_line(tmp_path, program_envir
     assert (ended.returncode, ended.stderr) == (130, "error: interrupted\n")
 
 
-def test_importing_changes_nothing(program_environment):
-    """In a process of its own, for this one has imported everything already."""
-    code = (
-        "import mnist_mechanics.fully_connected_feed, mnist_mechanics.fully_connected_dataset\n"
-        "import mnist_mechanics.evaluate, mnist_mechanics.predict, mnist_mechanics.export\n"
-        "import tensorflow as tf\n"
-        "assert tf.executing_eagerly() and tf.compat.v1.resource_variables_enabled()\n"
-        "assert not tf.compat.v1.get_default_graph().get_operations()\n"
-        "import os\nassert 'TF_CPP_MIN_LOG_LEVEL' not in os.environ\n"
-    )
-    for name in programs.ENVIRONMENT:
-        program_environment.pop(name, None)
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=program_environment, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-
-
 def test_a_failed_replacement_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")

@@ -199,6 +199,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="The program and its flags.")
     flags = parser.parse_args(argv)
+    if not hasattr(os, "killpg"):
+        raise UsageError(
+            "this system has no process groups, by which the tasks are ended; use Linux or macOS, "
+            "on Windows its Subsystem for Linux"
+        )
     if os.environ.pop(_IS_PRIVATE, None):
         _switch_loopback_on()
     elif flags.private_network:

@@ -15,6 +15,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from tutorial_support import programs
+
 STOP_SECS = 25.0  # from a signal to the end; Kubernetes gives 30 until SIGKILL
 _SLACK = 5.0  # seconds that TensorFlow's own time-outs have, to end with an error that tells more
 
@@ -83,7 +85,7 @@ class Watchdog:
                 _end(self._message, 1)
 
     def _note(self, numbers: bytes) -> None:
-        for number in set(numbers) & {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}:
+        for number in set(numbers) & set(programs.STOP_SIGNALS):
             self._signal = number
             self._stop_due = min(self._stop_due, time.monotonic() + STOP_SECS)
 
