@@ -116,7 +116,7 @@ def test_objects_get_their_variables_names(tmp_path):
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["--rename", "stap=x"], r"no such variable \(step\)"),
+        (["--rename", "stap=x"], r"no such variable \(similar names: step\)"),
         (["--rename", "step"], "not have the form OLD=NEW"),
         (["--rename", "step=flag"], "would both be named 'flag'"),
         (["--drop", "nothing"], "no variable matches"),
@@ -126,7 +126,7 @@ def test_objects_get_their_variables_names(tmp_path):
         (["--cast", "step", "int8"], "does not fit into int8"),
         (["--cast", "step", "int33"], "there is no type 'int33'"),
         (["--cast", "words", "int32"], "holds text, not numbers"),
-        (["--preset", "retrain"], "no checkpoint of retrain.py"),
+        (["--preset", "retrain"], "not a checkpoint of retrain.py"),
         (["--back"], "needs --preset"),
         (["--rename_file", "none"], "there is no file 'none'"),
     ],
