@@ -1,4 +1,4 @@
-"""Computes the bottlenecks for phase 1 before training, in one process or in several tasks.
+r"""Computes the bottlenecks for phase 1 before training, in one process or in several tasks.
 
     python -m catsdogs_finetune.extract --data_dir my_photos
     python -m tutorial_support.local_cluster --ps 0 --workers 2 -- \

@@ -137,11 +137,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="inception_2015 is downloaded once; cifar10 ships with the package. By default "
         "inception_2015, or cifar10 for the sample or if the download fails.",
     )
-    one.add_argument("--base_graph", help="A frozen graph of your own, or one from make_base.")
+    own = "A frozen graph of your own, or one from make_base."
+    one.add_argument("--base_graph", metavar="FILE", help=own)
     jpeg = "The tensor that takes the bytes of one JPEG; 'none' if the graph has none."
-    add("--jpeg_tensor", help=jpeg)
-    add("--image_tensor", help="The tensor that takes a batch of prepared pictures.")
-    add("--bottleneck_tensor", help="The tensor that holds the bottlenecks.")
+    add("--jpeg_tensor", metavar="NAME", help=jpeg)
+    prepared = "The tensor that takes a batch of prepared pictures."
+    add("--image_tensor", metavar="NAME", help=prepared)
+    bottlenecks = "The tensor that holds the bottlenecks."
+    add("--bottleneck_tensor", metavar="NAME", help=bottlenecks)
     add(
         "--image_size",
         type=number(int, 1, LARGEST_SIZE),

@@ -1,4 +1,4 @@
-"""Computes the bottlenecks of all images before training, in one process or in several tasks.
+r"""Computes the bottlenecks of all images before training, in one process or in several tasks.
 
     python -m flowers_transfer.extract --image_dir my_photos
     python -m tutorial_support.local_cluster --ps 0 --workers 2 -- \

@@ -169,14 +169,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--how_many_training_steps", type=count, default=4000, help="Train to this step.")
     add("--learning_rate", type=number(float, 0), default=0.01, help="The learning rate.")
     add("--train_batch_size", type=count, default=100, help="Images per training batch.")
-    add("--validation_batch_size", type=number(int, -1), default=100, help="-1 uses all images.")
+    sampled = "Images per validation; -1 uses all of them."
+    add("--validation_batch_size", type=number(int, -1), default=100, help=sampled)
     add("--eval_step_interval", type=count, default=100, help="Validate every this many steps.")
     sampling = "Give every class, or every image, the same weight."
     add("--sampling", choices=["class", "image"], default="class", help=sampling)
     add("--weight_decay", type=number(float, 0), default=0.0, help="The L2 penalty on the weights.")
-    add("--momentum", type=number(float, 0, 1), default=0.0, help="0 is plain gradient descent.")
+    momentum = "The momentum; 0 is plain gradient descent."
+    add("--momentum", type=number(float, 0, 1), default=0.0, help=momentum)
     add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seeds weights and batches.")
-    add("--print_misclassified_test_images", action="store_true", help="List them at the end.")
+    add("--print_misclassified_test_images", action="store_true", help="List mistakes at the end.")
     bottlenecks.Distortions.add_flags(parser)
     runs.add_flags(parser, "--train_dir", TRAIN_DIR)
     base_graph.add_flags(parser)

@@ -1,4 +1,4 @@
-"""Trains a new head on several processes, which also share the work of computing bottlenecks.
+r"""Trains a new head on several processes, which also share the work of computing bottlenecks.
 
     python -m tutorial_support.local_cluster --ps 1 --workers 2 -- \
         python -m flowers_transfer.retrain_replicated --image_dir my_photos --sync

@@ -29,13 +29,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(__doc__)
     paths = "A Python file, a notebook or a folder."
     parser.add_argument("paths", nargs="+", metavar="PATH", help=paths)
-    parser.add_argument(
+    checking = parser.add_argument_group("checking")
+    checking.add_argument(
         "--exclude",
         action="append",
         metavar="GLOB",
         help="Leave out files whose path matches, such as 'old/*'; may be repeated.",
     )
-    parser.add_argument(
+    checking.add_argument(
         "--format", choices=["text", "json"], default="text", help="The format of the report."
     )
     fixing = parser.add_argument_group("fixing")

@@ -170,7 +170,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     preset = "Rename the variables of a published program to the names used here."
     add("--preset", choices=sorted(PRESETS), help=preset)
     add("--back", action="store_true", help="Apply the preset in the opposite direction.")
-    add = parser.add_argument_group("single steps").add_argument
+    add = parser.add_argument_group("changes").add_argument
     add(
         "--rename", action="append", metavar="OLD=NEW", help="Rename one variable; may be repeated."
     )

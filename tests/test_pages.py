@@ -1,4 +1,4 @@
-"""Every command in every page runs as it stands, in short and on the samples."""
+"""Every command in every page runs as written, on the samples and with fewer steps."""
 
 import os
 import re
@@ -19,7 +19,7 @@ PAGES = [
     ),
 ]
 
-# Makes a training end soon, unless the command says how long it shall be.
+# Shortens a training, unless the command sets its length.
 SHORT = {
     "mnist_mechanics.fully_connected_feed": ["--max_steps", "20"],
     "mnist_mechanics.fully_connected_dataset": ["--max_steps", "20"],
@@ -29,7 +29,7 @@ SHORT = {
     "flowers_transfer.retrain": ["--how_many_training_steps", "20"],
     "catsdogs_finetune.train": ["--initial_epochs", "1", "--fine_tune_epochs", "1"],
 }
-# What a page's reader brings: a name in the commands, and what stands for it here.
+# Files that a reader brings: the name in the commands, and the file used here.
 BROUGHT = {
     "my_digit.png": "pictures/digit.png",
     "ship.png": "pictures/ship.png",
@@ -43,7 +43,7 @@ BROUGHT = {
     "cats_and_dogs_filtered": "drawn_cats_and_dogs",
     "data": ".",
 }
-# Commands that no test runs: they need a cluster, a network, another package or a reader's own
+# Commands that are not run: they need a cluster, a network, another package or a user's own
 # file, or never end.
 LEFT_OUT = re.compile(
     r"local_cluster|_replicated|benchmarks|pytest|--eval_interval_secs|mine\.pb|weights\.h5"
@@ -52,7 +52,7 @@ LEFT_OUT = re.compile(
 
 
 def commands(page):
-    """The commands of a page's code blocks, a list of arguments each; `\\` joins lines."""
+    """The commands in a page's code blocks; `\\` joins lines."""
     text = (REPOSITORY / page).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = re.findall(r"^(?:    |\$ |    \$ )?(python -m [a-z_0-9]+\.\S.*)$", text, re.M)
     return [re.sub(r"\s{2,}\(.*\)$", "", line) for line in lines if not LEFT_OUT.search(line)]

@@ -45,7 +45,7 @@ def _tiny():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Photos laid out as the published ones, a run on them, and one without augmentation."""
+    """Photos in the published folders, a run on them, and one without augmentation."""
     folder = tmp_path_factory.mktemp("catsdogs")
     tiny_net.write_weights(folder / "tiny.h5")
     painted.write_pictures(folder / "photos" / "train", 7, TWO)
@@ -96,7 +96,7 @@ def test_training_prints_saves_and_draws(made, capsys):
     accuracies = scalars["accuracy/validation"][1][1:]
     np.testing.assert_allclose(accuracies, [float(epoch[2]) for epoch in epochs], atol=1e-4)
     assert scalars["loss"][0] == [10]
-    # The best checkpoint is apart, and is the best.
+    # The best checkpoint is in its own folder, and is the best.
     best = json.loads(pathlib.Path("run/best/best.json").read_text())
     assert best["accuracy"] == pytest.approx(max(accuracies))
     assert variables("run/best")["global_step"] == best["step"]
@@ -104,7 +104,7 @@ def test_training_prints_saves_and_draws(made, capsys):
 
 
 class StopsAfter:
-    """Takes the place of a run's StopSignals: a signal comes before the end of the n-th step."""
+    """Replaces a run's StopSignals: a signal comes before the end of the n-th step."""
 
     def __init__(self, n):
         self.left, self.exit_code = n, 143
@@ -159,7 +159,7 @@ def test_killed_and_resumed_ends_bit_identical(made, tmp_path, program_environme
 
 
 def bottlenecks_of(made, images):
-    """The reference: every photo through the net, which then is Keras' by other tests."""
+    """The reference: every photo through the net, which other tests compare with Keras."""
     with tf.Graph().as_default(), tf.Session() as sess:
         everything = np.arange(len(images.paths))
         ((photos, _),) = pipelines.elements(
@@ -173,7 +173,7 @@ def bottlenecks_of(made, images):
 
 
 def head_of(folder):
-    """The weights and, behind them, the bias."""
+    """The weights followed by the bias."""
     values = variables(folder)
     return np.append(values["prediction/kernel"].ravel(), values["prediction/bias"])
 
@@ -187,7 +187,7 @@ def test_head_on_kept_bottlenecks_equals_logistic_regression_in_numpy(made):
     order = pipelines.elements(
         lambda: photo_input.index_batches(training, 4, 0, tf.constant(0, tf.int64)), 2 * STEPS
     )
-    # Another run with the same seed begins with the same head.
+    # Another run with the same seed starts with the same head.
     untrained = [*alone, "--learning_rate", "0", "--train_dir", "untrained"]
     assert train.main(untrained) == 0
     head = head_of("untrained")
@@ -205,7 +205,7 @@ def test_head_on_kept_bottlenecks_equals_logistic_regression_in_numpy(made):
 def test_two_tasks_extract_what_training_keeps(made, tmp_path, monkeypatch, capsys):
     store = ["--bottleneck_dir", str(tmp_path / "divided")]
     data = ["--data_dir", str(made / "photos"), "--weights", str(made / "tiny.h5"), *store]
-    for index in (0, 1):  # the first one ends without the second, which then finds all there
+    for index in (0, 1):  # the first ends without the second, which then finds everything
         configs = launcher.plan(0, 2)
         config = list(configs.values())[index]
         monkeypatch.setenv("TF_CONFIG", json.dumps(config))

@@ -1,4 +1,4 @@
-"""Notebook 3: every solution passes, and typical mistakes are told apart."""
+"""Notebook 3: every solution passes, and typical mistakes get different messages."""
 
 import hashlib
 import random

@@ -1,4 +1,4 @@
-"""Frozen graphs: their tensors, what is refused, and the way from a JPEG to a bottleneck."""
+"""Frozen graphs: their tensors, refused graphs, and the ops from a JPEG to a bottleneck."""
 
 import argparse
 import dataclasses
@@ -43,7 +43,7 @@ def test_one_picture_goes_through_as_in_the_graph_itself():
 def test_preparation_against_numpy():
     decoded = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
     prepared = run(tiny.frozen(), "prepared", {"decoded": decoded})
-    # Of a picture whose sides are whole multiples, the 2015 graph's resizing takes every k-th.
+    # If the sides are multiples of the size, the 2015 graph's resizing takes every k-th pixel.
     expected = (decoded[::2, ::3].astype(np.float32) - 128) / 128
     np.testing.assert_allclose(prepared[0], expected, atol=1e-6)
 
@@ -116,7 +116,7 @@ def test_an_op_hidden_in_a_function_is_refused():
     path = tiny.write_graph("base.pb", more=lambda: reads())
     with pytest.raises(UsageError, match=r"ReadFile|PartitionedCall"):
         base_graph.load(path, tiny.BASE)
-    # Called by its own name, as a node's op.
+    # A node's op may be the name of a function.
     graph_def = tf.GraphDef.FromString(path.read_bytes())
     (call,) = (node for node in graph_def.node if node.op.endswith("PartitionedCall"))
     call.op = graph_def.library.function[0].signature.name
@@ -246,7 +246,7 @@ def test_make_base_refuses_in_one_sentence(flags, said, capsys):
 
 
 def net_of(build, shape=(None, tiny.SIZE, tiny.SIZE, 3), path="net.pb"):
-    """The file of a graph that `build` makes of its input, and its description."""
+    """Writes the graph that `build` makes from its input; returns its file and description."""
     with tf.Graph().as_default() as graph:
         tf.identity(build(tf.placeholder(tf.float32, shape, "images")), "bottleneck")
     pathlib.Path(path).write_bytes(graph.as_graph_def().SerializeToString())
@@ -265,7 +265,7 @@ def doubled(times):
 
 
 def computed_while_imported():
-    """A shape that shape inference computes, unless the placeholder keeps it from that."""
+    """A shape that only shape inference before the placeholder could compute."""
     return tf.placeholder_with_default(tf.cast(doubled(30)[:2, 0], tf.int32), [2])
 
 
@@ -317,7 +317,7 @@ def test_a_function_that_calls_itself_and_a_constant_of_gigabytes_are_refused():
 
 
 def test_a_preparation_that_fills_the_memory_with_a_large_picture_is_refused():
-    """With the small one of the trial it does not."""
+    """It fits for the small test picture."""
     with tf.Graph().as_default() as graph:
         contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
         tiled = tf.tile(tf.cast(tf.image.decode_jpeg(contents, 3), tf.float32), [30, 1, 1])
@@ -329,7 +329,7 @@ def test_a_preparation_that_fills_the_memory_with_a_large_picture_is_refused():
 
 
 def test_a_preparation_that_crops_what_it_is_given_is_no_danger():
-    """Its sizes come from the picture's; its assertions are not run."""
+    """Its sizes depend on the picture's; its assertions do not run."""
     with tf.Graph().as_default() as graph:
         contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
         cropped = tf.image.central_crop(tf.image.decode_jpeg(contents, 3), 0.5)
@@ -344,7 +344,7 @@ def test_a_preparation_that_crops_what_it_is_given_is_no_danger():
 
 def test_files_and_graphs_beyond_any_net_are_refused(monkeypatch):
     with pathlib.Path("large.pb").open("wb") as stream:
-        stream.truncate(3 << 30)  # takes no room on the disk
+        stream.truncate(3 << 30)  # sparse, takes no disk space
     with pytest.raises(UsageError, match=r"large\.pb: .*3221225472 bytes are more than"):
         base_graph.load("large.pb", tiny.BASE)
     monkeypatch.setattr(base_graph.graph_checks, "MOST_NODES", 5)
@@ -375,7 +375,7 @@ def test_a_base_of_one_picture_at_a_time_is_given_them_one_by_one(build, first_c
 
 
 def test_a_base_that_fails_on_a_picture_is_blamed_itself():
-    """Noise gives numbers, a black picture does not."""
+    """Noise gives finite values, a black picture does not."""
     frozen = base_graph.load(*net_of(lambda images: tf.log(mean(images) + 0.9)))
     black = np.full((tiny.SIZE, tiny.SIZE, 3), -1, np.float32)
     with (
@@ -386,7 +386,7 @@ def test_a_base_that_fails_on_a_picture_is_blamed_itself():
 
 
 def test_batch_normalization_as_keras_2_writes_it_is_taken():
-    """One of its outputs, for a gradient on a GPU, has no known shape."""
+    """One of its outputs, used by the gradient on a GPU, has an unknown shape."""
 
     def normalized(images):
         zeros, ones = tf.zeros(3), tf.ones(3)
@@ -412,7 +412,7 @@ def test_a_device_that_is_not_there_does_not_matter():
 
 
 def test_make_base_reads_weights_of_every_layout(tmp_path):
-    """Of the net alone, and of a model that has it as a layer, as fine-tuning makes it."""
+    """For the net alone, and for a model with the net as a layer, as fine-tuning builds it."""
     keras = make_base.tf2.keras
     keras.utils.set_random_seed(3)
     net = keras.applications.MobileNetV2((32, 32, 3), 0.35, include_top=False, weights=None)

@@ -28,7 +28,7 @@ FEW = ["--how_many_training_steps", "300", "--learning_rate", "1", "--train_batc
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder with pictures, a base, and a finished run; to be read only."""
+    """A folder with pictures, a base, and a finished run; tests only read it."""
     folder = tmp_path_factory.mktemp("made")
     painted.write_pictures(folder / "photos", count=30)
     tiny.write_graph(folder / "base.pb")
@@ -151,7 +151,7 @@ def test_a_run_goes_on_without_the_flags_that_name_its_data(made, capsys):
 
 
 def test_a_run_of_version_0_1_0_goes_on_and_is_evaluated(capsys):
-    """It kept the places of the shipped sample and base, and descriptions of the latter."""
+    """It saved the paths of the shipped sample and base, and the description of the base."""
     flags = ["--sample", "--train_dir", "run"]
     assert retrain.main([*flags, "--how_many_training_steps", "20"]) == 0
     path = pathlib.Path("run/flags.json")
@@ -422,7 +422,7 @@ def test_with_nothing_named_and_no_network_the_sample_is_trained_on(monkeypatch,
         printed = capsys.readouterr().out
         assert "The base is the shipped CIFAR-10 net: 192 values a bottleneck." in printed
         assert float(re.search(r"test accuracy = (\S+)%", printed)[1]) >= 70
-        # Photos of one's own, but no base to be had: the shipped one, with a word on what it is.
+        # Own photos without a network: it uses the shipped base, with a warning.
         painted.write_pictures(pathlib.Path("photos"), count=6)
         few = ["--image_dir", "photos", "--how_many_training_steps", "10"]
         assert retrain.main([*few, "--train_dir", "own"]) == 0

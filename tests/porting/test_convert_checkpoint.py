@@ -77,7 +77,7 @@ def test_v1_and_parts_become_v2_and_whole(source, tmp_path, version):
     values = checkpoints.values(str(tmp_path / "new" / "model"))
     equal(values, checkpoints.values(str(source / "v2")))
     np.testing.assert_array_equal(values["tower_0/layer/w"], np.load(source / "w.npy"))
-    # A Saver that knows nothing of parts restores it.
+    # A Saver without partitioned variables restores it.
     with tf.Graph().as_default(), tf.Session() as sess:
         whole = tf.get_variable("tower_0/layer/w", [7, 5])
         tf.train.Saver().restore(sess, str(tmp_path / "new" / "model"))
@@ -234,7 +234,7 @@ def test_cookbooks_net_gives_the_same_logits_here(tmp_path, capsys):
     assert cifar10_evaluate.main(["--checkpoint", str(tmp_path / "ours"), "--sample"]) == 0
     assert "Generation 250:" in capsys.readouterr().out
 
-    # And back, where their Saver, with its int32 generation_num, restores it.
+    # And back: their Saver, with its int32 generation_num, restores it.
     back = ["--preset", "cookbook_cifar10", "--back"]
     assert convert(tmp_path / "ours", tmp_path / "back", *back) == 0
     equal(checkpoints.values(str(tmp_path / "back")), checkpoints.values(str(tmp_path / "theirs")))
@@ -298,7 +298,7 @@ def test_official_evaluation_finds_averages_in_a_net_without(tmp_path):
 
 @pytest.fixture(scope="module")
 def flowers_run(tmp_path_factory):
-    """A run of flowers_transfer on three colours, whose head the converted ones replace."""
+    """A run of flowers_transfer on three colours; converted heads replace its head."""
     folder = tmp_path_factory.mktemp("flowers")
     painted.write_pictures(folder / "photos", count=12)
     tiny.write_graph(folder / "base.pb")
@@ -310,7 +310,7 @@ def flowers_run(tmp_path_factory):
 
 
 def heads(preset):
-    """The names of weights and biases in the programs that a preset stands for."""
+    """The names of weights and biases in a preset's program."""
     if preset == "book_flowers":
         return [("final_training_ops/Variable", "final_training_ops/Variable_1")]
     scopes = "final_retrain_ops", "final_training_ops"
