@@ -151,7 +151,7 @@ def test_source_that_is_cut_off(source, tmp_path, capsys):
         shutil.copy(path, tmp_path)
     data = tmp_path / "v2.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:-1])
-    assert "is not whole" in failing(capsys, tmp_path / "v2", tmp_path / "new")
+    assert "is incomplete" in failing(capsys, tmp_path / "v2", tmp_path / "new")
     flipped = bytearray((source / data.name).read_bytes())
     flipped[10] ^= 1
     data.write_bytes(flipped)

@@ -210,7 +210,7 @@ def test_shape_of_a_placeholder_in_an_old_graph(tmp_path):
     (tmp_path / "old.meta").write_bytes(meta.SerializeToString())
     (found,) = described(tmp_path / "old.meta")
     assert shapes(found.inputs)["images:0"] == ("float32", (None, 4))
-    assert "does not tell the shape of 'any:0'" in found.code
+    assert "does not say the shape of 'any:0'" in found.code
 
 
 def test_inside_of_a_loop_is_no_output(tmp_path):
@@ -456,7 +456,7 @@ def test_data_file_that_is_cut_off(trained, tmp_path, capsys):
         shutil.copy(path, tmp_path)
     data = tmp_path / "model.ckpt-7.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:-1])
-    assert "is not whole" in failing(tmp_path, capsys)
+    assert "is incomplete" in failing(tmp_path, capsys)
     data.unlink()
     assert "is missing" in failing(tmp_path / "model.ckpt-7", capsys)
 
