@@ -116,7 +116,7 @@ def test_one_odd_tag_or_file_hides_no_other(caplog, capsys):
     assert found["loss"].values == [0.0, 1.0, 2.0] and found["double"].values == [2.5]
     odd = {name: found[name].kind for name in ("untold", "vector", "text", "empty", "large")}
     assert set(odd.values()) == {"tensors"}
-    assert "loss: 1 records hold no single number" in caplog.text
+    assert "loss: 1 records are not a single number" in caplog.text
     assert events.main(["run"]) == 0
     assert "loss: 3 records, steps 0 to 2, last 2" in capsys.readouterr().out
 

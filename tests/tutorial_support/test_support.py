@@ -129,7 +129,7 @@ def test_events_program(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["nowhere"], "no folder 'nowhere'"),
-        (["empty"], "'empty' holds no event file"),
+        (["empty"], "'empty' contains no event file"),
         (["run", "--tag", "nothing"], "no tag in 'run' matches --tag nothing"),
         (["run", "--tag", "("], "not a regular expression"),
     ],
