@@ -55,7 +55,7 @@ def test_a_flipped_byte_costs_one_record_and_is_told(place, caplog):
     content[start + (place if place > 0 else size_of(records[4]) + place)] ^= 255
     path.write_bytes(content)
     assert losses() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-    assert f"{size_of(records[4])} bytes in 1 places" in caplog.text
+    assert f"{size_of(records[4])} unreadable bytes in 1 places" in caplog.text
 
 
 def test_a_length_of_gigabytes_costs_one_record(caplog):
