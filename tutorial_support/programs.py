@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -295,7 +296,8 @@ _WRITE_FAILURES = (*FULL_DISK, errno.EACCES, errno.EPERM)
 def is_failed_write(error: BaseException) -> bool:
     """Returns whether a file could not be written, as Python or TensorFlow's file system says it.
 
-    An error that a graph's op raises is none: TensorFlow notes the op in it.
+    An error that a graph's op raises is none: TensorFlow notes the op in it. One that comes out of
+    TensorFlow's writer of event files is, whatever its kind.
     """
     if isinstance(error, PermissionError) and error.filename:
         # What is there but cannot be read, or not even be looked for, was not to be written.
@@ -305,8 +307,9 @@ def is_failed_write(error: BaseException) -> bool:
         return os.access(path, os.R_OK) if is_there else os.access(folder, os.X_OK)
     if isinstance(error, OSError):
         return error.errno in _WRITE_FAILURES
-    if "Failed to flush" in str(error) or "tfevents" in str(error):
-        return True  # TensorFlow's writer of event files, whose errors are of many kinds
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").endswith(".event_file_writer"):
+            return True
     is_of_file_system = hasattr(error, "error_code") and getattr(error, "op", None) is None
     kinds = ("ResourceExhaustedError", "PermissionDeniedError")
     return is_of_file_system and type(error).__name__ in kinds

@@ -481,6 +481,31 @@ def test_what_may_not_be_read_is_no_failed_write(tmp_path, monkeypatch, capsys):
         assert code == 2 and f"{path}' cannot be read: Permission denied; allow it" in said
 
 
+@pytest.mark.parametrize("call", ["flush", "close"])
+def test_an_event_file_without_room_is_a_failed_write(call, tmp_path, capsys):
+    """TensorFlow's error is of an unexpected kind (Unknown), so its origin decides."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    @programs.program
+    def main(argv=None):
+        with tf.Graph().as_default():
+            writer = tf.summary.FileWriter(str(tmp_path / "run"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))  # bytes
+        for step in range(1500):
+            writer.add_summary(tf.Summary(value=[tf.Summary.Value(tag="x" * 1000)]), step)
+        getattr(writer, call)()
+
+    try:
+        assert main([]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err
+    assert "could not be written: " in said and "Traceback" not in said
+    other = tf.errors.UnknownError(None, None, "Failed to flush: run/events.out.tfevents.1")
+    assert not programs.is_failed_write(other)
+
+
 def test_a_state_file_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
     os.mkfifo(tmp_path / "checkpoint")
     (tmp_path / "model.ckpt-3.index").write_bytes(b"")
