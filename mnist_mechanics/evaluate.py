@@ -1,10 +1,10 @@
-"""Restores a checkpoint in a graph of its own and evaluates it on one split of the data.
+"""Restores a checkpoint into a new graph and evaluates it on one split of the data.
 
     python -m mnist_mechanics.evaluate
     python -m mnist_mechanics.evaluate --checkpoint logs/mnist_feed/model.ckpt-2000 --split train
 
-Reads checkpoints of both formats, V1 and V2, of any version of TensorFlow, those of the original
-tutorial included. Without a flag that names data, it takes the data that the run was trained on.
+It reads V1 and V2 checkpoints of any TensorFlow version, also those of the original tutorial.
+Without a data flag it evaluates on the data that the run was trained on.
 """
 
 import sys

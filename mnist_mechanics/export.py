@@ -1,4 +1,4 @@
-"""Writes a trained net as a SavedModel and as a frozen graph, for other programs.
+"""Exports a trained net as a SavedModel and as a frozen graph, for use in other programs.
 
     python -m mnist_mechanics.export
     python -m mnist_mechanics.export --checkpoint logs/mnist_feed --output_dir my_model
@@ -9,7 +9,7 @@ In plain TensorFlow 2:
     answer = model.signatures["serving_default"](images=tf.constant(pixels))
     answer["classes"], answer["probabilities"]
 
-where `pixels` is float32 [n, 784] in [0, 1], and ink is 1.
+Here `pixels` is float32 [n, 784] in [0, 1], where 1 is ink and 0 is paper.
 """
 
 import sys

@@ -1,10 +1,10 @@
-"""Trains the fully connected MNIST net on a tf.data pipeline: no feeding, no queues.
+"""Trains the fully connected MNIST net from a tf.data pipeline instead of feed dictionaries.
 
     python -m mnist_mechanics.fully_connected_dataset
     tensorboard --logdir logs
 
-Net, flags, output and checkpoints are those of `fully_connected_feed`. What differs is how a
-batch reaches the net: the graph itself takes it from an iterator.
+The net, flags, output and checkpoints are those of `fully_connected_feed`. Only the input differs:
+the graph itself takes each batch from an iterator.
 """
 
 import argparse
@@ -39,13 +39,13 @@ def do_eval(
 
 
 def run_training(flags: argparse.Namespace) -> int:
-    """Trains up to step `flags.max_steps`, from the newest checkpoint on; returns the exit code."""
+    """Trains from the newest checkpoint up to `flags.max_steps`; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, fully_connected_feed.MAY_CHANGE)
         tf.set_random_seed(flags.seed)
 
-        # The graph, as in `fully_connected_feed`, but for where its input comes from.
+        # The same graph as in `fully_connected_feed`, except for its input.
         def training(pixels: tf.Tensor, labels: tf.Tensor, first_step: tf.Tensor):
             return input_pipeline.training_dataset(
                 pixels, labels, flags.batch_size, flags.seed, first_step
@@ -69,8 +69,8 @@ def run_training(flags: argparse.Namespace) -> int:
             if checkpoint is not None:
                 saver.restore(sess, checkpoint)
             first_step = int(sess.run(tf.train.get_global_step()))
-            # An iterator has a place in the data but no variables: a checkpoint does not hold it.
-            # So it starts at the step that comes next.
+            # An iterator keeps its position in the session, not in a variable, so the checkpoint
+            # does not contain it. Start it at the next step.
             from_training = inputs.start_training(sess, data_sets.train, first_step)
             writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
             run.begin(writer, first_step, flags.max_steps)
@@ -78,8 +78,8 @@ def run_training(flags: argparse.Namespace) -> int:
             for step in run.steps(first_step, flags.max_steps):
                 start_time = time.time()
 
-                # One step: nothing is fed but the handle. At a step that is shown, the batch is
-                # fetched as well: asking for it again would give the next one.
+                # One step: only the iterator's handle is fed. Every 100 steps the batch is fetched
+                # as well, because another Session.run would return the next batch.
                 batch = (inputs.images, inputs.labels) if step % 100 == 0 else ()
                 options, metadata = None, None
                 if step == flags.trace:
@@ -95,7 +95,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
                 if step % 100 == 0:
                     runs.say(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
-                    # Feeding the iterator's output takes its place: any tensor can be fed.
+                    # Any tensor can be fed. Here the kept batch replaces the iterator's output.
                     fed = dict(zip((inputs.images, inputs.labels), batch_value, strict=True))
                     writer.add_summary(sess.run(summary, fed), step)
                     if flags.summaries == "full":

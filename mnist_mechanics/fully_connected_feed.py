@@ -1,9 +1,11 @@
 """Trains the fully connected MNIST net from feed dictionaries.
 
-python -m mnist_mechanics.fully_connected_feed
-python -m mnist_mechanics.fully_connected_feed --max_steps 5000        (goes on from 2,000)
-python -m mnist_mechanics.fully_connected_feed --fresh --summaries full --trace 10
-tensorboard --logdir logs
+    python -m mnist_mechanics.fully_connected_feed
+    python -m mnist_mechanics.fully_connected_feed --max_steps 5000        (resumes at step 2000)
+    python -m mnist_mechanics.fully_connected_feed --fresh --summaries full --trace 10
+    tensorboard --logdir logs
+
+A run that was stopped or killed resumes from its newest checkpoint.
 """
 
 import argparse
@@ -23,15 +25,14 @@ from tutorial_support import checkpoints, events, runs
 from tutorial_support.programs import number
 
 LOG_DIR = "logs/mnist_feed"
-# What a resumed run may change, for none of it has a part in what the variables become.
+# A resumed run may change these flags: none of them affects the values of the variables.
 MAY_CHANGE = ("max_steps", "input_data_dir", "log_dir", "summaries", "trace", "steps_per_run")
 _EVALUATION_BATCH = 1000  # images
 
 
 def placeholder_inputs(batch_size: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
     """Adds placeholders for images, float32 [batch_size, IMAGE_PIXELS], and labels, int32."""
-    # A placeholder has a type and a shape but no value: a run of the session must feed one. A size
-    # of None is left open: it may differ from run to run.
+    # A placeholder has no value until Session.run feeds one. A dimension of None takes any size.
     images_shape, labels_shape = (batch_size, mnist.IMAGE_PIXELS), (batch_size,)
     images_placeholder = tf.placeholder(tf.float32, images_shape, "images_placeholder")
     labels_placeholder = tf.placeholder(tf.int32, labels_shape, "labels_placeholder")
@@ -41,7 +42,7 @@ def placeholder_inputs(batch_size: int | None = None) -> tuple[tf.Tensor, tf.Ten
 def fill_feed_dict(
     data_set: input_data.DataSet, images_pl: tf.Tensor, labels_pl: tf.Tensor, batch_size: int = 100
 ) -> dict[tf.Tensor, np.ndarray]:
-    """Returns the feed dictionary of the next training step, and moves the data set on."""
+    """Returns the feed dictionary for the next training step and advances the data set."""
     images_feed, labels_feed = data_set.next_batch(batch_size)
     return {images_pl: images_feed, labels_pl: labels_feed}
 
@@ -56,8 +57,8 @@ def do_eval(
 ) -> float:
     """Evaluates a whole data set, each example once; prints and returns the precision."""
     num_correct = 0
-    # The net of the training, fed with larger batches where the placeholders leave the size open.
-    # Nothing is learned: the count of correct predictions does not depend on train_op.
+    # This is the training net. If the placeholders leave the batch size open, larger batches are
+    # faster. Nothing is learned, because fetching eval_correct does not run train_op.
     fixed_size = images_placeholder.shape.as_list()[0]
     for images, labels in data_set.batches(fixed_size or _EVALUATION_BATCH, bool(fixed_size)):
         feed_dict = {images_placeholder: images, labels_placeholder: labels}
@@ -66,7 +67,7 @@ def do_eval(
 
 
 def say_precision(num_examples: int, num_correct: int, quiet: bool = False) -> float:
-    """Prints the original's line about an evaluation unless `quiet`; returns the precision."""
+    """Prints the original's evaluation line unless `quiet`; returns the precision in [0, 1]."""
     precision = num_correct / max(num_examples, 1)
     if not quiet:
         runs.say(
@@ -77,29 +78,29 @@ def say_precision(num_examples: int, num_correct: int, quiet: bool = False) -> f
 
 
 def run_training(flags: argparse.Namespace) -> int:
-    """Trains up to step `flags.max_steps`, from the newest checkpoint on; returns the exit code."""
+    """Trains from the newest checkpoint up to `flags.max_steps`; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, MAY_CHANGE)
         tf.set_random_seed(flags.seed)
 
-        # The graph: each of these calls adds ops to the default graph. Nothing is computed yet.
+        # Build the graph. Each call adds ops to the default graph; nothing is computed yet.
         images_placeholder, labels_placeholder = placeholder_inputs()
         logits = mnist.inference(images_placeholder, flags.hidden1, flags.hidden2)
         loss = mnist.loss(logits, labels_placeholder)
         train_op = mnist.training(loss, flags.learning_rate)
         eval_correct = mnist.evaluation(logits, labels_placeholder)
-        # All that the builders have put into the usual collection of summaries.
+        # One op for all summaries that the builders have added to the default collection.
         summary = tf.summary.merge_all(name="summaries/usual")
         if flags.summaries == "full":
             summaries = [summary, events.merged_details()]
             summary = tf.summary.merge(summaries, name="summaries/full")
         init = tf.global_variables_initializer()
-        # A tf.train.Saver that refuses to save a NaN, and returns when the files are on the disk.
+        # A tf.train.Saver that refuses to save NaN and flushes its files to the disk.
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 
-        # The session holds the variables' values. They get their first ones from the initializer,
-        # and other ones in place of them from the newest checkpoint of a run that is resumed.
+        # The session holds the values of the variables. The initializer sets them; in a resumed
+        # run, restoring the newest checkpoint then overwrites them.
         with tf.Session(config=runs.session_config(small_net=True)) as sess:
             sess.run(init)
             checkpoint = run.newest_checkpoint()
@@ -114,8 +115,8 @@ def run_training(flags: argparse.Namespace) -> int:
             for step in run.steps(first_step, flags.max_steps):
                 start_time = time.time()
 
-                # One step: feed a batch, fetch the loss. Fetching train_op, which has no value,
-                # makes the session run it, and with it all that it depends on.
+                # One step: feed a batch, fetch the loss. train_op has no value, but fetching it
+                # makes the session run it and every op that it depends on.
                 feed_dict = fill_feed_dict(
                     data_sets.train, images_placeholder, labels_placeholder, flags.batch_size
                 )
@@ -129,7 +130,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 if metadata is not None:
                     events.write_trace(writer, metadata, step, run.path)
 
-                # Show how it goes, on the screen and in the event file.
+                # Report progress on the screen and in the event file.
                 if step % 100 == 0:
                     runs.say(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
                     writer.add_summary(sess.run(summary, feed_dict), step)
@@ -138,8 +139,8 @@ def run_training(flags: argparse.Namespace) -> int:
                         events.write_scalar(writer, "accuracy/validation", accuracy, step)
                     writer.flush()
 
-                # Evaluate, then save: a run that is killed in between evaluates again. What is
-                # saved because of a signal is not evaluated.
+                # Evaluate before saving: a run that is killed in between evaluates again when it
+                # resumes. A checkpoint saved because of a signal is not evaluated.
                 steps_done = step + 1
                 if steps_done % 1000 == 0 or steps_done == flags.max_steps:
                     for split, data_set in data_sets._asdict().items():
@@ -159,14 +160,14 @@ def run_training(flags: argparse.Namespace) -> int:
 
 
 def add_flags(parser: argparse.ArgumentParser, log_dir: str) -> None:
-    """Adds the flags that all programs that train this net share."""
+    """Adds the flags shared by all programs that train this net."""
     add = parser.add_argument_group("training").add_argument
     add("--learning_rate", type=number(float, 0), default=0.01, help="Rate of gradient descent.")
-    add("--max_steps", type=number(int, 1), default=2000, help="Number of steps, in all.")
-    add("--hidden1", type=number(int, 1), default=128, help="Units in hidden layer 1.")
-    add("--hidden2", type=number(int, 1), default=32, help="Units in hidden layer 2.")
-    add("--batch_size", type=number(int, 1), default=100, help="Examples in a training batch.")
-    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seed of weights and order.")
+    add("--max_steps", type=number(int, 1), default=2000, help="Train up to this step.")
+    add("--hidden1", type=number(int, 1), default=128, help="Units in the first hidden layer.")
+    add("--hidden2", type=number(int, 1), default=32, help="Units in the second hidden layer.")
+    add("--batch_size", type=number(int, 1), default=100, help="Examples per training batch.")
+    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seed for weights and batches.")
     runs.add_flags(parser, "--log_dir", log_dir)
     input_data.add_flags(parser)
 
@@ -174,16 +175,17 @@ def add_flags(parser: argparse.ArgumentParser, log_dir: str) -> None:
 def parse(
     parser: argparse.ArgumentParser, argv: list[str] | None, log_dir: str
 ) -> argparse.Namespace:
-    """Returns the flags of a program that trains in one process; `parser` may have its own."""
+    """Parses the flags of a single-process training program; `parser` may have further flags."""
     add_flags(parser, log_dir)
-    add = parser.add_argument_group("event file").add_argument
-    more = "full adds validation accuracy, histograms and images."
-    add("--summaries", choices=["scalar", "full"], default="scalar", help=more)
-    add("--trace", type=number(int, 0), metavar="N", help="Record which ops step N runs.")
+    add = parser.add_argument_group("event files").add_argument
+    summaries_help = "'full' adds validation accuracy, histograms and images to the loss."
+
+    add("--summaries", choices=["scalar", "full"], default="scalar", help=summaries_help)
+    add("--trace", type=number(int, 0), metavar="N", help="Record a trace of step N.")
     flags = parser.parse_args(argv)
     if flags.trace is not None and flags.trace >= flags.max_steps:
         raise programs.UsageError(
-            f"--trace {flags.trace} is not reached: steps run from 0 to {flags.max_steps - 1}"
+            f"--trace {flags.trace}: the steps run from 0 to {flags.max_steps - 1}; choose one"
         )
     return flags
 

@@ -1,12 +1,12 @@
-"""Trains the fully connected MNIST net with a loop over steps inside the graph.
+"""Trains the fully connected MNIST net with a loop over the steps inside the graph.
 
     python -m mnist_mechanics.fully_connected_looped
     python -m mnist_mechanics.fully_connected_looped --steps_per_run 20
 
-Each `Session.run` costs about as much as the ops of a step of this small net: Python prepares it,
-the session starts it, results come back. A `tf.while_loop` pays that once for many steps. XLA
-compiles the step into a few fused loops of machine code as well. Net, flags, output and
-checkpoints are those of `fully_connected_dataset`; the steps are the same to rounding.
+For a net this small, the overhead of one `Session.run` is about as large as the cost of its ops.
+A `tf.while_loop` pays that overhead once for many steps, and XLA also compiles the step into a few
+fused loops of machine code. The net, flags, output and checkpoints are those of
+`fully_connected_dataset`; the steps are the same except for rounding.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tutorial_support import checkpoints, events, runs
 from tutorial_support.programs import number
 
 LOG_DIR = "logs/mnist_looped"
-_SHOWN_EVERY = 100  # steps
+_REPORT_EVERY = 100  # steps
 
 
 def looped(
@@ -38,25 +38,25 @@ def looped(
     """Adds a loop over training steps.
 
     Args:
-        add_step: function from the tensors of one batch to (op that takes a step, loss). It has
-            added the step outside of the loop before: its variables serve here, too.
-        batches: tensors [steps, ...], one batch for each step; `steps` must be known.
-        first, end: int32 scalars; steps first .. end - 1 of the block are taken.
+        add_step: function from the tensors of one batch to (train_op, loss). The same builders
+            have already run outside of the loop, so the variables exist.
+        batches: tensors [steps, ...], one batch per step; `steps` must be a static size.
+        first, end: int32 scalars; the loop runs the steps first .. end - 1 of the block.
 
     Returns:
-        losses: float32 [steps], 0 where no step was taken.
+        losses: float32 [steps]; 0 for the steps that did not run.
     """
     variables = tf.global_variables()
 
-    # Inside a tf.function, ops go into a graph of their own that XLA compiles as a whole.
+    # A tf.function has its own graph. With jit_compile, XLA compiles that graph as a whole.
     @tf2.function(jit_compile=True, autograph=False)
     def run(batches: tuple, first: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
         def one_step(i: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            # A builder asks for new variables; here it is given those that exist, in order.
+            # The builders would create new variables. Give them the existing ones, in order.
             existing = iter(variables)
             with tf.variable_creator_scope(lambda next_creator, **description: next(existing)):
                 train_op, loss = add_step(*(batch[i] for batch in batches))
-            # The loop's next turn must wait until the variables have changed.
+            # The next iteration must not start before the variables have been updated.
             with tf.control_dependencies([train_op]):
                 return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [loss])
 
@@ -67,7 +67,7 @@ def looped(
 
 
 def run_training(flags: argparse.Namespace) -> int:
-    """Trains up to step `flags.max_steps`, from the newest checkpoint on; returns the exit code."""
+    """Trains from the newest checkpoint up to `flags.max_steps`; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, fully_connected_feed.MAY_CHANGE)
@@ -81,7 +81,8 @@ def run_training(flags: argparse.Namespace) -> int:
 
         inputs = input_pipeline.Input(training, EVALUATION_BATCH)
 
-        # The net once, for evaluation, for summaries and to make the variables.
+        # Build the net once outside of the loop: it creates the variables, and evaluation and
+        # summaries use it.
         logits = mnist.inference(inputs.images, flags.hidden1, flags.hidden2)
         loss = mnist.loss(logits, inputs.labels)
         mnist.training(loss, flags.learning_rate)
@@ -91,7 +92,7 @@ def run_training(flags: argparse.Namespace) -> int:
             summaries = [summary, events.merged_details()]
             summary = tf.summary.merge(summaries, name="summaries/full")
 
-        # The same step once more, inside the loop.
+        # Build the same training step again, inside the loop.
         def add_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Operation, tf.Tensor]:
             scaled = input_pipeline.scaled(images)
             step_loss = mnist.loss(mnist.inference(scaled, flags.hidden1, flags.hidden2), labels)
@@ -99,8 +100,8 @@ def run_training(flags: argparse.Namespace) -> int:
 
         with tf.name_scope("loop"):
             blocks = inputs.training.get_next()
-            in_block = tf.placeholder(tf.int32, (2,), "in_block")  # first step, behind the last
-            losses = looped(add_step, blocks, in_block[0], in_block[1])
+            block_steps = tf.placeholder(tf.int32, (2,), "in_block")  # first step, last + 1
+            losses = looped(add_step, blocks, block_steps[0], block_steps[1])
             first_batch = input_pipeline.scaled(blocks[0][0]), blocks[1][0]
         init = tf.global_variables_initializer()
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
@@ -117,17 +118,17 @@ def run_training(flags: argparse.Namespace) -> int:
 
             for step, end in run.spans(first_step, flags.max_steps, flags.steps_per_run):
                 start_time = time.time()
-                is_shown = step % _SHOWN_EVERY == 0
+                is_reported = step % _REPORT_EVERY == 0
                 options, metadata = None, None
                 if flags.trace is not None and step <= flags.trace < end:
                     options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
                     metadata = tf.RunMetadata()
 
-                # One run of the session: all steps of a block.
+                # One Session.run takes all steps of a block.
                 start = step % flags.steps_per_run
                 loss_values, batch_value = sess.run(
-                    [losses, first_batch if is_shown else ()],
-                    {in_block: (start, start + end - step)},
+                    [losses, first_batch if is_reported else ()],
+                    {block_steps: (start, start + end - step)},
                     options,
                     metadata,
                 )
@@ -137,10 +138,10 @@ def run_training(flags: argparse.Namespace) -> int:
                 if metadata is not None:
                     events.write_trace(writer, metadata, flags.trace, run.path)
 
-                if is_shown:
+                if is_reported:
                     runs.say(f"Step {step}: loss = {taken[0]:.2f} ({duration:.3f} sec)")
                     fed = dict(zip((inputs.images, inputs.labels), batch_value, strict=True))
-                    # The variables have moved on by a block: the step's own loss is fed as well.
+                    # The variables are a block further by now, so feed the loss of this step too.
                     writer.add_summary(sess.run(summary, fed | {loss: taken[0]}), step)
                     if flags.summaries == "full":
                         accuracy = do_eval(sess, eval_correct, inputs, data_sets.validation, True)
@@ -167,17 +168,17 @@ def run_training(flags: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Parses the flags and trains."""
     parser = programs.ArgumentParser(__doc__)
-    parser.add_argument(
+    parser.add_argument_group("loop").add_argument(
         "--steps_per_run",
         type=number(int, 1),
         default=100,
-        help="Steps that one run of the session takes; it must divide 100.",
+        help="Training steps per Session.run. Must divide 100.",
     )
     flags = fully_connected_feed.parse(parser, argv, LOG_DIR)
-    if _SHOWN_EVERY % flags.steps_per_run:
+    if _REPORT_EVERY % flags.steps_per_run:
         raise programs.UsageError(
-            f"--steps_per_run {flags.steps_per_run} does not divide {_SHOWN_EVERY}, the steps "
-            "between two that are shown; take 10, 20, 25, 50 or 100"
+            f"--steps_per_run {flags.steps_per_run} does not divide {_REPORT_EVERY}, the number of "
+            "steps between two printed losses; choose 10, 20, 25, 50 or 100"
         )
     return run_training(flags)
 

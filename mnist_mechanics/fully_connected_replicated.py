@@ -1,11 +1,11 @@
-"""Trains the fully connected MNIST net on several processes, with the variables on others.
+r"""Trains the fully connected MNIST net with several workers and parameter servers (ps).
 
     python -m tutorial_support.local_cluster --ps 1 --workers 2 -- \
         python -m mnist_mechanics.fully_connected_replicated --sync
     TF_CONFIG=... python -m mnist_mechanics.fully_connected_replicated      (each task of a cluster)
 
-Asynchronous workers each change the variables as soon as they have a gradient. With --sync, a step
-is the mean of all workers' gradients: each has its part of the batch of a single process.
+Asynchronous workers update the variables on the ps as soon as they have a gradient. With --sync,
+each worker computes the gradient of its part of the batch, and a step applies their mean.
 """
 
 import argparse
@@ -24,12 +24,12 @@ from tutorial_support.cluster import clusters, replicas
 
 
 def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
-    """Trains until all have reached `flags.max_steps`, or a signal comes; returns the exit code."""
+    """Trains until the workers reach `flags.max_steps` or a signal comes; returns the exit code."""
     tutorial, graph = "mnist_mechanics", tf.Graph()
     with replicas.Replica(cluster, flags, flags.log_dir, tutorial) as replica, graph.as_default():
         data_sets, facts = input_data.load(flags, replica.kept)
         tf.set_random_seed(flags.seed)
-        # The graph of the single process. But each variable is on a ps, and what changes it.
+        # The single-process graph, but every variable and its update op are placed on a ps.
         with tf.device(cluster.variables_on_ps()):
             images, labels = fully_connected_feed.placeholder_inputs()
             loss = mnist.loss(mnist.inference(images, flags.hidden1, flags.hidden2), labels)
@@ -39,7 +39,7 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
         may_change = fully_connected_feed.MAY_CHANGE
         with replica.training(facts, may_change, flags.max_steps, 1000) as training:
             for step in training.steps():
-                # This worker's part of the batch of this step, whoever takes the others.
+                # Take this worker's share of the step's batch.
                 data_sets.train.seek(step * flags.batch_size)
                 batch = data_sets.train.next_batch(flags.batch_size)
                 feed_dict = {images: batch[0][cluster.share], labels: batch[1][cluster.share]}

@@ -1,11 +1,11 @@
-"""Reads MNIST, or any set in its file format, as numpy arrays to feed.
+"""Reads MNIST, or any data set in its file format, into numpy arrays for feeding.
 
     data_sets = read_data_sets("/folder/with/the/four/files")
     images, labels = data_sets.train.next_batch(100)
 
-It takes the place of `tensorflow.examples.tutorials.mnist.input_data`. The order of the training
-examples is a pure function of the seed and of the position, so that a resumed run can go on at
-any step: see `DataSet.seek`.
+This module replaces `tensorflow.examples.tutorials.mnist.input_data`. The order of the training
+examples is a pure function of the seed and the position, so a run can resume at any step: see
+`DataSet.seek`.
 """
 
 import argparse
@@ -27,23 +27,23 @@ from tutorial_support import files
 from tutorial_support.programs import UsageError, one_line
 
 VALIDATION_SIZE = 5000  # of MNIST's 60,000 training images, as in the original
-TITLES = {"train": "Training", "validation": "Validation", "test": "Test"}  # of the splits
+TITLES = {"train": "Training", "validation": "Validation", "test": "Test"}  # printed split names
 CLASS_NAMES = [str(digit) for digit in range(mnist.NUM_CLASSES)]
 
-# Sets in MNIST's format with other classes, by their largest label.
+# Data sets in MNIST's format with other classes, by their largest label.
 _OTHER_CLASSES = {
-    26: "EMNIST's letters, of 26 classes: 1 is A",
-    46: "EMNIST's balanced or merged set, of 47 classes: digits, then letters",
-    61: "EMNIST's set by class, of 62 classes: digits, capitals, small letters",
+    26: "EMNIST letters: 26 classes, where 1 is A",
+    46: "EMNIST balanced or by merge: 47 classes, digits and then letters",
+    61: "EMNIST by class: 62 classes, digits, capitals and small letters",
 }
 
 IMAGES_MAGIC = 2051  # idx: unsigned bytes (0x08) in 3 dimensions
 LABELS_MAGIC = 2049  # idx: unsigned bytes in 1 dimension
-_MOST_BYTES = 1 << 30  # in an idx file; EMNIST's largest has 0.6 GB
+_MAX_BYTES = 1 << 30  # of an idx file; EMNIST's largest has 0.6 GB
 _KNOWN_MAGIC = {
     IMAGES_MAGIC: "the file holds images",
     LABELS_MAGIC: "the file holds labels",
-    3074: "these are QMNIST's labels, 8 numbers for each image, of which the first is the digit",
+    3074: "these are QMNIST labels, with 8 numbers per image, the first of which is the digit",
 }
 
 SAMPLE = files.sample_folder("mnist")
@@ -87,19 +87,19 @@ class DataSet:
         reshape: bool = True,
         seed: int | None = None,
     ) -> None:
-        """Keeps the arrays; nothing is copied or converted before a batch is asked for.
+        """Stores the arrays; they are copied and converted batch by batch.
 
         Args:
             images: uint8 [n, rows, columns] or [n, rows, columns, 1].
             labels: uint8 [n], in 0 .. mnist.NUM_CLASSES - 1; or float [n, NUM_CLASSES], one-hot.
-            fake_data: ignore the arrays; be 10,000 white images labelled 0, as in the original.
+            fake_data: ignore the arrays and serve 10,000 white images labelled 0, as the original.
             one_hot: serve labels as float64 [batch, NUM_CLASSES] rather than uint8 [batch].
             dtype: float32 serves pixels in [0, 1], uint8 in [0, 255].
             reshape: serve images as [batch, rows * columns] rather than [batch, rows, columns, 1].
-            seed: at least 0, determines the order; None takes a new one every time.
+            seed: at least 0, determines the order; None draws a random seed.
 
         Raises:
-            ValueError: images and labels differ in number, or dtype is another one.
+            ValueError: the numbers of images and labels differ, or dtype is not supported.
         """
         if fake_data:
             images = np.broadcast_to(np.uint8(255), (10000, mnist.IMAGE_SIZE, mnist.IMAGE_SIZE))
@@ -115,22 +115,22 @@ class DataSet:
         self._labels = dense_to_one_hot(labels) if one_hot and labels.ndim == 1 else labels
         self._dtype = dtype
         self._seed: Any = np.random.SeedSequence().entropy if seed is None else seed
-        self._position = 0  # in examples, since the first epoch's start
-        self._order_of: tuple[int | None, Any] = (None, None)
+        self._position = 0  # examples served since the start of the first epoch
+        self._cached_order: tuple[int | None, Any] = (None, None)  # (epoch, its order)
 
     @property
     def images(self) -> np.ndarray:
-        """All images, in the form that `next_batch` serves them; converted anew at each use."""
+        """All images, with the dtype and shape of `next_batch`; converted at each access."""
         return self._converted(self._pixels)
 
     @property
     def pixels(self) -> np.ndarray:
-        """All images as uint8 in [0, 255], without a copy."""
+        """All images as uint8 in [0, 255], not copied."""
         return self._pixels
 
     @property
     def labels(self) -> np.ndarray:
-        """All labels."""
+        """All labels: uint8 [n], or one-hot [n, NUM_CLASSES]."""
         return self._labels
 
     @property
@@ -144,24 +144,24 @@ class DataSet:
         return self._position // self.num_examples
 
     def pictures(self, chosen: np.ndarray) -> np.ndarray:
-        """Returns the images with the indices `chosen`, float32 [n, rows, columns] in [0, 1]."""
+        """Returns the images at the indices `chosen`: float32 [n, 28, 28] in [0, 1]."""
         return scale(self._pixels[chosen]).reshape(-1, mnist.IMAGE_SIZE, mnist.IMAGE_SIZE)
 
     def seek(self, position: int) -> None:
-        """Goes to where `next_batch` is after `position` examples in all."""
+        """Makes `next_batch` continue as if it had already served `position` examples."""
         self._position = position
 
     def next_batch(
         self, batch_size: int, fake_data: bool = False, shuffle: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the next `batch_size` images and labels, across the end of an epoch if need be.
+        """Returns the next `batch_size` images and labels; a batch may span two epochs.
 
-        Each epoch serves every example once, in an order of its own.
+        Each epoch serves every example once, in a new order.
 
         Args:
             batch_size: at least 1.
             fake_data: return white images labelled 0, as the original does for tests.
-            shuffle: False serves in the order of the files.
+            shuffle: False keeps the order of the files.
         """
         if fake_data:
             fake = fake_data_set(self._labels.ndim == 2)
@@ -183,16 +183,16 @@ class DataSet:
 
         Args:
             batch_size: at least 1.
-            padded: fill the last batch up with the last image under the label -1, which no
-                prediction equals; for placeholders of a fixed size.
+            padded: pad the last batch with copies of its last image, labelled -1 so that no
+                prediction counts as correct; for placeholders with a fixed batch size.
         """
         for start in range(0, self.num_examples, batch_size):
             stop = start + batch_size
             images, labels = self._converted(self._pixels[start:stop]), self._labels[start:stop]
             if padded and len(labels) < batch_size:
-                lacking = batch_size - len(labels)
-                images = np.concatenate([images, np.repeat(images[-1:], lacking, axis=0)])
-                labels = np.concatenate([np.int32(labels), np.full(lacking, -1, np.int32)])
+                missing = batch_size - len(labels)
+                images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+                labels = np.concatenate([np.int32(labels), np.full(missing, -1, np.int32)])
             yield images, labels
 
     def _converted(self, pixels: np.ndarray) -> np.ndarray:
@@ -201,10 +201,10 @@ class DataSet:
     def _order(self, epoch: int, shuffle: bool) -> np.ndarray:
         if not shuffle:
             return np.arange(self.num_examples)
-        if self._order_of[0] != epoch:
+        if self._cached_order[0] != epoch:
             order = np.random.default_rng([self._seed, epoch]).permutation(self.num_examples)
-            self._order_of = (epoch, order)
-        return self._order_of[1]
+            self._cached_order = (epoch, order)
+        return self._cached_order[1]
 
 
 def scale(pixels: np.ndarray) -> np.ndarray:
@@ -213,14 +213,14 @@ def scale(pixels: np.ndarray) -> np.ndarray:
 
 
 def dense_to_one_hot(labels_dense: np.ndarray, num_classes: int = 10) -> np.ndarray:
-    """Returns labels, int [n], as float64 [n, num_classes] with a 1 in the place of the label."""
+    """Returns labels, int [n], as one-hot float64 [n, num_classes]."""
     return np.eye(num_classes)[labels_dense]
 
 
 def fake_data_set(one_hot: bool = False, dtype: Any = np.float32, reshape: bool = True) -> DataSet:
-    """Returns 10,000 white images labelled 0, for trying a program without data."""
-    nothing = np.zeros(0, np.uint8)
-    return DataSet(nothing, nothing, True, one_hot, dtype, reshape)
+    """Returns 10,000 white images labelled 0, to try a program without data."""
+    empty = np.zeros(0, np.uint8)
+    return DataSet(empty, empty, True, one_hot, dtype, reshape)
 
 
 def read_data_sets(
@@ -233,18 +233,18 @@ def read_data_sets(
     seed: int | None = None,
     source_url: str | None = None,
 ) -> DataSets:
-    """Reads the four files of a folder; files that are not there are downloaded into it.
+    """Reads the four files of a folder, and downloads missing files into it.
 
     Args:
         train_dir: the folder. Each file may be gzipped or plain.
-        fake_data: ignore the folder and return three times `fake_data_set()`.
+        fake_data: ignore the folder and return `fake_data_set()` for each split.
         one_hot, dtype, reshape, seed: as in `DataSet`.
         validation_size: how many of the first training images become the validation set. None
-            takes 5,000, or where there are fewer than 50,000 a tenth, but at least one.
-        source_url: where to download from; None asks the known mirrors.
+            means 5,000, but at most a tenth of the training images and at least one.
+        source_url: address to download from; None tries the known mirrors.
 
     Raises:
-        UsageError: a file is missing or damaged, or `validation_size` leaves nothing to train on.
+        UsageError: a file is missing or damaged, or `validation_size` leaves no training images.
     """
     if fake_data or train_dir is None:
         return DataSets(*(fake_data_set(one_hot, dtype, reshape) for _ in DataSets._fields))
@@ -269,21 +269,26 @@ def read_data_sets(
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say where the data comes from, of which at most one can be given."""
+    """Adds the data flags, which exclude each other."""
     group = parser.add_argument_group("data").add_mutually_exclusive_group()
     group.add_argument(
         "--input_data_dir",
-        help="Folder of the four idx files; by default they are downloaded once.",
+        help="Folder with the four idx files. By default they are downloaded once.",
     )
     group.add_argument("--sample", action="store_true", help="Use the shipped sample of MNIST.")
     group.add_argument("--fake_data", action="store_true", help="Use white images labelled 0.")
 
 
 def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[DataSets, dict[str, Any]]:
-    """Reads the data that the flags name, or else that of the run whose flags were kept.
+    """Reads the data that the flags name, or else the data of the run that is resumed.
+
+    Args:
+        flags: those of `add_flags`, and optionally `seed`. Without a data flag they are set to
+            the run's.
+        kept: the flags and facts of that run; empty for a new run.
 
     Returns:
-        the data sets, and the facts about them that a run keeps.
+        (the data sets, the facts about them that the run folder keeps).
 
     Raises:
         UsageError: the data cannot be used.
@@ -308,22 +313,21 @@ def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[DataSets, dic
 
 
 def find_folder(data_dir: str | None = None, sample: bool = False) -> pathlib.Path:
-    """Returns the folder to read: the named one, the sample, or the cache after a download.
+    """Returns the folder to read: `data_dir`, the sample, or the cache after a download.
+
+    If the download fails, it logs a warning and returns the sample's folder.
 
     Args:
-        data_dir: a folder that holds the four files, or None.
-        sample: take the shipped sample without asking the network.
-
-    Returns:
-        the folder. Where nothing can be downloaded it is the sample's, and a warning is logged.
+        data_dir: a folder with the four files, or None.
+        sample: use the shipped sample without trying the network.
 
     Raises:
-        UsageError: `data_dir` is no folder, or lacks a file.
+        UsageError: `data_dir` is not a folder or lacks a file.
     """
     if data_dir is not None:
         if not pathlib.Path(data_dir).is_dir():
             raise UsageError(
-                f"--input_data_dir: there is no folder '{data_dir}'; name the folder of the four "
+                f"--input_data_dir: there is no folder '{data_dir}'; name the folder with the four "
                 "idx files, or use --sample"
             )
         for name in _PUBLISHED:
@@ -348,17 +352,17 @@ def _remote(name: str, source_url: str | None) -> files.RemoteFile:
 
 
 def _find_file(folder: str | os.PathLike, name: str) -> pathlib.Path | None:
-    """Returns the path of `name` (which ends in .gz), gzipped or plain; None if there is none."""
+    """Returns the path of `name` (which ends in .gz), gzipped or plain, or None if missing."""
     plain = name.removesuffix(".gz")
     paths = (pathlib.Path(folder) / n for n in (name, plain, plain.replace("-idx", ".idx")))
     return next((path for path in paths if path.is_file()), None)
 
 
 def _missing(folder: str | os.PathLike, name: str, why: object = "") -> UsageError:
-    # EMNIST and QMNIST put the name of the set in front, and say "test" for "t10k".
+    # EMNIST and QMNIST prefix the data set's name and write "test" instead of "t10k".
     kind = name.removeprefix("train-").removeprefix("t10k-").partition("-")[0]
     others = sorted(path.name for path in pathlib.Path(folder).glob(f"?*-{kind}-idx*"))
-    hint = f", or name '{one_line(others[0])}' so if it is that file" if others else ""
+    hint = f", or rename '{one_line(others[0])}' if that is the file" if others else ""
     return UsageError(
         f"'{folder}' has no file '{name}' or '{name.removesuffix('.gz')}'{why}; put it there{hint}"
         ", or name another folder with --input_data_dir"
@@ -400,14 +404,14 @@ def read_images(path: str | os.PathLike) -> np.ndarray:
     """Returns the images of an idx file, gzipped or plain: uint8 [n, IMAGE_SIZE, IMAGE_SIZE].
 
     Raises:
-        UsageError: the file is not such a file, or is damaged.
+        UsageError: the file is of another kind, or damaged.
     """
     images = _read_idx(path, "images", IMAGES_MAGIC, dimensions=3)
     wanted = (mnist.IMAGE_SIZE, mnist.IMAGE_SIZE)
     if images.shape[1:] != wanted:
         raise UsageError(
             f"{path}: its images are {images.shape[1]}x{images.shape[2]} pixels, expected "
-            f"{wanted[0]}x{wanted[1]}; use a set with images of that size"
+            f"{wanted[0]}x{wanted[1]}; use a data set with images of that size"
         )
     return images
 
@@ -416,7 +420,7 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
     """Returns the labels of an idx file, gzipped or plain: uint8 [n], below NUM_CLASSES.
 
     Raises:
-        UsageError: the file is not such a file, or is damaged.
+        UsageError: the file is of another kind, or damaged.
     """
     labels = _read_idx(path, "labels", LABELS_MAGIC, dimensions=1)
     if labels.max() >= mnist.NUM_CLASSES:
@@ -424,8 +428,8 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
         known = _OTHER_CLASSES.get(int(labels.max()))
         raise UsageError(
             f"{path}: label number {where} is {labels[where]}, expected 0 to "
-            f"{mnist.NUM_CLASSES - 1}{f' (this looks like {known})' if known else ''}; use a set "
-            f"of {mnist.NUM_CLASSES} classes"
+            f"{mnist.NUM_CLASSES - 1}{f' (this looks like {known})' if known else ''}; use a data "
+            f"set with {mnist.NUM_CLASSES} classes"
         )
     return labels
 
@@ -441,7 +445,7 @@ def _read_idx(path: str | os.PathLike, what: str, magic: int, dimensions: int) -
 def _parse_idx(
     raw: IO[bytes], path: str | os.PathLike, what: str, magic: int, dimensions: int
 ) -> np.ndarray:
-    """Returns the content of an open idx file, gzipped or plain; `path` is for messages."""
+    """Returns the content of an open idx file, gzipped or plain; messages name `path`."""
     gzipped = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
     stream = gzip.GzipFile(fileobj=raw) if gzipped else raw
@@ -450,17 +454,17 @@ def _parse_idx(
     _check_header(path, header, what, magic, header_size)
     shape = struct.unpack(f">{dimensions}I", header[4:])
     size = math.prod(shape)
-    if size > _MOST_BYTES:
+    if size > _MAX_BYTES:
         raise UsageError(
-            f"{path}: its header announces {size} bytes, more than {_MOST_BYTES}; replace the file"
+            f"{path}: its header declares {size} bytes, more than {_MAX_BYTES}; replace the file"
         )
-    body = _read_up_to(stream, size + 1)  # one more shows whether there is more
+    body = _read_up_to(stream, size + 1)  # one extra byte shows whether the file is too long
     if size == 0:
         raise UsageError(f"{path}: holds no {what} (its header says {shape}); replace the file")
     if len(body) != size:
         more = "more" if len(body) > size else f"only {len(body)}"
         raise UsageError(
-            f"{path}: expected {size} bytes after the header, which announces {shape[0]} {what}, "
+            f"{path}: expected {size} bytes after the header, which declares {shape[0]} {what}, "
             f"but there are {more}; replace the file"
         )
     values = np.frombuffer(body, np.uint8).reshape(shape)
@@ -469,7 +473,7 @@ def _parse_idx(
 
 
 def _read_up_to(stream: Any, size: int) -> bytearray:
-    """Returns at most `size` bytes, without asking for memory that a wrong header announces."""
+    """Returns at most `size` bytes, without allocating the memory that a bad header declares."""
     body = bytearray()
     while chunk := stream.read(min(size - len(body), 1 << 20)):
         body += chunk
@@ -485,8 +489,8 @@ def _check_header(
     if found != magic:
         hint = _KNOWN_MAGIC.get(found, "the file is of another kind")
         raise UsageError(
-            f"{path}: starts with {found}, expected {magic} for idx {what}: {hint}; replace the "
-            "file, or mend its name"
+            f"{path}: starts with {found}, expected {magic} for idx {what}: {hint}; replace or "
+            "rename the file"
         )
     if len(header) < header_size:
         raise UsageError(f"{path}: truncated in its header; replace the file")

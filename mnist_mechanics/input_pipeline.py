@@ -1,7 +1,7 @@
-"""MNIST's batches as tf.data pipelines in the graph: no feeding, no queues.
+"""MNIST batches from tf.data pipelines inside the graph.
 
-What a training batch holds is a pure function of the seed and the step, as in `input_data`; the
-order itself is another one, because TensorFlow's ops make it.
+The content of a training batch is a pure function of the seed and the step, as in `input_data`.
+The order differs from `input_data`, because here TensorFlow ops shuffle instead of numpy.
 """
 
 from typing import Any
@@ -10,8 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import mnist
 
-# AutoGraph would translate each function of a pipeline first, which takes longer than tracing it.
-_as_it_is = tf.autograph.experimental.do_not_convert
+# AutoGraph would rewrite the pipeline's functions before tracing, which takes longer than tracing.
+_without_autograph = tf.autograph.experimental.do_not_convert
 
 
 def scaled(pixels: tf.Tensor) -> tf.Tensor:
@@ -22,45 +22,46 @@ def scaled(pixels: tf.Tensor) -> tf.Tensor:
 def training_dataset(
     pixels: tf.Tensor, labels: tf.Tensor, batch_size: int, seed: int, first_step: Any
 ) -> tf.data.Dataset:
-    """Builds the training batches, without an end.
+    """Builds an endless dataset of training batches.
 
     Args:
         pixels: uint8 [n, IMAGE_PIXELS], in [0, 255].
         labels: uint8 [n].
-        batch_size: number of examples.
+        batch_size: examples per batch.
         seed: determines the order.
-        first_step: int or int64 scalar tensor, the number of batches to start after.
+        first_step: int or int64 scalar tensor, the number of batches to skip.
 
     Returns:
-        a dataset of (float32 [batch_size, IMAGE_PIXELS] in [0, 1], uint8 [batch_size]).
+        a dataset of (images float32 [batch_size, IMAGE_PIXELS] in [0, 1], labels uint8
+        [batch_size]).
     """
 
-    @_as_it_is
+    @_without_autograph
     def batch(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return scaled(tf.gather(pixels, indices)), tf.gather(labels, indices)
 
     batches = _training_indices(labels, batch_size, seed, first_step)
-    # Eight batches are prepared ahead, in threads of their own, while the net trains.
+    # Background threads prepare up to eight batches ahead while the net trains.
     return batches.map(batch).prefetch(8)
 
 
 def training_blocks(
     pixels: tf.Tensor, labels: tf.Tensor, batch_size: int, seed: int, first_step: Any, steps: int
 ) -> tf.data.Dataset:
-    """Builds the same batches in blocks: one block for each run of several steps.
+    """Builds the same batches in blocks of several steps, one block per Session.run.
 
     Args:
         pixels, labels, batch_size, seed: as in `training_dataset`.
-        first_step: int64 scalar tensor. Blocks begin at multiples of `steps`; the first one is
-            that which holds this step.
-        steps: batches in a block.
+        first_step: int64 scalar tensor. Blocks start at multiples of `steps`; the first block is
+            the one that contains this step.
+        steps: batches per block.
 
     Returns:
-        a dataset of (uint8 [steps, batch_size, IMAGE_PIXELS] in [0, 255],
-        uint8 [steps, batch_size]).
+        a dataset of (pixels uint8 [steps, batch_size, IMAGE_PIXELS] in [0, 255], labels uint8
+        [steps, batch_size]).
     """
 
-    @_as_it_is
+    @_without_autograph
     def block(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         indices = tf.reshape(indices, [steps, batch_size])
         images = tf.gather(pixels, indices)
@@ -74,12 +75,12 @@ def training_blocks(
 def _training_indices(
     labels: tf.Tensor, batch_size: int, seed: int, first_batch: Any
 ) -> tf.data.Dataset:
-    """Returns a dataset of int64 [batch_size], the examples of each batch."""
+    """Returns a dataset of int64 [batch_size], the indices of the examples in each batch."""
     count = tf.shape(labels, out_type=tf.int64)[0]
     first_example = tf.cast(first_batch, tf.int64) * batch_size
     first_epoch, offset = first_example // count, first_example % count
 
-    @_as_it_is
+    @_without_autograph
     def order(epoch: tf.Tensor) -> tf.Tensor:
         indices = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, epoch])
         return indices[tf.where_v2(tf.equal(epoch, first_epoch), offset, 0) :]
@@ -89,28 +90,32 @@ def _training_indices(
 
 
 def evaluation_dataset(pixels: tf.Tensor, labels: tf.Tensor, batch_size: int) -> tf.data.Dataset:
-    """Builds one pass over the data, the last partial batch included; as `training_dataset`."""
+    """Builds one pass over the data in order; the last batch may be smaller.
+
+    Args and result are as in `training_dataset`.
+    """
     examples = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(batch_size)
-    return examples.map(_as_it_is(lambda x, classes: (scaled(x), classes))).prefetch(2)
+    return examples.map(_without_autograph(lambda x, classes: (scaled(x), classes))).prefetch(2)
 
 
 class Input:
-    """The graph's input: two iterators over the same placeholders, and a handle that chooses.
+    """The input of the graph: a training and an evaluation iterator, selected by a handle.
 
-    The arrays are fed once, when an iterator starts. They never become a part of the graph, nor of
-    its checkpoints.
+    The data is fed once, when an iterator is initialized, so the graph and its checkpoints do not
+    contain it.
 
     Attributes:
-        images: float32 [batch, IMAGE_PIXELS] in [0, 1], the chosen iterator's next images.
+        images: float32 [batch, IMAGE_PIXELS] in [0, 1], the selected iterator's next images.
         labels: uint8 [batch].
+        training: the training iterator.
     """
 
     def __init__(self, training: Any, evaluation_batch: int) -> None:
         """Adds placeholders, pipelines and iterators to the default graph.
 
         Args:
-            training: function from pixels, labels and the first step to the training dataset.
-            evaluation_batch: number of examples.
+            training: function (pixels, labels, first_step) -> training dataset.
+            evaluation_batch: examples per evaluation batch.
         """
         with tf.name_scope("input"):
             self._pixels = tf.placeholder(tf.uint8, (None, mnist.IMAGE_PIXELS), "pixels")
@@ -118,14 +123,14 @@ class Input:
             self._first_step = tf.placeholder(tf.int64, (), "first_step")
             with tf.name_scope("training"):
                 dataset = training(self._pixels, self._labels, self._first_step)
-                # An iterator is a resource of the session, as a variable is. Its initializer takes
-                # what is fed then and keeps it: later runs need not feed it again.
+                # Like a variable, an iterator is a resource of the session. Its initializer stores
+                # what is fed to it, so later runs need not feed the data again.
                 self.training = tf.data.make_initializable_iterator(dataset)
             with tf.name_scope("evaluation"):
                 dataset = evaluation_dataset(self._pixels, self._labels, evaluation_batch)
                 self._evaluation = tf.data.make_initializable_iterator(dataset)
-            # A handle is a string that stands for an iterator. Feeding one or the other makes the
-            # same net read from here or from there.
+            # A handle is a string that identifies an iterator. The handle that is fed decides
+            # which iterator the net reads from.
             self._handle = tf.placeholder(tf.string, (), "iterator_handle")
             iterator = tf.data.Iterator.from_string_handle(
                 self._handle, (tf.float32, tf.uint8), ((None, mnist.IMAGE_PIXELS), (None,))
@@ -133,19 +138,19 @@ class Input:
             self.images, self.labels = iterator.get_next()
 
     def start_training(self, sess: tf.Session, data_set: Any, first_step: int) -> dict:
-        """Starts the training iterator and returns the feed dictionary that chooses it."""
-        sess.run(self.training.initializer, self._fed(data_set) | {self._first_step: first_step})
+        """Starts the training iterator; returns the feed dictionary that selects it."""
+        sess.run(self.training.initializer, self._feeds(data_set) | {self._first_step: first_step})
         return {self._handle: sess.run(self.training.string_handle())}
 
     def run_through(self, sess: tf.Session, data_set: Any, fetch: tf.Tensor) -> list:
-        """Returns the values of `fetch` for all batches of one pass over `data_set`."""
-        sess.run(self._evaluation.initializer, self._fed(data_set))
+        """Returns the list of the values of `fetch`, one per batch of one pass over `data_set`."""
+        sess.run(self._evaluation.initializer, self._feeds(data_set))
         feed_dict, values = {self._handle: sess.run(self._evaluation.string_handle())}, []
         while True:
             try:
                 values.append(sess.run(fetch, feed_dict))
-            except tf.errors.OutOfRangeError:  # how an iterator says that the pass is over
+            except tf.errors.OutOfRangeError:  # the end of the pass
                 return values
 
-    def _fed(self, data_set: Any) -> dict:
+    def _feeds(self, data_set: Any) -> dict:
         return {self._pixels: data_set.pixels, self._labels: data_set.labels}

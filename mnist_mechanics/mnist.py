@@ -1,12 +1,12 @@
-"""Builds the graph of the fully connected MNIST net, one function for each stage.
+"""Builds the graph of the fully connected MNIST net, one function per stage.
 
-    inference()   from images to logits
-    loss()        from logits and labels to the number that training lowers
-    training()    from the loss to the op that takes one step
-    evaluation()  from logits and labels to the number of correct predictions
+    inference()   images -> logits
+    loss()        logits, labels -> the loss to minimize
+    training()    loss -> the op that takes one training step
+    evaluation()  logits, labels -> the number of correct predictions
 
 Every builder takes tensors, adds its ops to the default graph and returns tensors. Scopes,
-variables and ops have the names of the original tutorial, so that checkpoints go both ways.
+variables and ops have the original tutorial's names, so each can read the other's checkpoints.
 """
 
 import math
@@ -21,18 +21,17 @@ IMAGE_PIXELS = IMAGE_SIZE * IMAGE_SIZE
 
 
 def inference(images: tf.Tensor, hidden1_units: int, hidden2_units: int) -> tf.Tensor:
-    """Builds the net as far as it is needed to classify.
+    """Builds the net from the images to the logits.
 
     Args:
         images: float32 [batch, IMAGE_PIXELS], pixels in [0, 1].
-        hidden1_units: size of the first hidden layer.
-        hidden2_units: size of the second hidden layer.
+        hidden1_units, hidden2_units: sizes of the two hidden layers.
 
     Returns:
         logits: float32 [batch, NUM_CLASSES], unbounded.
     """
-    # A name scope puts its name in front of all that is made inside it: the first layer's weights
-    # are the variable hidden1/weights. TensorBoard draws each scope as one box.
+    # A name scope prefixes the name of every op created inside it, so the weights of the first
+    # layer become the variable hidden1/weights. TensorBoard draws each scope as one box.
     with tf.name_scope("hidden1"):
         weights, biases = _variables(IMAGE_PIXELS, hidden1_units)
         hidden1 = tf.nn.relu(tf.matmul(images, weights) + biases)
@@ -43,7 +42,7 @@ def inference(images: tf.Tensor, hidden1_units: int, hidden2_units: int) -> tf.T
     with tf.name_scope("softmax_linear"):
         weights, biases = _variables(hidden2_units, NUM_CLASSES)
         logits = tf.matmul(hidden2, weights) + biases
-    # Ops that nobody fetches cost nothing: these run with --summaries full only.
+    # Ops that are never fetched cost nothing: these run only with --summaries full.
     shape = [-1, IMAGE_SIZE, IMAGE_SIZE, 1]
     events.add_details(images=tf.reshape(images, shape, name="details/images"))
     events.add_details(hidden1=hidden1, hidden2=hidden2)
@@ -51,11 +50,11 @@ def inference(images: tf.Tensor, hidden1_units: int, hidden2_units: int) -> tf.T
 
 
 def _variables(fan_in: int, units: int) -> tuple[tf.Variable, tf.Variable]:
-    """Returns a layer's weights [fan_in, units] and biases [units], named in the open scope."""
-    stddev = 1.0 / math.sqrt(fan_in)  # keeps the size of the activations from layer to layer
+    """Returns a layer's weights [fan_in, units] and biases [units], named in the current scope."""
+    stddev = 1.0 / math.sqrt(fan_in)  # keeps the scale of the activations from layer to layer
     initial = tf.truncated_normal([fan_in, units], stddev=stddev)
-    # use_resource asks for today's kind of variable, which is the default unless a program has
-    # disabled it. A loop inside the graph cannot change the older kind.
+    # use_resource selects resource variables, the default unless a program calls
+    # disable_v2_behavior(). A loop inside the graph cannot assign to the older reference variables.
     weights = tf.Variable(initial, name="weights", use_resource=True)
     biases = tf.Variable(tf.zeros([units]), name="biases", use_resource=True)
     return weights, biases
@@ -86,22 +85,22 @@ def training(
     Args:
         loss: float32 scalar, from `loss`.
         learning_rate: above 0.
-        optimizer: takes the place of gradient descent.
+        optimizer: replaces gradient descent if given.
 
     Returns:
-        train_op: running it changes every trainable variable once and adds 1 to the int32
+        train_op: running it updates every trainable variable once and adds 1 to the int32
             variable `global_step`.
     """
     tf.summary.scalar("loss", loss)
     if optimizer is None:
         optimizer = tf.train.GradientDescentOptimizer(learning_rate)
-    # Not trainable, or the optimizer would try to lower the loss by changing it. The second
-    # collection is where tf.train.get_global_step() looks.
+    # Not trainable, because the optimizer must not treat the counter as a weight.
+    # tf.train.get_global_step() finds it in the GLOBAL_STEP collection.
     collections = [tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP]
     global_step = tf.Variable(
         0, name="global_step", trainable=False, collections=collections, use_resource=True
     )
-    # minimize() adds the gradients of the loss and the ops that apply them, in one go.
+    # minimize() adds the gradient ops and the ops that apply the gradients to the variables.
     return optimizer.minimize(loss, global_step=global_step)
 
 
@@ -113,9 +112,9 @@ def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         labels: int [batch], in 0 .. NUM_CLASSES - 1.
 
     Returns:
-        correct: int32 scalar, how many labels have the batch row's largest logit.
+        correct: int32 scalar, the number of rows whose label has the largest logit.
     """
     with tf.name_scope("evaluation"):
-        # Labels may come as uint8, which is enough for ten classes but not for this op.
+        # Labels may be uint8, which in_top_k does not accept.
         correct = tf.nn.in_top_k(logits, tf.cast(labels, tf.int64), 1)
         return tf.reduce_sum(tf.cast(correct, tf.int32))

@@ -1,7 +1,7 @@
-"""Prepares a picture of a digit as the makers of MNIST prepared theirs.
+"""Prepares a picture of a digit the way MNIST's authors prepared theirs.
 
-They fitted each digit into 20x20 pixels, keeping its proportions, and put it into 28x28 with its
-centre of mass in the middle; ink is 1, paper 0.
+They scaled each digit to fit 20x20 pixels, keeping its aspect ratio, and centred it by its centre
+of mass in an image of 28x28 pixels. Ink is 1, paper is 0.
 """
 
 import os
@@ -13,31 +13,34 @@ from mnist_mechanics import mnist
 from tutorial_support import pictures
 from tutorial_support.programs import UsageError
 
-DIGIT_SIZE = 20  # pixels of the digit's longer side
-MIDDLE = mnist.IMAGE_SIZE / 2 + 0.5  # where MNIST's digits have their centre: in pixel 14
-LEAST_CONTRAST = 0.15  # between ink and paper, where black to white is 1
-FAINTEST_INK = 0.2  # of the darkest ink; what is fainter is noise or a compression artefact
+DIGIT_SIZE = 20  # pixels, the digit's longer side
+MIDDLE = mnist.IMAGE_SIZE / 2 + 0.5  # MNIST's digits are centred in pixel 14
+LEAST_CONTRAST = 0.15  # between ink and paper; black on white has a contrast of 1
+FAINTEST_INK = 0.2  # relative to the darkest ink; anything fainter is noise or a JPEG artefact
 
 
 def prepare(path: str | os.PathLike) -> np.ndarray:
-    """Returns a PNG or JPEG as the net's input: float32 [IMAGE_PIXELS], in [0, 1], ink 1.
+    """Returns a PNG or JPEG as input of the net: float32 [IMAGE_PIXELS] in [0, 1], ink is 1.
 
-    The picture may have any size and colours, dark ink on light paper or the other way round.
+    The picture may have any size and colours, with dark ink on light paper or the reverse.
 
     Raises:
-        UsageError: the file is no whole PNG or JPEG, or nothing in it stands out.
+        UsageError: the file is not a complete PNG or JPEG, or its contrast is too low.
     """
     grey = np.asarray(pictures.read(path).convert("L"), np.float32) / 255
     ink = _ink(grey)
     if ink is None:
         raise UsageError(
-            f"{path}: shows no digit, nothing in it stands out; name a picture of one digit"
+            f"{path}: shows no digit, its contrast is too low; name a picture of one digit"
         )
     return _centred(_fitted(ink)).reshape(mnist.IMAGE_PIXELS)
 
 
 def _ink(grey: np.ndarray) -> np.ndarray | None:
-    """Returns float32 [height, width], 0 for paper up to 1 for ink, cut to the digit; or None."""
+    """Returns the digit's bounding box, float32 [height, width], from 0 (paper) to 1 (ink).
+
+    Returns None if the contrast is too low.
+    """
     edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     paper = np.median(edge)
     darker, lighter = paper - grey.min(), grey.max() - paper
@@ -51,7 +54,7 @@ def _ink(grey: np.ndarray) -> np.ndarray | None:
 
 
 def _fitted(ink: np.ndarray) -> np.ndarray:
-    """Returns the digit with its longer side DIGIT_SIZE, smoothed by averaging."""
+    """Returns the digit resized so that its longer side is DIGIT_SIZE."""
     height, width = ink.shape
     scale = DIGIT_SIZE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -60,7 +63,7 @@ def _fitted(ink: np.ndarray) -> np.ndarray:
 
 
 def _centred(digit: np.ndarray) -> np.ndarray:
-    """Returns float32 [IMAGE_SIZE, IMAGE_SIZE] with the digit's centre of mass in its middle."""
+    """Returns float32 [IMAGE_SIZE, IMAGE_SIZE] with the digit's centre of mass in the middle."""
     canvas = np.zeros((mnist.IMAGE_SIZE, mnist.IMAGE_SIZE), np.float32)
     corner = []
     for axis, length in enumerate(digit.shape):

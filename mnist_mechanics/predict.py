@@ -3,7 +3,7 @@
     python -m mnist_mechanics.predict digit.png photo.jpg
     python -m mnist_mechanics.predict --show --checkpoint logs/mnist_dataset digit.png
 
-A picture may be of any size, dark on light or light on dark, and should show one digit.
+A picture should show one digit. It may have any size and be dark on light or light on dark.
 """
 
 import sys

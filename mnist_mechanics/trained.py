@@ -1,4 +1,4 @@
-"""The trained MNIST net: how to rebuild it, what it takes, what it was trained on."""
+"""The trained MNIST net: how to rebuild it, prepare its input and find its data."""
 
 import argparse
 import pathlib
@@ -10,11 +10,11 @@ from mnist_mechanics import fully_connected_feed, input_data, mnist, pictures
 from tutorial_support import checkpoints, trained
 
 _BATCH = 1000  # images
-_UNITS = {"hidden1": 128, "hidden2": 32}  # of the original, for a checkpoint that does not say
+_UNITS = {"hidden1": 128, "hidden2": 32}  # the original's, if flags and checkpoint give no size
 
 
 class TrainedNet(trained.TrainedNet):
-    """See trained.TrainedNet; images are float32 [n, IMAGE_PIXELS] in [0, 1], ink is 1."""
+    """A trained.TrainedNet whose images are float32 [n, IMAGE_PIXELS] in [0, 1]; ink is 1."""
 
     tutorial = "mnist_mechanics"
     default_checkpoint = fully_connected_feed.LOG_DIR
@@ -22,7 +22,7 @@ class TrainedNet(trained.TrainedNet):
     class_names = input_data.CLASS_NAMES
 
     def inference(self, images: tf.Tensor) -> tuple[tf.Tensor, None]:
-        """Adds the net, its layers as wide as the run's flags or else the checkpoint say."""
+        """Adds the net; the layer sizes come from the run's flags, or else the checkpoint."""
         shapes = checkpoints.shapes(self.prefix)
 
         def units(layer: str) -> int:
@@ -32,12 +32,12 @@ class TrainedNet(trained.TrainedNet):
         return mnist.inference(images, units("hidden1"), units("hidden2")), None
 
     def prepare(self, sess: tf.Session, tensors: trained.Tensors, path: pathlib.Path) -> np.ndarray:
-        """Returns a picture of a digit as the net takes it."""
+        """Returns a picture as float32 [IMAGE_PIXELS] in [0, 1]; see `pictures.prepare`."""
         return pictures.prepare(path)
 
     @staticmethod
     def add_data_flags(parser: argparse.ArgumentParser) -> None:
-        """Adds the flags that name data."""
+        """Adds the data flags."""
         input_data.add_flags(parser)
 
     def examples(self, flags: argparse.Namespace, split: str) -> trained.Examples:
@@ -53,14 +53,14 @@ class TrainedNet(trained.TrainedNet):
         )
 
     def accuracy_line(self, split: str, correct: int, count: int) -> str:
-        """Returns the original's two lines."""
+        """Returns the original's two evaluation lines."""
         return (
             f"{input_data.TITLES[split]} Data Eval:\nNum examples: {count}  "
             f"Num correct: {correct}  Precision @ 1: {correct / count:0.04f}"
         )
 
     def prediction_lines(self, path: str, probabilities: np.ndarray, top: int) -> list[str]:
-        """Returns the likeliest digit of a picture, and the probability of each digit."""
+        """Returns a line with the most likely digit and a line with all ten probabilities."""
         best = int(np.argmax(probabilities))
         pairs = zip(self.class_names, probabilities, strict=True)
         every = "  ".join(f"{name}: {probability:.4f}" for name, probability in pairs)

@@ -125,11 +125,11 @@ def bad_files():
         ),
         "count differs": (1, labels_bytes(labels[:-1]), "30 images, but .* 29 labels"),
         "no images": (0, images_bytes(images[:0]), "holds no images"),
-        "QMNIST's labels": (1, struct.pack(">3I", 3074, 30, 8) + bytes(960), "QMNIST's labels"),
-        "EMNIST's letters": (1, labels_bytes(labels % 3 + 24), "label number .* EMNIST's letters"),
+        "QMNIST's labels": (1, struct.pack(">3I", 3074, 30, 8) + bytes(960), "QMNIST labels"),
+        "EMNIST's letters": (1, labels_bytes(labels % 3 + 24), "label number .* EMNIST letters"),
         "label above 9": (1, labels_bytes(out_of_range), "label number 17 is 10"),
         "other size": (0, images_bytes(images[:, :20]), "20x28 pixels, expected 28x28"),
-        "huge header": (0, struct.pack(">4I", 2051, 2**32 - 1, 28, 28), "announces 33672.* bytes"),
+        "huge header": (0, struct.pack(">4I", 2051, 2**32 - 1, 28, 28), "declares 33672.* bytes"),
     }
 
 
@@ -151,7 +151,7 @@ def test_what_a_small_gzip_file_unpacks_to_is_bounded(tmp_path):
     with pytest.raises(UsageError, match="images.gz: expected 1568 bytes .* there are more"):
         input_data.read_images(path)
     path.write_bytes(gzip.compress(struct.pack(">4I", 2051, 2_000_000, 28, 28)) + packed)
-    with pytest.raises(UsageError, match="images.gz: its header announces 1568000000 bytes"):
+    with pytest.raises(UsageError, match="images.gz: its header declares 1568000000 bytes"):
         input_data.read_images(path)
 
 
@@ -164,7 +164,7 @@ def test_missing_folder_and_file_are_named(tmp_path):
         input_data.find_folder(folder)
     of_emnist = "emnist-digits-test-labels-idx1-ubyte.gz"
     (folder / of_emnist).touch()
-    with pytest.raises(UsageError, match=f"or name '{of_emnist}' so if it is that file"):
+    with pytest.raises(UsageError, match=f"or rename '{of_emnist}' if that is the file"):
         input_data.find_folder(folder)
 
 

@@ -78,7 +78,7 @@ def test_copied_or_moved_run_folder_stands_for_itself(run, tmp_path, capsys):
 def test_checkpoints_that_are_not_there_or_damaged_are_named(run, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert evaluate.main(["--checkpoint", "empty"]) == 2
-    assert "'empty' holds no checkpoint; train first" in capsys.readouterr().err
+    assert "'empty' contains no checkpoint; train first" in capsys.readouterr().err
     assert evaluate.main(["--checkpoint", "nowhere/model.ckpt-3"]) == 2
     assert "no checkpoint 'nowhere/model.ckpt-3'" in capsys.readouterr().err
     for ending in (".index", ".data-00000-of-00001"):

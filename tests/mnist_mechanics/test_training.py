@@ -200,7 +200,7 @@ def test_variables_that_are_not_finite_are_never_saved(capsys):
         (["--learning_rate", "-1"], "--learning_rate: expected a finite number from 0"),
         (["--batch_size", "0"], "--batch_size"),
         (["--no_such_flag"], "--no_such_flag"),
-        (["--trace", "30", "--max_steps", "30"], "--trace 30 is not reached"),
+        (["--trace", "30", "--max_steps", "30"], "--trace 30: the steps run from 0 to 29"),
         (["--sample", "--input_data_dir", "x"], "not allowed with"),
         (["--input_data_dir", "missing"], "there is no folder 'missing'"),
     ],
@@ -257,7 +257,7 @@ def test_full_disk_is_one_sentence_and_earlier_checkpoints_stay(program, capsys)
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     message = capsys.readouterr().err
     assert "File too large" in message
-    assert "make room or name another folder" in message
+    assert "free some space or name another folder" in message
     assert "Traceback" not in message
     assert variables("run")["global_step"] == 20
     assert np.isfinite(variables("run")["hidden1/weights"]).all()

@@ -151,7 +151,7 @@ def test_run_folder_keeps_flags_and_refuses_others(tmp_path):
         begin(folder, flags_of(seed=2, steps=20), {"data": "a"}, ("steps",))
     with pytest.raises(UsageError, match="the data was a, is b"):
         begin(folder, flags_of(seed=1, steps=20), {"data": "b"}, ("steps",))
-    with pytest.raises(UsageError, match="holds a run of tests, not of others"):
+    with pytest.raises(UsageError, match="contains a run of tests, not of others"):
         runs.Run(folder, "others", flags_of())
     assert runs.read_flags(folder) == kept
 
@@ -160,7 +160,7 @@ def test_run_folder_keeps_flags_and_refuses_others(tmp_path):
 def test_damaged_flags_are_named(tmp_path, damage):
     path = tmp_path / "flags.json"
     path.mkdir() if damage is None else path.write_text(damage)
-    with pytest.raises(UsageError, match=r"flags\.json: cannot be read.*mend it or move it"):
+    with pytest.raises(UsageError, match=r"flags\.json: cannot be read.*repair it or move it"):
         runs.read_flags(tmp_path)
 
 
@@ -314,7 +314,7 @@ def test_a_folder_that_tensorflow_cannot_restore_from_is_refused(tmp_path, chara
 
 def test_a_folder_in_the_place_of_the_state_file_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "checkpoint").mkdir()
-    with pytest.raises(UsageError, match="checkpoint' is a folder where a file is to be"):
+    with pytest.raises(UsageError, match="checkpoint' must be a file"):
         runs.Run(str(tmp_path), "tests", flags_of())
 
 
@@ -324,7 +324,7 @@ def test_a_checkpoint_of_another_run_is_not_written_over(tmp_path):
         path.with_name(path.name.replace("-9", "-20")).write_bytes(path.read_bytes())
     with runs.Run(str(tmp_path), "tests", flags_of()) as run:
         run.settle({})
-        with pytest.raises(UsageError, match="model.ckpt-20' was not written by the run"):
+        with pytest.raises(UsageError, match="would overwrite '.*model.ckpt-20', which"):
             run.newest_checkpoint()
 
 
@@ -456,7 +456,7 @@ def test_flags_that_cannot_be_read_are_named(what, tmp_path):
         "large": lambda: path.write_bytes(b" " * (2 << 20)),
     }
     make[what]()
-    with pytest.raises(UsageError, match=r"flags\.json: cannot be read .*; mend it or"):
+    with pytest.raises(UsageError, match=r"flags\.json: cannot be read .*; repair it or"):
         runs.read_flags(tmp_path)
 
 
@@ -478,7 +478,7 @@ def test_what_may_not_be_read_is_no_failed_write(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     for path in ("secret", "closed/file"):
         code, said = fails(tmp_path / path)
-        assert code == 2 and f"{path}' cannot be read: Permission denied; allow it" in said
+        assert code == 2 and f"{path}' cannot be read: Permission denied; change its" in said
 
 
 @pytest.mark.parametrize("call", ["flush", "close"])
