@@ -172,7 +172,7 @@ def test_an_entry_that_its_checksum_does_not_fit_costs_itself_alone(damage, capl
     change(f"UPDATE vectors SET {damage} WHERE row = 20")
     with FeatureStore(FOLDER, SIZE) as store:
         assert list(found_in(store)) == list(range(19)) and store.find("4-3", (1, 5)) is None
-        assert "holds 1 damaged" in caplog.text
+        assert "has 1 damaged" in caplog.text
         np.testing.assert_array_equal(store.read([store.find("4-1", (1, 4))]), expected[[17]])
         store.append(["4-3"], [(1, 4)], expected[[19]])
     caplog.clear()
