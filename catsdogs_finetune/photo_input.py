@@ -464,9 +464,9 @@ def draw_examples(
         copies = tf.constant(np.stack([examples[0] * 255] * 9))
         distorted = sess.run(distort(copies, tf.constant([flags.seed, 0], tf.int64))) / 255
     names = [images.class_names[label] for label in images.labels[nine]]
-    title = f"What the net may see of one of them ({names[0]})"
+    title = f"{folder.name}: what the net may see of the first one"
     sheets = {
-        "examples.png": (examples, names, "Training images"),
+        "examples.png": (examples, names, f"{folder.name}: nine training images"),
         "augmentations.png": (list(np.clip(distorted, 0, 1)), [""] * 9, title),
     }
     for name, sheet in sheets.items():
@@ -488,14 +488,14 @@ def draw_results(
         flags: those of the training.
     """
     names, predictions = images.class_names, logits.argmax(axis=1)
-    some = np.random.default_rng(0).permutation(len(logits))[:32]
+    some = np.random.default_rng(0).permutation(len(logits))[:25]
     mistakes = {i: f" (is: {names[images.labels[i]]})" for i in some}
     captions = [
         names[predictions[i]] + mistakes[i] * bool(images.labels[i] != predictions[i]) for i in some
     ]
     size = flags.image_size
-    sheet = to_draw(images, some, size), captions, f"Predictions for {len(some)} testing images"
-    plots.picture_sheet(run.path / "predictions.png", *sheet, columns=8)
+    title = f"{run.path.name}: predictions for {len(some)} testing images"
+    plots.picture_sheet(run.path / "predictions.png", to_draw(images, some, size), captions, title)
     pictures_of = functools.partial(to_draw, images, size=size)
     mark, x_axis = (flags.initial_epochs, "start of fine-tuning"), ("epoch", steps_per_epoch)
     run.draw(images.labels, logits, names, pictures_of, mark, ["predictions.png"], x_axis)

@@ -525,7 +525,8 @@ def draw_bottlenecks(folder: pathlib.Path, found: Bottlenecks) -> str:
     chosen = np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).astype(int))
     vectors, images = found.read(chosen), found.images.only(chosen)
     points, share = principal_plane(vectors)
-    title = f"{len(chosen)} bottlenecks in the plane of their widest spread ({share:.0%} of it)"
+    title = f"{folder.name}: {len(chosen)} bottlenecks in the plane of their widest spread"
+    title += f" ({share:.0%} of it)"
     name = "bottlenecks.png"
     plots.scatter(folder / name, points, images.labels, images.class_names, title)
     # One row at a time: all the numbers as strings at once take a quarter of a gigabyte.

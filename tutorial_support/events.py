@@ -3,6 +3,7 @@
     python -m tutorial_support.events logs/mnist_feed
     python -m tutorial_support.events logs --tag loss --print
     python -m tutorial_support.events logs --tag accuracy --plot accuracy.png --csv accuracy.csv
+    python -m tutorial_support.events cifar10_cnn/results/*.csv --tag accuracy --plot accuracy.png
 
 Reads what any version of TensorFlow wrote. Of a file that is still being written, was cut off or is
 damaged, it reads every whole record.
@@ -52,12 +53,15 @@ class Tag:
 def read(folder: str | os.PathLike) -> list[Tag]:
     """Returns the list of all `Tag`s in the event files of `folder` and below.
 
-    Where a run was killed and resumed, the steps that it repeated are there once.
+    Where a run was killed and resumed, the steps that it repeated are there once. `folder` may also
+    be a file that `--csv` wrote.
 
     Raises:
         UsageError: there is no such folder, or no event file in it.
     """
     folder = pathlib.Path(folder)
+    if folder.suffix == ".csv" and folder.is_file():
+        return _read_csv(folder)
     if not folder.is_dir():
         raise UsageError(f"there is no folder '{folder}'; name the folder of a run")
     runs: dict[pathlib.Path, list[pathlib.Path]] = {}
@@ -70,6 +74,27 @@ def read(folder: str | os.PathLike) -> list[Tag]:
         tag
         for run, paths in sorted(runs.items())
         for tag in _tags_of_run(str(run.relative_to(folder)), paths)
+    ]
+
+
+_COLUMNS = ["run", "tag", "step", "value"]  # of a table of scalars
+
+
+def _read_csv(path: pathlib.Path) -> list[Tag]:
+    """Returns the scalars in a table that `_write_csv` wrote."""
+    points: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    with (
+        files.reading(path, "name a table that --csv wrote"),
+        path.open(newline="", encoding="utf-8") as stream,
+    ):
+        header, *rows = csv.reader(stream)
+        if header != _COLUMNS:
+            raise ValueError(f"its columns are not {', '.join(_COLUMNS)}")
+        for run, name, step, value in rows:
+            points.setdefault((run, name), []).append((int(step), float(value)))
+    return [
+        Tag(run, "scalars", name, [step for step, _ in found], [value for _, value in found])
+        for (run, name), found in points.items()
     ]
 
 
@@ -230,6 +255,17 @@ def _tag(run: str, plugin: str, name: str, points: dict[int, float | None]) -> T
     return Tag(run, kind, name, list(numbers), list(numbers.values()))
 
 
+def _read_all(paths: Sequence[str]) -> list[Tag]:
+    """Returns the tags below several paths; the name of a run begins with that of its path."""
+    if len(paths) == 1:
+        return read(paths[0])
+    return [
+        dataclasses.replace(tag, run=str(pathlib.PurePath(pathlib.Path(path).stem, tag.run)))
+        for path in paths
+        for tag in read(path)
+    ]
+
+
 def _list(tags):
     for run, members in _by(tags, "run").items():
         print(run)
@@ -255,17 +291,17 @@ def _write_csv(path, tags):
         temporary.open("w", newline="", encoding="utf-8") as stream,
     ):
         writer = csv.writer(stream)
-        writer.writerow(["run", "tag", "step", "value"])
+        writer.writerow(_COLUMNS)
         for tag in tags:
             for step, value in zip(tag.steps, tag.values, strict=True):
                 writer.writerow([tag.run, tag.name, step, repr(value)])
 
 
-def _plot(path, tags):
-    series = {f"{tag.run}: {tag.name}": (tag.steps, tag.values) for tag in tags}
+def _plot(path, tags, title):
+    series = {f"{tag.run}: {tag.name}".removeprefix(".: "): (tag.steps, tag.values) for tag in tags}
     names = _by(tags, "name")
     label = next(iter(names)) if len(names) == 1 else "value"
-    plots.curves(path, series, "Scalars", "step", label)
+    plots.curves(path, series, title, "step", label)
 
 
 def _by(tags, attribute):
@@ -286,7 +322,11 @@ def _regular_expression(text):
 def main(argv: list[str] | None = None) -> None:
     """Lists the tags below a folder, or prints, plots or writes out its scalars."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("logdir", help="a folder with event files in it or below it")
+    parser.add_argument(
+        "logdir",
+        nargs="+",
+        help="a folder with event files in it or below it, or a table that --csv wrote",
+    )
     parser.add_argument("--tag", default="", help="only tags that match this regular expression")
     parser.add_argument("--print", action="store_true", help="print every scalar")
     parser.add_argument("--plot", metavar="PNG", help="draw the scalars into this file")
@@ -294,19 +334,18 @@ def main(argv: list[str] | None = None) -> None:
     flags = parser.parse_args(argv)
 
     pattern = _regular_expression(flags.tag)
-    tags = [tag for tag in read(flags.logdir) if pattern.search(tag.name)]
+    where = "', '".join(flags.logdir)
+    tags = [tag for tag in _read_all(flags.logdir) if pattern.search(tag.name)]
     if not tags:
         which = f" matches --tag {flags.tag}" if flags.tag else ": its event files are empty"
-        raise UsageError(f"no tag in '{flags.logdir}'{which}")
+        raise UsageError(f"no tag in '{where}'{which}")
     if not (flags.print or flags.plot or flags.csv):
         _list(tags)
         return
     of_numbers = [tag for tag in tags if tag.kind == "scalars"]
     if not of_numbers:
         which = f" matches --tag {flags.tag}" if flags.tag else ""
-        raise UsageError(
-            f"no scalar in '{flags.logdir}'{which}; leave --print, --plot and --csv out"
-        )
+        raise UsageError(f"no scalar in '{where}'{which}; leave --print, --plot and --csv out")
     if flags.print:
         _print(of_numbers)
     for path in filter(None, (flags.plot, flags.csv)):
@@ -315,7 +354,7 @@ def main(argv: list[str] | None = None) -> None:
         except (FileExistsError, NotADirectoryError) as error:
             raise UsageError(f"'{path}' lies in what is no folder; name another file") from error
     if flags.plot:
-        _plot(flags.plot, of_numbers)
+        _plot(flags.plot, of_numbers, f"Scalars of {', '.join(flags.logdir)}")
     if flags.csv:
         _write_csv(flags.csv, of_numbers)
 

@@ -13,13 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from tutorial_support import files, user_text
+from tutorial_support import SPLITS, files, user_text
 
-_MOST_MISTAKES = 30  # on a sheet of misclassified images
+_MOST_MISTAKES = 25  # on a sheet of misclassified images
 _MOST_PAIRS = 20  # of classes that are taken for each other
 _MOST_NAMED = 30  # classes; of more, a table with all their names is of no use
 _LONGEST_LABEL = 90  # characters
 _LONGEST_TITLE = 160  # characters, over as many lines as it takes
+# A figure is about this wide, so that a page can show it at half its size and text stays readable.
+_WIDTH = 6.0  # inches
+_DPI = 140
+_CAPTION = 9  # points
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -92,11 +96,13 @@ def draw_curves(
     x_label, steps = x_axis
     drawn = []
     for quantity, y_label in (("loss", "cross entropy, nats"), ("accuracy", "share correct")):
-        lines = {
+        found = {
             tag.partition("/")[2] or "train": (np.divide(at, steps), values)
             for tag, (at, values) in sorted(scalars.items())
             if tag.partition("/")[0] == quantity
         }
+        # In this order, a split has the same colour in both plots.
+        lines = {name: found[name] for name in sorted(found, key=[*SPLITS, *found].index)}
         name = f"{quantity}.png"
         curves(folder / name, lines, f"{quantity.capitalize()}: {title}", x_label, y_label, mark)
         drawn.append(name)
@@ -160,7 +166,7 @@ def curves(
         title, x_label, y_label: above, below and beside the plot.
         mark: (x, name), where a line goes across the plot; or None.
     """
-    with _drawing(path, title, (7, 4)) as axes:
+    with _drawing(path, title, (_WIDTH, 3.6)) as axes:
         if mark is not None:
             axes.axvline(mark[0], label=mark[1], color="grey", linestyle="--", linewidth=1)
         for name, (x, y) in series.items():
@@ -169,7 +175,7 @@ def curves(
             axes.plot(x, y, label=label, marker=marker, linewidth=1.5)
         axes.set(xlabel=x_label, ylabel=user_text.drawable(y_label, _LONGEST_LABEL))
         axes.grid(alpha=0.3)
-        if len(series) > 1:
+        if series:
             axes.legend()
 
 
@@ -192,7 +198,8 @@ def draw_confusion(
     if len(names) > _MOST_NAMED:
         _draw_many_classes(path, matrix, shares, names, title)
         return
-    size = 2.5 + 0.5 * len(names)
+    longest = max(map(len, names))
+    size = max(4, 1.4 + 0.4 * len(names) + 0.06 * longest)
     with _drawing(path, title, (size, size)) as axes:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(matrix):
@@ -200,7 +207,8 @@ def draw_confusion(
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 style = {"ha": "center", "va": "center", "color": colour, "fontsize": 8}
                 axes.text(column, row, str(count), **style)
-        axes.set_xticks(range(len(names)), names, rotation=0 if max(map(len, names)) < 3 else 45)
+        slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if longest > 2 else {}
+        axes.set_xticks(range(len(names)), names, **slanted)
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="prediction", ylabel="label")
 
@@ -213,9 +221,9 @@ def _draw_many_classes(
     title: str,
 ) -> None:
     pairs = most_confused(matrix)
-    with _drawing(path, title, (12, 6), columns=2) as (left, right):
+    with _drawing(path, title, (1.5 * _WIDTH, 5), columns=2) as (left, right):
         left.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        left.set(xlabel="prediction, by the number of its class", ylabel="label")
+        left.set(xlabel="prediction (class number)", ylabel="label")
         right.barh(range(len(pairs)), [count for *_, count in pairs])
         right.set_yticks(range(len(pairs)), [f"{names[i]} as {names[j]}" for i, j, _ in pairs])
         right.invert_yaxis()
@@ -234,7 +242,7 @@ def scatter(
     Of many classes, it writes the names of the largest ones to the middle of their points.
     """
     few = len(class_names) <= _MOST_NAMED // 3  # matplotlib has that many colours
-    with _drawing(path, title, (7, 6)) as axes:
+    with _drawing(path, title, (_WIDTH, 5)) as axes:
         axes.set(xticks=[], yticks=[])
         if few:
             for label, name in enumerate(class_names):
@@ -255,7 +263,7 @@ def picture_sheet(
     images: Sequence[np.ndarray],
     captions: Sequence[str],
     title: str,
-    columns: int = 6,
+    columns: int = 5,
 ) -> None:
     """Draws images in rows, each with a caption.
 
@@ -267,18 +275,22 @@ def picture_sheet(
         columns: images in a row.
     """
     rows = max(1, -(-len(images) // columns))
+    # An image is 1 wide in the coordinates of the sheet, and `inch` inches on it.
+    width = 1.05 * columns
+    inch = min(1.4, _WIDTH / width)
+    in_a_line = int(inch * 72 / (0.6 * _CAPTION))
     captions = [
-        textwrap.fill(user_text.drawable(caption, 80), 18, max_lines=5, placeholder="...")
+        textwrap.fill(user_text.drawable(caption, 80), in_a_line, max_lines=5, placeholder="...")
         for caption in captions
     ]
     lines = max((caption.count("\n") + bool(caption) for caption in captions), default=0)
-    cell = 1 + 0.05 + 0.12 * lines  # high, where an image is 1 wide
-    width = 1.05 * columns
-    title = _title(title, 1.25 * width)
-    above = 0.16 + 0.14 * (title.count("\n") + 1)
+    line = 1.25 * _CAPTION / 72 / inch
+    cell = 1.05 + line * (lines + 0.3 * bool(lines))
+    title = _title(title, inch * width)
+    above = 1.4 * line * (title.count("\n") + 1.5)
     height = cell * rows + above
     # All in one coordinate system: one for each image would take a second to lay out.
-    with _drawing(path, "", (1.25 * width, 1.25 * height), layout=None) as axes:
+    with _drawing(path, "", (inch * width, inch * height), layout=None) as axes:
         axes.set_position([0, 0, 1, 1])
         axes.axis("off")
         for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
@@ -286,8 +298,9 @@ def picture_sheet(
             left, bottom = 1.05 * column + 0.025, cell * (rows - row) - cell + 0.025
             extent = (left, left + 1, bottom, bottom + 1)
             axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
-            axes.text(left + 0.5, bottom + 1.03, caption, fontsize=8, ha="center", va="bottom")
-        axes.text(width / 2, height - above / 2, title, fontsize=10, ha="center", va="center")
+            below = {"ha": "center", "va": "bottom", "fontsize": _CAPTION}
+            axes.text(left + 0.5, bottom + 1.03, caption, **below)
+        axes.text(width / 2, height - above / 2, title, fontsize=11, ha="center", va="center")
         axes.set(xlim=(0, width), ylim=(0, height))
 
 
@@ -313,12 +326,10 @@ def _drawing(
     with matplotlib.rc_context(settings), files.replacing(path) as temporary:
         title = _title(title, size[0])
         further_lines = 0.25 * title.count("\n")  # inches
-        figure = Figure(figsize=(size[0], size[1] + further_lines), layout=layout)
+        figure = Figure(figsize=(size[0], size[1] + further_lines), dpi=_DPI, layout=layout)
         axes = figure.subplots(ncols=columns)
-        if columns > 1:
-            figure.suptitle(title)
-        else:
-            axes.set_title(title)
+        # Over the middle of the figure: over the middle of the axes, it could reach beyond an edge.
+        figure.suptitle(title, fontsize=11)
         yield axes
         # The default level takes twice as long, for files an eighth smaller.
-        figure.savefig(temporary, format="png", dpi=110, pil_kwargs={"compress_level": 2})
+        figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 2})

@@ -162,3 +162,17 @@ def test_csv_goes_into_a_new_folder_and_a_full_disk_is_told(capsys):
         assert events.main(["run", "--csv", "/dev/full"]) == 1
         assert "No space left on device" in capsys.readouterr().err
         assert pathlib.Path("/dev/full").is_char_device()
+
+
+def test_a_table_that_csv_wrote_is_read_like_its_run(capsys):
+    write("run/events.out.tfevents.1.host", *steps(2))
+    assert events.main(["run", "--csv", "a.csv"]) == events.main(["run", "--csv", "b.csv"]) == 0
+    assert events.read("a.csv") == events.read("run")
+    capsys.readouterr()
+    assert events.main(["a.csv", "b.csv", "--print", "--plot", "loss.png"]) == 0
+    assert capsys.readouterr().out.split("\n")[::3] == ["a loss", "b loss", ""]
+    assert pathlib.Path("loss.png").exists()
+    for damage in ("", "run,tag\n", "run,tag,step,value\n.,loss,first,1\n"):
+        pathlib.Path("a.csv").write_text(damage)
+        assert events.main(["a.csv"]) == 2
+        assert "a.csv: cannot be read" in capsys.readouterr().err

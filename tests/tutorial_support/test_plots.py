@@ -4,6 +4,8 @@ import pathlib
 import warnings
 
 import matplotlib.axes
+import matplotlib.figure
+import matplotlib.text
 import numpy as np
 import pytest
 from PIL import Image
@@ -117,3 +119,33 @@ def test_many_classes_are_drawn_small_and_their_mistakes_named(tmp_path, capsys,
     assert all(max(Image.open(path).size) < 2000 for path in tmp_path.glob("*.png"))
     plots.print_confusion(np.diag(np.diag(matrix)), names)
     assert capsys.readouterr().out.splitlines()[1:] == ["  none"]
+
+
+def test_no_text_is_cut_at_an_edge(monkeypatch):
+    """Titles are centred over figures of any width, next to names of any length."""
+    cut = []
+    savefig = matplotlib.figure.Figure.savefig
+
+    def checked(figure, *arguments, **options):
+        savefig(figure, *arguments, **options)
+        edges = figure.bbox.padded(1)
+        for text in figure.findobj(matplotlib.text.Text):
+            extent = text.get_window_extent()
+            is_number = not text.get_text().strip("−.0123456789")  # ticks beyond the axes are there
+            if not is_number and not all(edges.contains(*end) for end in (extent.min, extent.max)):
+                cut.append(text.get_text())
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", checked)
+    title = (
+        "Validation images of the shipped sample, my_long_run_folder at step 20000, 91.20% correct"
+    )
+    for names in (["a" * 24, "b" * 24], ["automobile"] * 10, ["a class"] * 31):
+        labels = np.arange(len(names))
+        logits = np.eye(len(names))[::-1]
+        picture = lambda chosen: np.zeros((len(chosen), 4, 4))  # noqa: E731
+        plots.draw_predictions(pathlib.Path(), labels, logits, names, picture, title)
+        plots.scatter("p.png", np.eye(len(names))[:, :2], labels, names, title)
+    plots.curves("c.png", {"a" * 60: ([0, 1], [1, 2])}, title, "x", "cross entropy, nats")
+    for columns in (3, 5, 8):
+        plots.picture_sheet("s.png", np.zeros((9, 4, 4)), ["a" * 24] * 9, title, columns)
+    assert not cut
