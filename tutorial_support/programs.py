@@ -287,6 +287,8 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
             f"'{error.filename}' cannot be read: {reason(error)}; change its permissions or name "
             "another file"
         ), 2
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"'{error.filename}' cannot be a folder: {reason(error)}; move it or name another", 2
     if is_failed_write(error):
         name = getattr(error, "filename", None)
         where = f"'{name}' could not be written" if name else "a file could not be written"
