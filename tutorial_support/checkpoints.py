@@ -280,8 +280,11 @@ def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:
 
 
 def _files_of(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+    """Returns the files of a checkpoint, the index before the data: without it there is none."""
     pattern = re.compile(re.escape(name) + r"\.(index|meta|data-\d+-of-\d+)")
-    return [folder / file for file in _names(folder) if pattern.fullmatch(file)]
+    return [
+        folder / file for file in sorted(_names(folder), reverse=True) if pattern.fullmatch(file)
+    ]
 
 
 def _sweep(folder: pathlib.Path) -> None:

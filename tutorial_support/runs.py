@@ -41,6 +41,7 @@ from tutorial_support.programs import (
 )
 
 FLAGS_FILE = "flags.json"
+_PLACE = "run_dir"
 _LOCK_FILE = ".lock"
 # Flags that control this start of the program, not the training itself.
 _FOR_THIS_START = (
@@ -130,7 +131,7 @@ class Run:
         self._resources = contextlib.ExitStack()
         try:
             self._is_new = not self.path.exists()
-            self.path.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path)
             self._lock = _locked(self.path)
             files.sweep(self.path)
         except OSError as error:
@@ -227,7 +228,7 @@ class Run:
         # From here on, a signal asks the loop to save; until now it ended the program at once.
         self._resources.enter_context(self.stop)
         kept = self._to_keep | {"last_step": last_step}
-        files.write_text(self.path / FLAGS_FILE, json.dumps(kept, indent=2) + "\n")
+        write_flags(self.path, kept)
         if first_step:
             what = f"'{self._resumed_from}'"
             print(
@@ -339,6 +340,7 @@ class Run:
         try:
             self.path.rename(aside)
             self.path.mkdir()
+            files.to_disk(self.path.parent)
             moved, self._lock = self._lock, _locked(self.path)
             moved.release()
         except OSError as error:
@@ -386,7 +388,24 @@ def read_flags(folder: str | os.PathLike) -> dict[str, Any]:
         flags = json.loads(files.read_text(path, "repair it or move it away"))
         if not isinstance(flags, dict):
             raise ValueError("it is not a JSON object")
-        return flags
+        return _moved_along(flags, path.parent)
+
+
+def write_flags(folder: pathlib.Path, flags: dict[str, Any]) -> None:
+    """Keeps the flags and facts of a run in its folder, and where that folder is."""
+    kept = flags | {_PLACE: str(folder.resolve())}
+    files.write_text(folder / FLAGS_FILE, json.dumps(kept, indent=2) + "\n")
+
+
+def _moved_along(flags: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the flags; what is gone from its place, but moved along with the run, is found."""
+    place = str(flags.get(_PLACE, folder.resolve()))
+    for name, value in flags.items():
+        path = pathlib.Path(value if isinstance(value, str) else "")
+        if path.is_absolute() and not os.path.lexists(path):
+            moved = (folder / os.path.relpath(path, place)).resolve()
+            flags[name] = str(moved if moved.exists() else path)
+    return flags
 
 
 def _locked(path: pathlib.Path) -> filelock.FileLock:

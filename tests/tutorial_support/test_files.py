@@ -405,6 +405,15 @@ def test_files_are_on_the_disk_before_they_take_their_place(tmp_path, monkeypatc
     assert order[1:] == ["replaced", str(tmp_path)]
 
 
+def test_an_unpacked_archive_is_on_the_disk_before_it_appears(tmp_path, lost_in_a_power_cut):
+    (tmp_path / "data" / "below").mkdir(parents=True)
+    (tmp_path / "data" / "below" / "x").write_text("x")
+    with tarfile.open(tmp_path / "data.tar", "w") as archive:
+        archive.add(tmp_path / "data", "data")
+    archives.unpack(tmp_path / "data.tar", tmp_path / "cache", "data")
+    assert not lost_in_a_power_cut(tmp_path / "cache")
+
+
 def test_the_umask_decides_who_can_read_a_file(tmp_path):
     before = os.umask(0o027)
     try:
