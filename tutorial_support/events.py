@@ -1,4 +1,4 @@
-"""Reads and writes event files; as a program, lists, prints and plots their scalars.
+"""Lists, prints and plots the scalars in event files; as a module, reads and writes them.
 
     python -m tutorial_support.events logs/mnist_feed
     python -m tutorial_support.events logs --tag loss --print
