@@ -90,10 +90,6 @@ def run_training(flags: argparse.Namespace) -> int:
             else:
                 saver.restore(sess, checkpoint)
             first_step = int(sess.run(tf.train.get_global_step()))
-            writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
-            run.begin(writer, first_step, last_step)
-            best = BestCheckpoint(run, best_saver)
-
             # As long as the base is frozen, it gives the same for the same photo. So photos that
             # are not distorted go through it once, and phase 1 is fed what it gave.
             kept = None
@@ -102,6 +98,11 @@ def run_training(flags: argparse.Namespace) -> int:
                 compute = functools.partial(photos.one_pass, sess, seen)
                 inputs = bottlenecks, photos.labels
                 kept = KeptBottlenecks(images, fixed, flags, facts, compute, inputs)
+
+            writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
+            run.begin(writer, first_step, last_step)
+            best = BestCheckpoint(run, best_saver)
+
             # Where bottlenecks are fed, the first photos to train on are those of phase 2.
             photos.begin(sess, first_step, max(first_step, first_fine_step * flags.no_augmentation))
 

@@ -1,1 +1,1 @@
-"""A small convolutional net on CIFAR-10, fed by an input pipeline and evaluated beside it."""
+"""A small convolutional net on CIFAR-10 with an input pipeline inside the graph."""

@@ -1,13 +1,13 @@
-"""Builds the graph of the CIFAR-10 net, one function for each stage.
+"""Builds the graph of the CIFAR-10 net, one function per stage.
 
-    inference()   from images to logits (`cifar_cnn_model` in the original)
-    loss()        from logits and targets to the number that training lowers (`cifar_loss`)
-    training()    from the loss to the op that takes one step (`train_step`)
-    evaluation()  from logits and targets to the number of correct predictions (`accuracy_of_batch`)
+    inference()   images -> logits (`cifar_cnn_model` in the original)
+    loss()        logits, targets -> the loss to minimize (`cifar_loss`)
+    training()    loss -> the op that takes one training step (`train_step`)
+    evaluation()  logits, targets -> the number of correct predictions (`accuracy_of_batch`)
 
 Every builder takes tensors, adds its ops to the default graph and returns tensors. Call
-`inference` in `tf.variable_scope(SCOPE)`, and a second time with `reuse=True` for a test net that
-shares the variables. Scopes and variables have the names of the original.
+`inference` inside `tf.variable_scope(SCOPE)`. A second call with `reuse=True` builds a test net
+that shares the variables. Scopes and variables have the original's names.
 """
 
 from collections.abc import Callable
@@ -19,17 +19,17 @@ import tensorflow.compat.v1 as tf
 from tutorial_support import events
 
 NUM_CLASSES = 10
-CROP_SIZE = 24  # pixels, both ways, of the images that the net sees
+CROP_SIZE = 24  # pixels, height and width of the net's input
 SCOPE = "model_definition"
 _STDDEV = 0.05  # of the initial weights
 
 
 class Net(NamedTuple):
-    """What `inference` hands back.
+    """The tensors and variables that `inference` returns.
 
     Attributes:
         logits: float32 [batch, classes], unbounded.
-        bottleneck: float32 [batch, 192], what the last layer sees.
+        bottleneck: float32 [batch, 192], the input of the last layer.
         filters: float32 [5, 5, 3, 64], the kernel of the first convolution.
         last_weights: float32 [192, classes], the weights of the last layer.
     """
@@ -45,32 +45,32 @@ def inference(
     num_classes: int = NUM_CLASSES,
     dropout: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> Net:
-    """Builds the net as far as it is needed to classify.
+    """Builds the net from the images to the logits.
 
     Args:
-        images: float32 [batch, CROP_SIZE, CROP_SIZE, 3], standardized; the batch may have any size.
-        num_classes: number of logits for each image.
-        dropout: function from the inputs of a hidden dense layer, float32 [batch, n], to what that
-            layer gets of them in training.
+        images: float32 [batch, CROP_SIZE, CROP_SIZE, 3], standardized; any batch size.
+        num_classes: number of logits per image.
+        dropout: applied to the inputs of each hidden dense layer, float32 [batch, n] -> the same
+            shape; the identity outside of training.
     """
     conv1, filters = _convolution(images, 64, "1")
     conv2, _ = _convolution(_pool_and_normalize(conv1, "1"), 64, "2")
     features = _pool_and_normalize(conv2, "2")
-    # A dense layer takes one row for each image. -1 leaves the batch size open.
+    # A dense layer takes one row per image. -1 lets TensorFlow work out the batch size.
     features = tf.reshape(features, [-1, int(np.prod(features.shape.as_list()[1:]))])
     full1, _ = _dense(dropout(features), 384, "1", tf.nn.relu)
     full2, _ = _dense(dropout(full1), 192, "2", tf.nn.relu)
     # No ReLU here: the loss takes logits, which may be negative.
     logits, last_weights = _dense(full2, num_classes, "3", tf.identity)
-    # Ops that nobody fetches cost nothing: these run at evaluations only. They stand at the end,
-    # because the seed of an initializer depends on how many ops were made before it.
-    with tf.name_scope(None):  # the tags do not start with the scope that is open here
+    # Ops that are never fetched cost nothing: these run only at evaluations. They come last,
+    # because an initializer's seed depends on the number of ops created before it.
+    with tf.name_scope(None):  # keeps the current scope out of the summary tags
         events.add_details(images=images, conv1=conv1, conv2=conv2, full1=full1, full2=full2)
     return Net(logits, full2, filters, last_weights)
 
 
 def _convolution(inputs: tf.Tensor, channels: int, number: str) -> tuple[tf.Tensor, tf.Variable]:
-    """Adds conv 5x5, bias and ReLU; returns the activations, of the same size, and the kernel."""
+    """Adds conv 5x5 SAME, bias and ReLU; returns [batch, h, w, channels] and the kernel."""
     with tf.variable_scope(f"conv{number}"):
         kernel = _weights(f"conv_kernel{number}", [5, 5, inputs.shape.as_list()[-1], channels])
         biases = _biases(f"conv_bias{number}", channels)
@@ -105,44 +105,44 @@ def _biases(name: str, units: int) -> tf.Variable:
 
 
 def _variable(name: str, shape: list[int], initializer: Callable[..., tf.Tensor]) -> tf.Variable:
-    # tf.get_variable makes a variable, named in the open variable scope. Where that scope was
-    # opened with reuse=True, it returns the one that was made under this name before.
-    # use_resource asks for today's kind of variable, which is the default unless a program has
-    # disabled it. Of the older kind, no moving average could be initialized.
+    # tf.get_variable creates a variable named after the current variable scope. If that scope was
+    # opened with reuse=True, it returns the existing variable of that name instead.
+    # use_resource selects resource variables, the default unless a program calls
+    # disable_v2_behavior(). Moving averages of reference variables could not be initialized.
     return tf.get_variable(name, shape, initializer=initializer, use_resource=True)
 
 
 def lrn(
     images: tf.Tensor, depth_radius: int, bias: float, alpha: float, beta: float, name: str
 ) -> tf.Tensor:
-    """Adds local response normalization: what `tf.nn.lrn` does, but faster on a processor.
+    """Adds local response normalization, like `tf.nn.lrn` but faster on a CPU.
 
-    Each value x is divided by s ** beta, where s = bias + alpha * (sum of the squares over the
-    channels that are at most depth_radius away). TensorFlow's op visits the channels one by one.
-    Here all sums over neighbouring channels are one product with a banded matrix of zeros and ones:
+    Each value x is divided by s ** beta, where s = bias + alpha * (sum of squares over the channels
+    at most depth_radius away). TensorFlow's op loops over the channels. Here one product with a
+    banded matrix of zeros and ones computes the sums over all neighbouring channels:
 
         y = x / s ** beta
         dx = dy / s ** beta - 2 alpha beta x * band_sum(dy * y / s)
 
     Args:
-        images: float32 [batch, height, width, channels]; the number of channels must be known.
-        depth_radius: channels to either side.
+        images: float32 [batch, height, width, channels]; the number of channels must be static.
+        depth_radius: number of neighbouring channels on each side.
         bias, alpha, beta: as in the formula.
-        name: of the op whose output this is.
+        name: name of the output op.
 
     Returns:
-        float32 of the shape of `images`.
+        float32, the shape of `images`.
     """
     channels = images.shape.as_list()[-1]
     distance = np.abs(np.arange(channels)[:, None] - np.arange(channels)[None, :])
     neighbours = np.float32(distance <= depth_radius)
 
-    # TensorFlow differentiates op by op. Here `gradient` takes the place of what it would derive.
+    # TensorFlow differentiates op by op. A custom gradient replaces the derived one.
     @tf.custom_gradient
     def normalize(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         with tf.name_scope(f"{name}_parts"):
             rows = tf.reshape(x, [-1, channels])
-            # The factor alpha is in the matrix: a pass over all values costs as much as a product.
+            # Put alpha into the matrix: scaling all values would cost as much as the product.
             sums = tf.matmul(tf.square(rows), tf.constant(alpha * neighbours))
             scale = tf.nn.bias_add(sums, tf.fill([channels], bias))
             factor = _inverse_power(scale, beta)
@@ -161,7 +161,7 @@ def lrn(
 
 
 def _inverse_power(values: tf.Tensor, beta: float) -> tf.Tensor:
-    """Returns `values ** -beta`; for 3/4 from roots, which are far cheaper than powers."""
+    """Returns `values ** -beta`; for beta 3/4 it uses roots, which are far cheaper than powers."""
     if beta == 0.75:
         return tf.math.rsqrt(tf.math.rsqrt(values)) / values
     return tf.pow(values, -beta)
@@ -192,27 +192,27 @@ def training(
     """Adds the op that takes one step.
 
     Args:
-        loss: float32 scalar, what to minimize.
-        learning_rate: of gradient descent.
-        optimizer: takes the place of gradient descent.
-        average: follows the variables.
+        loss: float32 scalar to minimize.
+        learning_rate: float or float32 scalar, for gradient descent.
+        optimizer: replaces gradient descent if given.
+        average: moving averages of the variables to update after each step.
 
     Returns:
-        train_op: running it changes every trainable variable once, then their averages, and adds
-            1 to `global_step`.
+        train_op: running it updates every trainable variable once, then the moving averages, and
+            adds 1 to `global_step`.
     """
     with tf.name_scope("training"):
         if optimizer is None:
             optimizer = tf.train.GradientDescentOptimizer(learning_rate)
-        # The original left global_step out, so that its learning rate never decayed.
+        # The original did not pass global_step, so its learning rate never decayed.
         step = optimizer.minimize(
             loss,
             global_step=tf.train.get_or_create_global_step(),
-            colocate_gradients_with_ops=True,  # each device differentiates what it computed
+            colocate_gradients_with_ops=True,  # on the device of the forward op
         )
         if average is None:
             return step
-        # Without this dependency, the averages might take in the variables before the step.
+        # Without this dependency, the averages might read the variables before the update.
         with tf.control_dependencies([step]):
             return average.apply(tf.trainable_variables())
 
@@ -233,15 +233,15 @@ def evaluation(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 def mean_of_views(logits: tf.Tensor, views: int) -> tf.Tensor:
-    """Adds the mean of the probabilities that a net gives to several views of an image.
+    """Adds the mean of the predicted probabilities over several views of each image.
 
     Args:
-        logits: float32 [batch * views, classes], the views of an image in a row.
-        views: of each image.
+        logits: float32 [batch * views, classes]; the views of an image are consecutive.
+        views: number of views per image.
 
     Returns:
-        float32 [batch, classes], the logarithm of the mean probabilities: their softmax is that
-        mean.
+        float32 [batch, classes], the log of the mean probabilities; usable as logits, because
+        their softmax is that mean.
     """
     with tf.name_scope("mean_of_views"):
         each = tf.nn.log_softmax(tf.reshape(logits, [-1, views, logits.shape.as_list()[-1]]))
@@ -249,7 +249,7 @@ def mean_of_views(logits: tf.Tensor, views: int) -> tf.Tensor:
 
 
 def averaged(average: tf.train.ExponentialMovingAverage) -> Callable[..., Any]:
-    """Returns a custom_getter: with it, `inference` reads the moving averages of the variables."""
+    """Returns a custom_getter that makes `inference` read the moving averages of the variables."""
 
     def average_of(getter: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
         return average.average(getter(name, *args, **kwargs))

@@ -1,7 +1,7 @@
-"""From CIFAR's binary files to batches of images, with tf.data and without queues.
+"""Reads CIFAR's binary files into batches of images with tf.data.
 
-Records are read as a stream, so that memory does not grow with the data. What batch number k
-holds, and how its images are distorted, is a pure function of (seed, k): see `training_batches`.
+Records are streamed from disk, so memory does not grow with the data. The content of batch k and
+its distortions are a pure function of (seed, k): see `training_batches`.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from cifar10_cnn import distortions
 from tutorial_support import archives, files
 from tutorial_support.programs import UsageError
 
-IMAGE_SIZE = 32  # pixels, both ways
+IMAGE_SIZE = 32  # pixels, height and width
 IMAGE_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE
 RECORD_BYTES = 1 + IMAGE_BYTES  # a label, then the red, the green and the blue pixels
 EVALUATION_BATCH = 500  # images
-LABELS = ("coarse", "fine")  # the two labels of a record of CIFAR-100, in their order
+LABELS = ("coarse", "fine")  # the two labels of a CIFAR-100 record, in order
 FOLDER, FOLDER_100 = "cifar-10-batches-bin", "cifar-100-binary"
 ARCHIVE = files.RemoteFile(
     "cifar-10-binary.tar.gz",
@@ -36,16 +36,16 @@ ARCHIVE = files.RemoteFile(
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
 )
 SAMPLE_ARCHIVE = files.sample_folder("cifar10") / ARCHIVE.name
-_PUBLISHED = {FOLDER: ARCHIVE.name, FOLDER_100: "cifar-100-binary.tar.gz"}  # each one's archive
+_PUBLISHED = {FOLDER: ARCHIVE.name, FOLDER_100: "cifar-100-binary.tar.gz"}  # archive of each folder
 
-# AutoGraph would translate each function of a pipeline first, which takes longer than to trace it,
-# and leave a file where a program is killed. There is nothing in them to translate.
-_as_it_is = tf.autograph.experimental.do_not_convert
+# AutoGraph would rewrite the pipeline's functions before tracing. That takes longer than tracing,
+# and leaves a temporary file behind if the program is killed.
+_without_autograph = tf.autograph.experimental.do_not_convert
 
-_BLOCK = 250  # records that are read together
-_BLOCKS_AT_ONCE = 16  # blocks that are read in turn
+_BLOCK = 250  # consecutive records that are read together
+_CONCURRENT_BLOCKS = 16  # blocks whose records are interleaved
 _SHUFFLE_BUFFER = 10000  # records, 31 MB
-_AGAIN = "unpack the archive again"
+_UNPACK_AGAIN = "unpack the archive again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Segment:
     """Consecutive records of one file.
 
     Attributes:
-        path: of the file.
-        first: the number of records before the segment.
-        count: the records of the segment.
-        after: the number of records behind it.
+        path: the file.
+        first: number of records in the file before the segment.
+        count: number of records in the segment.
+        after: number of records in the file after the segment.
     """
 
     path: str
@@ -65,7 +65,7 @@ class Segment:
     after: int
 
     def part(self, start: int, count: int) -> "Segment":
-        """Returns the `count` records from number `start` of this segment on."""
+        """Returns `count` records of this segment, starting at its record `start`."""
         after = self.after + self.count - start - count
         return Segment(self.path, self.first + start, count, after)
 
@@ -75,10 +75,10 @@ class Records:
     """The records of a split.
 
     Attributes:
-        segments: where they are.
-        class_names: a label is the place of its class in it.
-        label_bytes: in front of each image.
-        label_at: which of these bytes is the label.
+        segments: the parts of files that contain them.
+        class_names: class names, indexed by label.
+        label_bytes: number of label bytes before each image.
+        label_at: index of the byte that is used as the label.
     """
 
     segments: tuple[Segment, ...]
@@ -88,12 +88,12 @@ class Records:
 
     @property
     def record_bytes(self) -> int:
-        """The size of a record."""
+        """The size of a record in bytes."""
         return self.label_bytes + IMAGE_BYTES
 
     @property
     def folder(self) -> pathlib.Path:
-        """Where their files are."""
+        """The folder with their files."""
         return pathlib.Path(self.segments[0].path).parent
 
     @property
@@ -102,7 +102,7 @@ class Records:
         return sum(segment.count for segment in self.segments)
 
     def _rows(self, segment: Segment) -> np.ndarray:
-        """Returns uint8 [count, record_bytes], which are read from the file where they are used."""
+        """Returns a memory map of the segment: uint8 [count, record_bytes]."""
         rows = np.memmap(segment.path, np.uint8, "r").reshape(-1, self.record_bytes)
         return rows[segment.first : segment.first + segment.count]
 
@@ -112,30 +112,30 @@ class Records:
         labels = [self._rows(segment)[:, self.label_at] for segment in self.segments]
         return np.concatenate([np.zeros(0, np.uint8), *labels])
 
-    def images(self, places: Iterable[int]) -> np.ndarray:
-        """Returns the images with these numbers, uint8 [n, 32, 32, 3]."""
+    def images(self, indices: Iterable[int]) -> np.ndarray:
+        """Returns the images at `indices`: uint8 [n, 32, 32, 3]."""
         rows = [self._rows(segment) for segment in self.segments]
         ends = np.cumsum([len(part) for part in rows])
         pixels = []
-        for place in places:
-            i = int(np.searchsorted(ends, place, side="right"))
-            pixels.append(rows[i][place - ends[i], self.label_bytes :])
+        for index in indices:
+            i = int(np.searchsorted(ends, index, side="right"))
+            pixels.append(rows[i][index - ends[i], self.label_bytes :])
         return np.reshape(pixels, (-1, 3, IMAGE_SIZE, IMAGE_SIZE)).transpose(0, 2, 3, 1)
 
-    def pictures(self, places: Iterable[int]) -> list[np.ndarray]:
-        """Returns the images with these numbers to look at, each float [32, 32, 3] in [0, 1]."""
-        return list(self.images(places) / 255)
+    def pictures(self, indices: Iterable[int]) -> list[np.ndarray]:
+        """Returns the images at `indices` for drawing, each float64 [32, 32, 3] in [0, 1]."""
+        return list(self.images(indices) / 255)
 
     def hold_out(self, count: int) -> tuple["Records", "Records"]:
         """Returns (all but the last `count` records, the last `count` records).
 
         Raises:
-            UsageError: nothing would be left.
+            UsageError: no record would be left for training.
         """
         if count >= self.num_examples:
             raise UsageError(
-                f"--validation_size must be below {self.num_examples}, the number of training "
-                f"images, not {count}"
+                f"--validation_size {count} must be smaller than the number of training images, "
+                f"{self.num_examples}"
             )
         kept, held_out = [], []
         left = self.num_examples - count
@@ -150,7 +150,7 @@ class Records:
         return replace(self, segments=tuple(kept)), replace(self, segments=tuple(held_out))
 
     def checksum(self, stride: int = 1) -> str:
-        """Returns a CRC of every `stride`-th byte of the files, which tells data sets apart."""
+        """Describes the data by the number of records and a CRC of every `stride`-th byte."""
         digest = 0
         for segment in self.segments:
             values = np.memmap(segment.path, np.uint8, "r")[::stride]
@@ -159,30 +159,37 @@ class Records:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say where the data comes from, of which at most one can be given."""
+    """Adds the data flags; --data_dir and --sample exclude each other."""
     group = parser.add_argument_group("data")
     source = group.add_mutually_exclusive_group()
     source.add_argument(
         "--data_dir",
-        help="Folder of CIFAR-10's or CIFAR-100's binary files or archive, or of other files in "
-        "these formats; by default CIFAR-10 is downloaded once.",
+        help="Folder with the binary files or the archive of CIFAR-10 or CIFAR-100, or with other "
+        "data in these formats. By default CIFAR-10 is downloaded once.",
     )
-    source.add_argument("--sample", action="store_true", help="Use the shipped drawn shapes.")
+    source.add_argument(
+        "--sample", action="store_true", help="Use the shipped sample of drawn shapes."
+    )
     group.add_argument(
         "--labels",
         choices=LABELS,
-        help="Which of CIFAR-100's labels to use; by default the fine ones, of 100 classes.",
+        help="Labels to use with CIFAR-100. By default the fine labels, of 100 classes.",
     )
 
 
 def load(
     flags: argparse.Namespace, kept: dict[str, Any]
 ) -> tuple[Records, Records, dict[str, Any]]:
-    """Finds the data that the flags name, or else that of the run whose flags were kept.
+    """Finds the data that the flags name, or else the data of the run that is resumed.
+
+    Args:
+        flags: those of `add_flags` and `validation_size`; without a data flag they are set to the
+            run's.
+        kept: the flags and facts of that run; empty for a new run.
 
     Returns:
-        the records to train on; those to evaluate on: the test images, or the training images that
-        --validation_size holds out; and the facts about the data that a run keeps.
+        (training records, evaluation records, facts about the data that the run folder keeps). The
+        evaluation records are the test images, or what --validation_size holds out.
 
     Raises:
         UsageError: the data cannot be used.
@@ -203,7 +210,13 @@ def load(
 
 
 def find(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[pathlib.Path, bool]:
-    """Returns what `find_folder` does for the flags, or else for those of a run; settles flags."""
+    """Returns `find_folder` for the flags, or else for the run's flags in `kept`.
+
+    It sets the data flags to what is used.
+
+    Raises:
+        UsageError: --labels is given for data with one label per record, or as `find_folder`.
+    """
     if not (flags.data_dir or flags.sample):
         flags.sample = bool(kept.get("sample"))
         flags.data_dir = None if flags.sample else kept.get("data_dir")
@@ -213,8 +226,8 @@ def find(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[pathlib.Path,
         flags.labels = flags.labels or "fine"
     elif flags.labels:
         raise UsageError(
-            f"--labels {flags.labels}: the records in '{folder}' have one label, as CIFAR-10's; "
-            "leave the flag out"
+            f"--labels {flags.labels}: the records in '{folder}' have only one label, like "
+            "CIFAR-10's; leave the flag out"
         )
     return folder, is_sample
 
@@ -222,16 +235,15 @@ def find(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[pathlib.Path,
 def find_folder(
     data_dir: str | os.PathLike | None = None, sample: bool = False
 ) -> tuple[pathlib.Path, bool]:
-    """Returns the folder of the record files, and whether it is the shipped sample's.
+    """Returns (the folder with the record files, whether it is the shipped sample).
 
     Args:
-        data_dir: the folder that holds the .bin files, or the one that holds the folder or the
-            archive as published; or None: then CIFAR-10 is downloaded. Where that is not possible,
-            the sample takes its place, and a warning is logged.
-        sample: take the sample without asking the network.
+        data_dir: a folder with the .bin files, or with the published folder or archive. None
+            downloads CIFAR-10; if that fails, it logs a warning and returns the sample.
+        sample: use the sample without trying the network.
 
     Raises:
-        UsageError: `data_dir` holds no such files, or the archive is damaged.
+        UsageError: `data_dir` contains no such files, or the archive is damaged.
     """
     if data_dir is not None:
         return _named_folder(pathlib.Path(data_dir)), False
@@ -240,7 +252,7 @@ def find_folder(
             return archives.fetch_unpacked(ARCHIVE, files.cache_folder("cifar10"), FOLDER), False
         except files.DownloadError as error:
             files.warn_of_sample("drawn shapes in CIFAR-10's file format, not CIFAR-10", error)
-    # Unpacked for as long as this process lives: that needs no cache that can be written.
+    # Unpack into a temporary folder that is removed at exit, because the cache may be read-only.
     at_exit = contextlib.ExitStack()
     atexit.register(at_exit.close)
     temporary = pathlib.Path(tempfile.gettempdir(), "cifar10-sample")
@@ -257,8 +269,8 @@ def _named_folder(folder: pathlib.Path) -> pathlib.Path:
         if (folder / archive).is_file():
             return archives.unpack(folder / archive, folder, name)
     raise UsageError(
-        f"--data_dir: '{folder}' holds neither test_batch.bin nor {FOLDER} nor {ARCHIVE.name}, and "
-        "nothing of CIFAR-100; name the folder of the binary files, or use --sample"
+        f"--data_dir: '{folder}' contains no test_batch.bin, {FOLDER} or {ARCHIVE.name}, and no "
+        "CIFAR-100 data; name the folder with the binary files, or use --sample"
     )
 
 
@@ -271,7 +283,10 @@ def training_records(folder: str | os.PathLike, labels: str | None = None) -> Re
 
     Args:
         folder: from `find_folder`.
-        labels: one of LABELS, for CIFAR-100; None takes the fine ones.
+        labels: one of LABELS, for CIFAR-100; None means "fine".
+
+    Raises:
+        UsageError: a file is missing or damaged.
     """
     folder = pathlib.Path(folder)
     if _is_cifar100(folder):
@@ -280,21 +295,21 @@ def training_records(folder: str | os.PathLike, labels: str | None = None) -> Re
     paths = sorted(batches, key=lambda path: (len(path.name), path.name))
     for number, path in enumerate(paths, start=1):
         if path.name != f"data_batch_{number}.bin":
-            raise UsageError(f"'{folder}' lacks data_batch_{number}.bin; {_AGAIN}")
+            raise UsageError(f"'{folder}' lacks data_batch_{number}.bin; {_UNPACK_AGAIN}")
     if not paths:
-        raise UsageError(f"'{folder}' has no data_batch_1.bin; {_AGAIN}")
+        raise UsageError(f"'{folder}' has no data_batch_1.bin; {_UNPACK_AGAIN}")
     return _checked(folder, paths, labels)
 
 
 def test_records(folder: str | os.PathLike, labels: str | None = None) -> Records:
-    """Returns the checked records of test_batch.bin, or of test.bin; as `training_records`."""
+    """Returns the checked records of test_batch.bin or test.bin; see `training_records`."""
     folder = pathlib.Path(folder)
     name = "test.bin" if _is_cifar100(folder) else "test_batch.bin"
     return _checked(folder, [folder / name], labels)
 
 
 def _checked(folder: pathlib.Path, paths: list[pathlib.Path], labels: str | None) -> Records:
-    """Returns `Records` after a look at the size of each file and at every label."""
+    """Returns `Records` after checking the size of each file and every label."""
     label_bytes, label_at, names_file = 1, 0, "batches.meta.txt"
     if _is_cifar100(folder):
         labels = labels or "fine"
@@ -302,12 +317,12 @@ def _checked(folder: pathlib.Path, paths: list[pathlib.Path], labels: str | None
     class_names = _class_names(folder / names_file)
     records = Records((), class_names, label_bytes, label_at)
     for path in paths:
-        with files.reading(path, _AGAIN):
+        with files.reading(path, _UNPACK_AGAIN):
             size = path.stat().st_size
             if size == 0 or size % records.record_bytes:
                 raise UsageError(
-                    f"{path}: its {size} bytes are no multiple of {records.record_bytes}, the size "
-                    f"of a record; {_AGAIN}"
+                    f"{path}: its size of {size} bytes is not a multiple of "
+                    f"{records.record_bytes}, the size of a record; {_UNPACK_AGAIN}"
                 )
             segment = Segment(str(path), 0, size // records.record_bytes, 0)
             found = dataclasses.replace(records, segments=(segment,)).labels
@@ -315,18 +330,20 @@ def _checked(folder: pathlib.Path, paths: list[pathlib.Path], labels: str | None
             record = int(np.argmax(found >= len(class_names)))
             raise UsageError(
                 f"{path}: record {record} has label {found[record]}, but {names_file} names "
-                f"{len(class_names)} classes; {_AGAIN}, or mend that file"
+                f"{len(class_names)} classes; {_UNPACK_AGAIN}, or correct {names_file}"
             )
         records = dataclasses.replace(records, segments=(*records.segments, segment))
     return records
 
 
 def _class_names(path: pathlib.Path) -> tuple[str, ...]:
-    """Returns the lines of a file that are not blank; bytes that are no UTF-8 stay as they are."""
-    text = files.read_text(path, "it holds one class name per line and comes with the archive")
+    """Returns the non-blank lines of a file; bytes that are not UTF-8 are kept as they are."""
+    text = files.read_text(path, "it has one class name per line and comes with the archive")
     names = tuple(line.strip() for line in text.split("\n") if line.strip())
     if len(names) < 2:
-        raise UsageError(f"{path}: names {len(names)} classes; it needs a line for each class")
+        raise UsageError(
+            f"{path}: names {len(names)} classes, expected at least 2; write one class per line"
+        )
     return names
 
 
@@ -338,47 +355,47 @@ def training_batches(
     distort: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     share: slice = slice(None),
 ) -> tf.data.Dataset:
-    """Builds the training batches as a tf.data pipeline that never ends.
+    """Builds an endless tf.data pipeline of training batches.
 
-    Every epoch serves each record once, in an order of its own. To shuffle the whole set in
-    bounded memory, blocks of consecutive records are taken in random order from all files,
-    several blocks at once, and their records pass through a shuffle buffer.
+    Each epoch serves every record once, in a new order. To shuffle the whole data set in bounded
+    memory, it reads blocks of consecutive records from all files in random order, interleaves
+    several blocks, and passes their records through a shuffle buffer.
 
     Args:
-        records: to train on.
-        batch_size: images in a batch.
+        records: the records to train on.
+        batch_size: images per batch.
         seed: determines order and distortions.
-        first_step: int64 scalar, the number of batches to start after.
-        distort: function from uint8 [batch, 32, 32, 3] and a seed, int64 [2], which differs from
-            step to step, to float32 [batch, size, size, 3].
-        share: which images of each batch are wanted. What a batch holds, and how it is distorted,
-            does not depend on it.
+        first_step: int64 scalar, the number of batches to skip.
+        distort: function (images uint8 [batch, 32, 32, 3], seed int64 [2]) -> float32 [batch, size,
+            size, 3]; the seed is different at each step.
+        share: the slice of each batch to return. It does not affect the batch's content or
+            distortions.
 
     Returns:
-        a dataset of (float32 [n, size, size, 3], int32 [n]), n being batch_size unless only a share
-        is wanted.
+        a dataset of (images float32 [n, size, size, 3], labels int32 [n]), where n is the length of
+        the share.
     """
     first_record = first_step * batch_size
     first_epoch = first_record // records.num_examples
 
-    @_as_it_is
-    def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+    @_without_autograph
+    def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
         return _shuffled(records, seed, epoch)
 
-    # flat_map asks for one epoch after the other. Because the order is known from the seed, a
-    # resumed run starts within an epoch: it skips what the earlier part of the run has seen.
-    stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(of_epoch)
+    # flat_map concatenates the epochs. The seed determines their order, so a resumed run can start
+    # in the middle of an epoch and skip the records that it has already used.
+    stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_records)
     batches = stream.skip(first_record % records.num_examples).batch(
         batch_size, drop_remainder=True
     )
 
-    @_as_it_is
+    @_without_autograph
     def prepare(step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = parse(batch, records.label_bytes, records.label_at)
         images = distort(images, tf.stack([tf.constant(seed, tf.int64), step]))
         return images[share], labels[share]
 
-    # Threads of TensorFlow's own prepare a few batches ahead, while the net computes.
+    # TensorFlow's background threads prepare up to four batches ahead while the net trains.
     return (
         batches.enumerate(first_step)
         .map(prepare, num_parallel_calls=2, deterministic=True)
@@ -387,7 +404,7 @@ def training_batches(
 
 
 class TrainingInput:
-    """The training batches in the graph: each run of the session that needs them takes the next.
+    """The training batches in the graph. Every Session.run that uses them takes the next batch.
 
     Attributes:
         images: float32 [batch, CROP_SIZE, CROP_SIZE, 3].
@@ -401,19 +418,24 @@ class TrainingInput:
         distort: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
         share: slice = slice(None),
     ) -> None:
-        """Adds the iterator; arguments as of `training_batches`, and flags with what it takes."""
+        """Adds the iterator.
+
+        Args:
+            records, distort, share: as in `training_batches`.
+            flags: with `batch_size` and `seed`.
+        """
         with tf.name_scope("training_input"):
             self._first_step = tf.placeholder(tf.int64, (), "first_step")
             batches = training_batches(
                 records, flags.batch_size, flags.seed, self._first_step, distort, share
             )
-            # An iterator keeps its place from run to run, in the session, and no checkpoint holds
-            # it. Its initializer reads the placeholder, and so can begin at any step.
+            # An iterator keeps its position in the session between runs. A checkpoint does not
+            # contain it, so the initializer takes the first step from a placeholder.
             self._iterator = tf.data.make_initializable_iterator(batches)
             self.images, self.targets = self._iterator.get_next()
 
     def begin(self, sess: tf.Session, first_step: int) -> None:
-        """Makes the batch of a step the next one."""
+        """Initializes the iterator, so that the next batch is that of `first_step`."""
         sess.run(self._iterator.initializer, {self._first_step: first_step})
 
 
@@ -422,20 +444,20 @@ def evaluation_batches(
     batch_size: int = EVALUATION_BATCH,
     prepare: Callable[[tf.Tensor], tf.Tensor] = distortions.central_images,
 ) -> tf.data.Dataset:
-    """Builds one pass over the records in their order, the last partial batch included.
+    """Builds one pass over the records in file order; the last batch may be smaller.
 
     Args:
-        records: to evaluate on.
-        batch_size: images in a batch.
+        records: the records to evaluate on.
+        batch_size: images per batch.
         prepare: function from uint8 [batch, 32, 32, 3] to float32 [batch, size, size, 3].
 
     Returns:
-        a dataset of (float32 [batch, size, size, 3], int32 [batch]).
+        a dataset of (images float32 [batch, size, size, 3], labels int32 [batch]).
     """
     blocks = tf.data.Dataset.from_tensor_slices(_blocks(records))
     batches = blocks.flat_map(_reader(records)).batch(batch_size)
 
-    @_as_it_is
+    @_without_autograph
     def prepared(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = parse(batch, records.label_bytes, records.label_at)
         return prepare(images), labels
@@ -445,12 +467,12 @@ def evaluation_batches(
 
 def one_pass(sess: tf.Session, iterator: Any, fetches: Any) -> Iterator[Any]:
     """Yields the values of `fetches` for each batch of an initializable iterator."""
-    # The initializer takes the iterator back to the first batch.
+    # Running the initializer rewinds the iterator to the first batch.
     sess.run(iterator.initializer)
     while True:
         try:
             yield sess.run(fetches)
-        except tf.errors.OutOfRangeError:  # how an iterator says that the pass is over
+        except tf.errors.OutOfRangeError:  # the end of the pass
             return
 
 
@@ -469,10 +491,10 @@ def _blocks(records: Records) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def _reader(records: Records) -> Callable[..., tf.data.Dataset]:
-    """Returns the function from a block's path, header and footer to a dataset of its records."""
+    """Returns a function (path, header bytes, footer bytes) -> dataset of a block's records."""
     size = records.record_bytes
 
-    @_as_it_is
+    @_without_autograph
     def read_block(path: tf.Tensor, header: tf.Tensor, footer: tf.Tensor) -> tf.data.Dataset:
         return tf.data.FixedLengthRecordDataset(
             path, size, header, footer, buffer_size=_BLOCK * size
@@ -482,9 +504,9 @@ def _reader(records: Records) -> Callable[..., tf.data.Dataset]:
 
 
 def _shuffled(records: Records, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
-    """Returns a dataset of all records as strings, in the order of one epoch."""
+    """Returns a dataset of all records, as strings, in the order of an epoch."""
     blocks = _blocks(records)
-    # A stateless op draws its random numbers from the seed that it is given, and from nothing else.
+    # A stateless op's random numbers depend only on the seed that is passed to it.
     order = tf2.random.experimental.stateless_shuffle(
         tf.range(len(blocks[0])), seed=[tf.constant(seed, tf.int64), epoch]
     )
@@ -492,7 +514,7 @@ def _shuffled(records: Records, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         tf.data.Dataset.from_tensor_slices(tuple(tf.gather(column, order) for column in blocks))
         .interleave(
             _reader(records),
-            cycle_length=_BLOCKS_AT_ONCE,
+            cycle_length=_CONCURRENT_BLOCKS,
             num_parallel_calls=2,
             deterministic=True,
         )
@@ -507,8 +529,8 @@ def parse(
 
     Args:
         records: string [batch], each of `label_bytes` + IMAGE_BYTES bytes.
-        label_bytes: in front of each image.
-        label_at: which of these bytes is the label.
+        label_bytes: number of label bytes before each image.
+        label_at: index of the byte that is used as the label.
 
     Returns:
         images: uint8 [batch, 32, 32, 3].
@@ -516,6 +538,6 @@ def parse(
     """
     values = tf.io.decode_raw(records, tf.uint8)
     labels = tf.cast(values[:, label_at], tf.int32)
-    # The file holds all red pixels first. Convolutions want the colours of a pixel side by side.
+    # A record stores the whole red plane first. Convolutions expect the channels last.
     planes = tf.reshape(values[:, label_bytes:], [-1, 3, IMAGE_SIZE, IMAGE_SIZE])
     return tf.transpose(planes, [0, 2, 3, 1]), labels

@@ -1,8 +1,9 @@
-"""What is done to the images before the net sees them, for a whole batch at a time.
+"""Image preprocessing and random distortions for whole batches.
 
-The random functions take a seed, two integers, and are pure: the same seed gives the same result.
-Written for the batch, with crops as gathers, the cookbook's five cost half the processor time of
-`tf.image`'s functions mapped over single images: 6.7 against 12.3 ms for 128 images (Intel Xeon).
+The random functions are pure: they take a seed of two integers, and the same seed gives the same
+result. The cookbook's five distortions work on the whole batch, with crops as gathers. That takes
+half the CPU time of mapping `tf.image` functions over single images: 6.7 instead of 12.3 ms for 128
+images (Intel Xeon).
 """
 
 import numpy as np
@@ -13,26 +14,27 @@ from cifar10_cnn import cifar10
 
 
 def central_images(images: tf.Tensor) -> tf.Tensor:
-    """Prepares images for evaluation: float32 [batch, CROP_SIZE, CROP_SIZE, 3]."""
+    """Prepares images [batch, h, w, 3] for evaluation: float32 [batch, CROP_SIZE, CROP_SIZE, 3]."""
     return standardize(central_crop(images, cifar10.CROP_SIZE))
 
 
-VIEWS = (1, 2, 10)  # how many views of an image there can be
+VIEWS = (1, 2, 10)  # the supported numbers of views per image
 
 
 def views(images: tf.Tensor, count: int) -> tf.Tensor:
-    """Prepares several views of each image, to be classified one by one.
+    """Prepares several views of each image, each to be classified on its own.
 
     Args:
         images: [batch, height, width, channels].
-        count: 1 for the middle crop; 2 for that and its mirror image; 10 for the middle and the
-            four corners, each with its mirror image (Krizhevsky et al., 2012).
+        count: 1 for the centre crop; 2 for the centre crop and its mirror image; 10 for the centre
+            and the four corners, each with its mirror image (Krizhevsky et al., 2012).
 
     Returns:
-        float32 [batch * count, CROP_SIZE, CROP_SIZE, channels], the views of an image in a row.
+        float32 [batch * count, CROP_SIZE, CROP_SIZE, channels]; the views of an image are
+        consecutive.
 
     Raises:
-        ValueError: `count` is another one.
+        ValueError: `count` is not one of VIEWS.
     """
     if count not in VIEWS:
         raise ValueError(f"count must be one of {VIEWS}, not {count}")
@@ -48,15 +50,15 @@ def views(images: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def random_crop(images: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
-    """Cuts a window at a random place out of each image, every place being equally likely.
+    """Crops each image at a random position; all positions are equally likely.
 
     Args:
         images: [batch, height, width, channels].
-        size: height and width of the windows.
+        size: height and width of the crops.
         seed: int [2].
 
     Returns:
-        [batch, size, size, channels] of the same dtype.
+        [batch, size, size, channels] with the dtype of `images`.
     """
     _, height, width, _ = images.shape.as_list()
     batch = tf.shape(images)[0]
@@ -67,22 +69,22 @@ def random_crop(images: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
 
 
 def random_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Mirrors each image, left to right, with a probability of one half; [batch, h, w, c]."""
+    """Flips each image, [batch, h, w, c], left to right with a probability of one half."""
     flip = _uniform_int([tf.shape(images)[0]], 2, seed, 3)
     return tf.where_v2(tf.equal(flip, 1)[:, None, None, None], images[:, :, ::-1], images)
 
 
 def random_brightness(images: tf.Tensor, max_delta: float, seed: tf.Tensor) -> tf.Tensor:
-    """Adds a number from [-max_delta, max_delta) to each image, float32 [batch, h, w, c]."""
+    """Adds a random number in [-max_delta, max_delta) to each image, float32 [batch, h, w, c]."""
     return images + _uniform([tf.shape(images)[0], 1, 1, 1], -max_delta, max_delta, seed, 4)
 
 
 def random_contrast(images: tf.Tensor, lower: float, upper: float, seed: tf.Tensor) -> tf.Tensor:
-    """Multiplies each channel's distance from its mean by a number from [lower, upper).
+    """Scales each channel's deviation from its mean by a random factor, one factor per image.
 
     Args:
         images: float32 [batch, height, width, channels].
-        lower, upper: one factor between them is drawn for each image.
+        lower, upper: the factor is in [lower, upper).
         seed: int [2].
     """
     factor = _uniform([tf.shape(images)[0], 1, 1, 1], lower, upper, seed, 5)
@@ -91,21 +93,21 @@ def random_contrast(images: tf.Tensor, lower: float, upper: float, seed: tf.Tens
 
 
 def central_crop(images: tf.Tensor, size: int) -> tf.Tensor:
-    """Cuts the middle `size` x `size` pixels out of each image, [batch, h, w, c]."""
+    """Crops the middle `size` x `size` pixels of each image, [batch, h, w, c]."""
     _, height, width, _ = images.shape.as_list()
     top, left = (height - size) // 2, (width - size) // 2
     return images[:, top : top + size, left : left + size]
 
 
 def standardize(images: tf.Tensor) -> tf.Tensor:
-    """Brings each image to mean 0 and variance 1, as `tf.image.per_image_standardization` does.
+    """Scales each image to mean 0 and variance 1, like `tf.image.per_image_standardization`.
 
     Args:
-        images: [batch, height, width, channels], any number type.
+        images: [batch, height, width, channels], any numeric dtype.
 
     Returns:
-        float32 of the same shape. The divisor is at least 1 / sqrt(numbers in an image), so that
-        an image of one colour becomes 0.
+        float32, the shape of `images`. The divisor is at least 1 / sqrt(values per image), so an
+        image of one colour becomes 0.
     """
     count = float(np.prod(images.shape.as_list()[1:]))
     images = tf.cast(images, tf.float32)
@@ -124,6 +126,6 @@ def _uniform_int(shape: list, bound: int, seed: tf.Tensor, salt: int) -> tf.Tens
 
 
 def _salted(seed: tf.Tensor, salt: int) -> tf.Tensor:
-    """Returns another seed, because two random numbers of one image must not be the same one."""
+    """Returns a different seed per salt, so the random numbers of an image are independent."""
     seed = tf.cast(seed, tf.int64)
     return tf.stack([seed[0] * 8 + salt, seed[1]])

@@ -1,11 +1,11 @@
-"""Restores a checkpoint in a graph of its own and evaluates it on all test images.
+"""Restores a checkpoint into a new graph and evaluates it on all test images.
 
     python -m cifar10_cnn.evaluate
     python -m cifar10_cnn.evaluate --checkpoint logs/cifar10/model.ckpt-10000 --split train
-    python -m cifar10_cnn.evaluate --eval_interval_secs 60      (beside a running training)
+    python -m cifar10_cnn.evaluate --eval_interval_secs 60      (while a training is running)
 
-Takes the moving averages of the variables where the checkpoint holds them, and says so. Without a
-flag that names data, it takes the data that the run was trained on.
+If the checkpoint contains moving averages of the variables, it uses them and says so. Without a
+data flag it evaluates on the data that the run was trained on.
 """
 
 import sys

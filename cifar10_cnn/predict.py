@@ -3,8 +3,8 @@
     python -m cifar10_cnn.predict cat.jpg ship.png
     python -m cifar10_cnn.predict --top 5 --checkpoint logs/cifar10_best cat.jpg
 
-A picture may be of any size: its middle square is brought to 32x32 pixels and then prepared as
-the test images are.
+A picture may have any size: its middle square is resized to 32x32 pixels and then preprocessed
+like the test images.
 """
 
 import sys

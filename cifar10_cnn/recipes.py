@@ -1,10 +1,10 @@
-"""The two ways of training the net: the cookbook's, with its defects fixed, and a better one.
+"""Two recipes for training the net: the cookbook's, with its defects fixed, and a better one.
 
-The net, the batch size of 128 and the 20,000 generations are the same in both. The better one has
-an optimizer of its own: Muon (K. Jordan, 2024, "Muon: an optimizer for hidden layers in neural
-networks"). Gradient descent moves far along the few directions in which a layer's gradient is
-large, and hardly along the others. Muon makes all of them equally long: of the mean gradient
-U S V' of a weight matrix, it takes U V'. That costs some products of matrices.
+Both use the same net, a batch size of 128 and 20,000 generations. The better recipe trains with
+Muon (K. Jordan, 2024, "Muon: an optimizer for hidden layers in neural networks"). Gradient descent
+takes large steps along the few directions in which a layer's gradient is large, and tiny steps
+along the others. Muon makes all of them equally long: if the mean gradient of a weight matrix is
+U S V', it steps along U V'. That costs a few matrix products.
 """
 
 import argparse
@@ -19,29 +19,29 @@ from cifar10_cnn import cifar10, distortions
 from tutorial_support.programs import number
 
 GENERATIONS = 20000
-SAMPLE_GENERATIONS = 1000  # what the small sample is worth
+SAMPLE_GENERATIONS = 1000  # enough for the small sample
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How to train.
+    """The settings of a training.
 
     Attributes:
-        learning_rate: at its highest.
+        learning_rate: the peak learning rate.
         schedule: "staircase" multiplies the rate by --lr_decay every --num_gens_to_wait
-            generations; "cosine" raises it linearly over 500 generations, then lowers it along half
-            a cosine to 0 at the last generation.
-        orthogonal_share: the length of an orthogonal step of the hidden layers' weights, as a
-            share of the learning rate, with MuonOptimizer; 0 is plain gradient descent.
-        decay: what such a step takes away of the weights, times its length.
+            generations. "cosine" warms up linearly over 500 generations and follows half a cosine
+            down to 0 at the last generation.
+        orthogonal_share: the learning rate of the hidden layers' weights with MuonOptimizer,
+            relative to `learning_rate`; 0 selects plain gradient descent.
+        decay: weight decay of the hidden layers' weights with MuonOptimizer.
         penalty: L2 penalty on the weights of the last layer.
-        label_smoothing: the probability that is taken from the target and spread over all classes.
-        dropout: the share of the hidden dense layers' inputs that is dropped at the last
-            generation; it grows to that evenly, from 0 at the first.
-        average_decay: of the moving average of the variables, which then takes the variables'
-            place in evaluation; None for no average.
-        brightness: largest change of the pixels, which are in [0, 255].
-        contrast: the range of the factors.
+        label_smoothing: the probability that is moved from the target to all classes evenly.
+        dropout: the dropout rate of the hidden dense layers' inputs at the last generation; it
+            grows linearly from 0.
+        average_decay: decay of the moving averages of the variables, which evaluation then uses;
+            None for no averages.
+        brightness: largest brightness change; pixels are in [0, 255].
+        contrast: the range of the contrast factor.
     """
 
     learning_rate: float
@@ -57,12 +57,12 @@ class Recipe:
 
     @property
     def may_change(self) -> tuple[str, ...]:
-        """Names of the recipe's flags that a resumed run may change."""
-        # A run may go on beyond its end, unless its learning rate was led to 0 there.
+        """The names of the flags that a resumed run may change with this recipe."""
+        # A finished run may train longer, unless the schedule has decayed its rate to 0.
         return ("generations",) if self.schedule == "staircase" else ()
 
     def distort(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Crops, mirrors, brightens, contrasts and standardizes a batch of training images.
+        """Distorts and standardizes a batch of training images.
 
         Args:
             images: uint8 [batch, 32, 32, 3].
@@ -83,12 +83,12 @@ class Recipe:
         """Adds the learning rate at `global_step`, a float32 scalar, and its summary.
 
         Args:
-            global_step: int scalar, counts the steps.
-            flags: those of `add_flags`, and `generations`.
+            global_step: int scalar.
+            flags: those of `add_flags`, after `choose`.
         """
         highest = self.learning_rate if flags.learning_rate is None else flags.learning_rate
         with tf.name_scope("schedule"):
-            # A tensor, computed anew from the step in each run: the graph itself lowers the rate.
+            # The rate is a tensor: every Session.run computes it from the current global_step.
             if self.schedule == "staircase":
                 every, decay = flags.num_gens_to_wait, flags.lr_decay
                 rate = tf.train.exponential_decay(highest, global_step, every, decay, True)
@@ -99,7 +99,7 @@ class Recipe:
         return rate
 
     def optimizer(self, rate: tf.Tensor, last_weights: tf.Variable) -> tf.train.Optimizer:
-        """Returns the optimizer; `last_weights`, of `cifar10.Net`, take no orthogonal steps."""
+        """Returns the optimizer; Muon leaves out `last_weights`, from `cifar10.Net`."""
         if not self.orthogonal_share:
             return tf.train.GradientDescentOptimizer(rate)
 
@@ -112,26 +112,26 @@ class Recipe:
     def drop(
         self, global_step: tf.Tensor, generations: int, seed: int, part: int = 0
     ) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns the function that drops features in training.
+        """Returns the dropout function, from and to float32 [batch, n].
 
-        Each layer has masks of its own. Where several nets share the function, as towers do, so
-        has each net: else images of different towers would always lose the same features.
+        Each layer has its own masks. If several nets share the function, like towers, each net has
+        its own masks too; otherwise the towers would always drop the same features.
 
         Args:
             global_step: int scalar.
-            generations: the length of the whole training.
-            seed: what is dropped is a function of it, of the step, of the layer and of `part`.
-            part: the number of the process, where several divide a batch; below 512.
+            generations: length of the whole training.
+            seed: the masks are a function of the seed, the step, the layer and `part`.
+            part: index of the process if several share a batch; below 512.
         """
         if not self.dropout:
             return tf.identity
         with tf.name_scope("dropout"):
             step = tf.cast(global_step, tf.int64)
             rate = self.dropout * tf.cast(step, tf.float32) / generations
-        widths: list[int] = []  # of the layers so far
+        widths: list[int] = []  # widths of the layers so far
 
         def drop(features: tf.Tensor) -> tf.Tensor:
-            # The key names the layer by its width, and by how many of that width came before it.
+            # The key identifies a layer by its width and by the number of earlier ones that wide.
             width = features.shape.as_list()[-1]
             layer = part << 54 | widths.count(width) << 44 | seed << 12 | width
             widths.append(width)
@@ -144,11 +144,11 @@ class Recipe:
         """Adds the losses of a batch.
 
         Args:
-            net: of the training images.
+            net: the net on the training images.
             targets: int32 [batch].
 
         Returns:
-            (cross entropy in nats, what the optimizer minimizes), two float32 scalars.
+            (cross entropy in nats, objective that the optimizer minimizes), both float32 scalars.
         """
         with tf.name_scope("losses"):
             cross_entropy = objective = cifar10.loss(net.logits, targets)
@@ -159,17 +159,17 @@ class Recipe:
             return cross_entropy, objective
 
     def average(self, global_step: tf.Tensor) -> tf.train.ExponentialMovingAverage | None:
-        """Returns the moving average of the variables, if the recipe has one."""
+        """Returns the moving averages of the variables, or None if the recipe has none."""
         if self.average_decay is None:
             return None
-        # Told the step, it begins with a smaller decay: (1 + step) / (10 + step) at most. Otherwise
-        # the averages would stay near the initial weights for the first thousand steps.
+        # Given the step, the average limits the decay to (1 + step) / (10 + step). Otherwise the
+        # averages would stay close to the initial weights for the first thousand steps.
         return tf.train.ExponentialMovingAverage(self.average_decay, global_step)
 
 
 RECIPES = {
-    # The cookbook's settings. Its rate never decayed, its crop was always the middle, and its
-    # test images were distorted: here the settings do what they say.
+    # The cookbook's settings, which take effect here. In the original the rate never decayed, the
+    # crop was always central, and the test images were distorted as well.
     "cookbook": Recipe(
         learning_rate=0.1, schedule="staircase", brightness=63.0, contrast=(0.2, 1.8)
     ),
@@ -187,46 +187,58 @@ RECIPES = {
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say how to train."""
+    """Adds the training flags."""
     add = parser.add_argument_group("training").add_argument
     add(
         "--recipe",
         choices=list(RECIPES),
-        help="How to train; by default as the run in the folder, or else as the cookbook.",
+        help="Training recipe. By default that of the run to resume, or cookbook for a new run.",
     )
     add(
         "--generations",
         type=number(int, 1),
-        help=f"Steps, in all; by default {GENERATIONS}, or {SAMPLE_GENERATIONS} on the sample.",
+        help="Train up to this generation, which is one step. "
+        f"By default {GENERATIONS}, or {SAMPLE_GENERATIONS} on the sample.",
     )
-    add("--batch_size", type=number(int, 1), default=128, help="Images in a training batch.")
-    add("--learning_rate", type=number(float, 0), help="At its highest; by default the recipe's.")
-    add("--lr_decay", type=number(float, 0, 1), default=0.9, help="Factor of the cookbook's rate.")
+    add("--batch_size", type=number(int, 1), default=128, help="Images per training batch.")
+    add(
+        "--learning_rate",
+        type=number(float, 0),
+        help="Peak learning rate. By default "
+        + ", ".join(f"{recipe.learning_rate} for {name}" for name, recipe in RECIPES.items())
+        + ".",
+    )
+    add(
+        "--lr_decay",
+        type=number(float, 0, 1),
+        default=0.9,
+        help="The cookbook recipe multiplies its learning rate by this factor.",
+    )
     add(
         "--num_gens_to_wait",
         type=number(int, 1),
         default=250,
-        help="Generations from one such decay to the next.",
+        help="Generations between two such decays of the learning rate.",
     )
-    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seed of weights and batches.")
+    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seed for weights and batches.")
 
 
 def choose(flags: argparse.Namespace, kept: dict[str, Any], is_sample: bool) -> Recipe:
-    """Settles --recipe and --generations where they are not given; returns the recipe.
+    """Returns the recipe; sets the defaults of --recipe and --generations.
 
     Args:
         flags: those of `add_flags`.
-        kept: of the run that is resumed.
+        kept: the flags of the run that is resumed; empty for a new run.
         is_sample: whether the data is the shipped sample.
     """
-    of_run = kept.get("recipe")
-    flags.recipe = flags.recipe or (of_run if of_run in list(RECIPES) else "cookbook")
+    earlier = kept.get("recipe")
+    flags.recipe = flags.recipe or (earlier if earlier in list(RECIPES) else "cookbook")
     flags.generations = flags.generations or (SAMPLE_GENERATIONS if is_sample else GENERATIONS)
     return RECIPES[flags.recipe]
 
 
 def smoothed_loss(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Adds the mean cross entropy with smoothed labels, so that training does not seek certainty.
+    """Adds the mean cross entropy with label smoothing, which discourages overconfidence.
 
     Args:
         logits: float32 [batch, classes].
@@ -245,21 +257,21 @@ def smoothed_loss(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf
 
 
 _ITERATIONS = 5
-_POLYNOMIAL = (3.4445, -4.7750, 2.0315)  # Jordan's; it brings singular values near 1 fast
+_POLYNOMIAL = (3.4445, -4.7750, 2.0315)  # Jordan's; quickly moves singular values close to 1
 
 
 def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
-    """Returns a matrix with the singular vectors of `matrix` and singular values near 1.
+    """Returns a matrix with the singular vectors of `matrix` and singular values close to 1.
 
-    The iteration x <- a x + b (x x') x + c (x x')^2 x, on the smaller Gram matrix alone: all its
-    terms commute, so that their product is applied to `matrix` once, at the end.
+    It iterates x <- a x + b (x x') x + c (x x')^2 x, but only on the smaller Gram matrix. The
+    factors commute, so their product is applied to `matrix` once, at the end.
 
     Args:
         matrix: float32 [rows, columns].
 
     Returns:
-        float32 [rows, columns]; the singular values lie between about 0.7 and 1.2, except those
-        that are smaller than the largest by orders of magnitude.
+        float32 [rows, columns]. The singular values are about 0.7 to 1.2, except those that were
+        orders of magnitude smaller than the largest.
     """
     a, b, c = _POLYNOMIAL
     rows, columns = matrix.shape.as_list()
@@ -276,11 +288,11 @@ def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
 
 
 class MuonOptimizer(tf.train.Optimizer):
-    """Muon for weight matrices and kernels, Nesterov's momentum for everything else.
+    """Muon for weight matrices and kernels, Nesterov momentum for all other variables.
 
-    A kernel [height, width, in, out] counts as a matrix [height * width * in, out]. The class shows
-    how to write an optimizer for TensorFlow's graphs: which slots it keeps for each variable, and
-    the ops that change a variable once.
+    A kernel [height, width, in, out] is treated as a matrix [height * width * in, out]. The class
+    also shows how to write an optimizer for TensorFlow graphs: it defines the slots of each
+    variable and the ops that update a variable.
     """
 
     def __init__(
@@ -295,12 +307,12 @@ class MuonOptimizer(tf.train.Optimizer):
         """Takes the settings.
 
         Args:
-            rate: float32 scalar, the length of an orthogonal step.
+            rate: float32 scalar, the learning rate of the matrices.
             other_rate: float32 scalar, the learning rate of the other variables.
-            is_matrix: function from a variable to whether it takes orthogonal steps.
-            momentum: how much of the past a matrix's mean gradient keeps.
-            other_momentum: Nesterov's, for the others.
-            decay: each step takes `rate * decay` of a matrix's weights away.
+            is_matrix: function from a variable to whether Muon trains it.
+            momentum: decay of a matrix's mean gradient.
+            other_momentum: Nesterov momentum of the other variables.
+            decay: weight decay; each step subtracts `rate * decay` times a matrix's weights.
         """
         super().__init__(use_locking=False, name="Muon")
         self._rate, self._is_matrix = rate, is_matrix
@@ -313,20 +325,20 @@ class MuonOptimizer(tf.train.Optimizer):
         global_step: tf.Variable | None = None,
         name: str | None = None,
     ) -> tf.Operation:
-        """Adds the op that takes one step; see tf.train.Optimizer."""
+        """Adds the op that updates all variables once; see tf.train.Optimizer."""
         pairs = list(grads_and_vars)
         others = [pair for pair in pairs if not self._is_matrix(pair[1])]
         matrices = [pair for pair in pairs if self._is_matrix(pair[1])]
-        # The step is counted once, when all variables have been changed.
+        # The control dependency counts the step once, after all variables have been updated.
         with tf.control_dependencies([self._other.apply_gradients(others)]):
             return super().apply_gradients(matrices, global_step, name)
 
     def variables(self) -> list[tf.Variable]:
-        """Returns the slots of all variables."""
+        """Returns the slot variables."""
         return super().variables() + self._other.variables()
 
     def _create_slots(self, var_list: list[tf.Variable]) -> None:
-        # A slot is a variable itself, named after the one that it belongs to: checkpoints keep it.
+        # A slot is a variable too, named after the variable it belongs to, and is in checkpoints.
         for variable in var_list:
             self._zeros_slot(variable, "mean_gradient", self._name)
 
@@ -336,10 +348,10 @@ class MuonOptimizer(tf.train.Optimizer):
         ahead = self._momentum * mean + (1 - self._momentum) * gradient
         shape = variable.shape.as_list()
         matrix = tf.reshape(ahead, [-1, shape[-1]])
-        # So that an output of a tall matrix changes as much as that of a square one.
+        # Scale up for tall matrices, so that their outputs change as much as a square matrix's.
         rows, columns = matrix.shape.as_list()
         length = max(1.0, rows / columns) ** 0.5
         step = tf.reshape(length * orthogonalized(matrix), shape)
         return variable.assign_sub(self._rate * (step + self._decay * variable))
 
-    _apply_dense = _resource_apply_dense  # for variables that are no resources
+    _apply_dense = _resource_apply_dense  # for reference variables

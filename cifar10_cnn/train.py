@@ -1,11 +1,11 @@
-"""Trains the CIFAR-10 net and evaluates it on all test images as it goes.
+"""Trains the CIFAR-10 net and regularly evaluates it on all test images.
 
-    python -m cifar10_cnn.train                        (the cookbook's recipe: 74.4% of CIFAR-10)
-    python -m cifar10_cnn.train --recipe best --train_dir logs/cifar10_best       (better: 86.5%)
-    python -m cifar10_cnn.train --sample               (on the shipped drawn shapes: two minutes)
+    python -m cifar10_cnn.train                        (cookbook recipe, 74.4% test accuracy)
+    python -m cifar10_cnn.train --recipe best --train_dir logs/cifar10_best   (better: 86.5%)
+    python -m cifar10_cnn.train --sample               (shipped drawn shapes, two minutes)
     tensorboard --logdir logs
 
-Stopped or killed, it resumes from its newest checkpoint when it is started again.
+A run that was stopped or killed resumes from its newest checkpoint.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from tutorial_support import TEST, VALIDATION, checkpoints, events, plots, runs
 from tutorial_support.programs import number
 
 TRAIN_DIR = "logs/cifar10"
-# What a resumed run may change, for none of it has a part in what the variables become.
+# A resumed run may change these flags: none of them affects the values of the variables.
 MAY_CHANGE: tuple[str, ...] = ("data_dir", "sample", "train_dir", "num_towers")
 MAY_CHANGE += ("output_every", "eval_every", "save_every")
 
@@ -35,9 +35,9 @@ MAY_CHANGE += ("output_every", "eval_every", "save_every")
 def losses(
     images: tf.Tensor, targets: tf.Tensor, recipe: Recipe, num_classes: int, drop: Callable
 ) -> tuple[tf.Tensor, tf.Tensor, cifar10.Net]:
-    """Adds the training net; returns (cross entropy, what the optimizer minimizes, the net).
+    """Adds the training net; returns (cross entropy, objective to minimize, net).
 
-    `images`, float32 [batch, CROP_SIZE, CROP_SIZE, 3], are standardized; `targets` are int32
+    `images` are standardized, float32 [batch, CROP_SIZE, CROP_SIZE, 3]; `targets` are int32
     [batch]; `drop` comes from `recipe.drop`.
     """
     with tf.variable_scope(cifar10.SCOPE, reuse=tf.AUTO_REUSE):
@@ -48,12 +48,12 @@ def losses(
 def run_training(
     flags: argparse.Namespace, add_losses: Callable = losses, config: tf.ConfigProto | None = None
 ) -> int:
-    """Trains up to `flags.generations`, from the newest checkpoint on; returns the exit code.
+    """Trains from the newest checkpoint up to `flags.generations`; returns the exit code.
 
     Args:
         flags: those of `add_flags`.
-        add_losses: function as `losses`, which adds the training net.
-        config: of the session; by default `runs.session_config()`.
+        add_losses: function like `losses`, which adds the training net.
+        config: session configuration; by default `runs.session_config()`.
     """
     with runs.Run(flags.train_dir, "cifar10_cnn", flags) as run, tf.Graph().as_default():
         training, testing, facts = cifar10_input.load(flags, run.kept)
@@ -67,15 +67,15 @@ def run_training(
         )
         tf.set_random_seed(flags.seed)
 
-        # The input, a part of the graph: an iterator over distorted training images, and another
-        # over plain test images. Each run of the session that needs images takes the next batch.
+        # The input is part of the graph: one iterator yields distorted training images, another
+        # yields plain test images. Every Session.run that uses images takes the next batch.
         inputs = cifar10_input.TrainingInput(training, flags, recipe.distort)
         with tf.name_scope("test_input"):
             batches = cifar10_input.evaluation_batches(testing)
             test_iterator = tf.data.make_initializable_iterator(batches)
             test_images, test_targets = test_iterator.get_next()
 
-        # The training net, what it minimizes, and the op that takes a step.
+        # The training net, its objective, and the op that takes a training step.
         global_step = tf.train.get_or_create_global_step()
         drop = recipe.drop(global_step, flags.generations, flags.seed)
         loss, objective, net = add_losses(inputs.images, inputs.targets, recipe, num_classes, drop)
@@ -83,10 +83,10 @@ def run_training(
         optimizer, average = recipe.optimizer(rate, net.last_weights), recipe.average(global_step)
         train_op = cifar10.training(objective, rate, optimizer, average)
         tf.summary.scalar("loss", loss)
-        # Merged before there is a test net, because a test net adds the same summaries once more.
+        # Merge now: the test net below adds the same summaries again to the same collections.
         summary, details = tf.summary.merge_all(), events.merged_details()
 
-        # The test net: the same variables, or their moving averages, read a second time.
+        # The test net reads the same variables (reuse=True), or their moving averages.
         getter = None if average is None else cifar10.averaged(average)
         with (
             tf.name_scope("test_net"),
@@ -95,11 +95,11 @@ def run_training(
             test_net = cifar10.inference(test_images, num_classes)
         correct = cifar10.evaluation(test_net.logits, test_targets)
         init = tf.global_variables_initializer()
-        # A tf.train.Saver that refuses to save a NaN, and returns when the files are on the disk.
+        # A tf.train.Saver that refuses to save NaN and flushes its files to the disk.
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 
-        # The session holds the variables' values. They get their first ones from the initializer,
-        # and other ones in place of them from the newest checkpoint of a run that is resumed.
+        # The session holds the values of the variables. The initializer sets them; in a resumed
+        # run, restoring the newest checkpoint then overwrites them.
         with tf.Session(config=config or runs.session_config()) as sess:
             sess.run(init)
             checkpoint = run.newest_checkpoint()
@@ -116,8 +116,8 @@ def run_training(
                 is_output = generation % flags.output_every == 0
                 is_evaluation = generation % flags.eval_every == 0
 
-                # One generation: the input is in the graph, nothing is fed. Summaries are fetched
-                # in the same run: another run would take another batch.
+                # One generation. Nothing is fed, because the input is in the graph. Fetch the
+                # summaries in the same run: another run would take another batch.
                 summaries = [summary] * is_output + [details] * is_evaluation
                 _, loss_value, summary_values = sess.run([train_op, loss, summaries])
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", generation)
@@ -126,8 +126,8 @@ def run_training(
                 if is_output:
                     runs.say(f"Generation {generation}: Loss = {loss_value:.5f}")
 
-                # Evaluate, then save: a run that is killed in between evaluates again. What is
-                # saved because of a signal is not evaluated.
+                # Evaluate before saving: a run that is killed in between evaluates again when it
+                # resumes. A checkpoint saved because of a signal is not evaluated.
                 if is_evaluation:
                     counts = cifar10_input.one_pass(sess, test_iterator, correct)
                     accuracy = sum(map(int, counts)) / testing.num_examples
@@ -148,7 +148,7 @@ def run_training(
 
 
 def draw_filters(path: pathlib.Path, filters: np.ndarray) -> None:
-    """Draws the first layer's kernel, float32 [5, 5, 3, n]: each filter stretched to [0, 1]."""
+    """Draws the filters of the first kernel, float32 [5, 5, 3, n], each scaled to [0, 1]."""
     images = filters.transpose(3, 0, 1, 2)
     low, high = (end(images, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
     images = (images - low) / np.maximum(high - low, 1e-12)
@@ -157,7 +157,7 @@ def draw_filters(path: pathlib.Path, filters: np.ndarray) -> None:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that all programs that train this net share."""
+    """Adds the flags shared by all programs that train this net."""
     recipes.add_flags(parser)
     add, count = parser.add_argument_group("evaluation").add_argument, number(int, 1)
     add("--output_every", type=count, default=50, help="Generations between printed losses.")
@@ -167,8 +167,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--validation_size",
         type=number(int, 0),
         default=0,
-        help="Hold out the last so many training images and evaluate on them, not on the test "
-        "images; for choosing settings.",
+        help="Evaluate on this many training images, held out from the end, instead of the test "
+        "images. Use it to choose settings.",
     )
     runs.add_flags(parser, "--train_dir", TRAIN_DIR)
     cifar10_input.add_flags(parser)

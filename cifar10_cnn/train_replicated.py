@@ -1,11 +1,11 @@
-"""Trains the CIFAR-10 net on several processes, the variables being on others.
+r"""Trains the CIFAR-10 net with several workers and parameter servers (ps).
 
     python -m tutorial_support.local_cluster --ps 1 --workers 2 --evaluator -- \
         python -m cifar10_cnn.train_replicated --sync
     TF_CONFIG=... python -m cifar10_cnn.train_replicated            (each task of a cluster)
 
-Asynchronous workers each change the variables as soon as they have a gradient. With `--sync`, a
-generation is the mean of all workers' gradients, each from its part of a single process's batch.
+Asynchronous workers update the variables on the ps as soon as they have a gradient. With --sync,
+each worker computes the gradient of its part of the batch, and a generation applies their mean.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from tutorial_support.cluster import clusters, replicas
 
 
 def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
-    """Trains for `flags.generations`, or until a signal comes; returns the exit code."""
+    """Trains up to `flags.generations` or until a signal comes; returns the exit code."""
     tutorial, graph = "cifar10_cnn", tf.Graph()
     with replicas.Replica(cluster, flags, flags.train_dir, tutorial) as replica, graph.as_default():
         records, _, facts = cifar10_input.load(flags, replica.kept)
         recipe = recipes.choose(flags, replica.kept, facts["sample"])
         tf.set_random_seed(flags.seed)
-        # Each variable is on a ps, and what changes it; the input and the net are here.
+        # Variables and their update ops are placed on the ps; the input and the net run here.
         with tf.device(cluster.variables_on_ps()):
             batch = cifar10_input.TrainingInput(records, flags, recipe.distort, cluster.share)
             step, last = tf.train.get_or_create_global_step(), flags.generations
@@ -38,7 +38,7 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
             loss, objective, net = train.losses(batch.images, batch.targets, *net_of)
             rate = recipe.rate(step, flags)
             optimizer, average = recipe.optimizer(rate, net.last_weights), recipe.average(step)
-            if flags.sync:  # then the averages are of a generation, not of a worker's part
+            if flags.sync:  # the optimizer then updates the averages, once per generation
                 optimizer, average = replica.optimizer(optimizer, average), None
             train_op = cifar10.training(objective, rate, optimizer, average)
             tf.summary.scalar("loss", loss)

@@ -1,12 +1,12 @@
-"""Trains the CIFAR-10 net on several devices of one machine: GPUs, or processors' parts.
+"""Trains the CIFAR-10 net on several devices of one machine: GPUs or logical CPUs.
 
     python -m cifar10_cnn.train_towers --num_towers 2
 
-Each tower is the net on a device of its own, with its part of the batch. All share their variables.
-What is minimized is the mean of the towers' losses: its gradient is the mean of their gradients. So
-a checkpoint goes on with any number of towers, and in cifar10_cnn.train. With the cookbook's
-recipe, the steps are the same but for rounding. With the best one, each tower drops features of its
-own part, and so other ones than a single net would.
+Each tower is a copy of the net on its own device and processes its part of the batch. All towers
+share their variables. The mean of their losses is minimized, so its gradient is the mean of the
+towers' gradients. A run can therefore resume with any number of towers, also in cifar10_cnn.train.
+With the cookbook's recipe, the steps are the same except for rounding. With the best recipe they
+differ, because each tower has its own dropout masks.
 """
 
 import functools
@@ -29,7 +29,7 @@ _VARIABLES_ON = "/device:CPU:0"
 
 
 def devices(num_towers: int) -> list[str]:
-    """Returns the names of the towers' devices: the GPUs in turn, or as many logical CPUs."""
+    """Returns a device name per tower: the GPUs in turn, or else as many logical CPUs."""
     gpus = len(tf2.config.list_physical_devices("GPU"))
     if gpus:
         return [f"/device:GPU:{tower % gpus}" for tower in range(num_towers)]
@@ -37,7 +37,7 @@ def devices(num_towers: int) -> list[str]:
 
 
 def session_config(num_towers: int) -> tf.ConfigProto:
-    """Returns the configuration of a session with a logical CPU for each tower."""
+    """Returns a session configuration with one logical CPU per tower."""
     config = runs.session_config()
     config.device_count["CPU"] = num_towers
     return config
@@ -46,7 +46,7 @@ def session_config(num_towers: int) -> tf.ConfigProto:
 def mean_losses(
     num_towers: int, images: tf.Tensor, targets: tf.Tensor, *arguments: Any
 ) -> tuple[tf.Tensor, tf.Tensor, cifar10.Net]:
-    """Adds a tower for each part of the batch; arguments and result as of `train.losses`."""
+    """Adds one tower per part of the batch; arguments and result are those of `train.losses`."""
     parts = zip(tf.split(images, num_towers), tf.split(targets, num_towers), strict=True)
     towers = []
     for number_of_tower, (device, part) in enumerate(zip(devices(num_towers), parts, strict=True)):
@@ -65,12 +65,18 @@ def main(argv: list[str] | None = None) -> int:
     """Parses the flags and trains."""
     parser = programs.ArgumentParser(__doc__)
     train.add_flags(parser)
-    parser.add_argument("--num_towers", type=number(int, 1), default=2, help="Parts of a batch.")
+    towers = parser.add_argument_group("towers")
+    towers.add_argument(
+        "--num_towers",
+        type=number(int, 1),
+        default=2,
+        help="Number of towers; each takes an equal part of the batch.",
+    )
     flags = parser.parse_args(argv)
     if flags.batch_size % flags.num_towers:
         raise UsageError(
-            f"--batch_size {flags.batch_size} does not divide over --num_towers "
-            f"{flags.num_towers}; give a multiple of it"
+            f"--batch_size {flags.batch_size} is not a multiple of --num_towers "
+            f"{flags.num_towers}; change one of them"
         )
     add_losses = functools.partial(mean_losses, flags.num_towers)
     return train.run_training(flags, add_losses, session_config(flags.num_towers))

@@ -68,14 +68,14 @@ class FrozenGraph:
     Attributes:
         name: "inception_2015" or "cifar10"; of any other graph its absolute path.
         digest: 16 hexadecimal digits that stand for the file and its description.
-        takes_batches: whether it takes several pictures at once.
+        batch_size: how many pictures to give it at once; None where it takes only one.
     """
 
     base: Base
     graph_def: tf.GraphDef
     name: str
     digest: str
-    takes_batches: bool = True
+    batch_size: int | None = graph_checks.MOST_PICTURES
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -287,11 +287,11 @@ def load(path: str | pathlib.Path, base: Base, name: str | None = None) -> Froze
         if tensor is not None and _op(tensor) not in names:
             raise UsageError(_missing(path, tensor, names))
     try:
-        takes_batches = graph_checks.takes_batches(graph_def, base)
+        batch_size = graph_checks.batch_size(graph_def, base)
     except Exception as error:  # TensorFlow refuses graphs in many ways
         raise _unusable(path, base, error) from error
     name = name or str(pathlib.Path(path).resolve())
-    return FrozenGraph(base, graph_def, name, _digest(path, base), takes_batches)
+    return FrozenGraph(base, graph_def, name, _digest(path, base), batch_size)
 
 
 def _unusable(path: str | pathlib.Path, base: Base, error: Exception) -> UsageError:
@@ -350,7 +350,7 @@ def attach(frozen: FrozenGraph) -> AttachedBase:
             )
             return bottlenecks
 
-        if frozen.takes_batches:
+        if frozen.batch_size is not None:
             bottlenecks = imported(images)
         else:  # a loop in the graph, which gives the net one picture after the other
             bottlenecks = tf.map_fn(

@@ -41,7 +41,6 @@ ARCHIVE = files.RemoteFile(
     "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
     ("https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",),
 )
-BATCH = graph_checks.PICTURES  # that go through the base at once
 _FED_AT_ONCE = 1000  # bottlenecks in an evaluation
 _MOST_POINTS = 2000  # bottlenecks in a projection
 _THUMBNAIL = 160  # pixels
@@ -163,6 +162,7 @@ class Extractor:
 
     Attributes:
         tensors: of the base.
+        batch_size: pictures to give it at once.
         bottleneck_size: numbers in a bottleneck.
     """
 
@@ -173,12 +173,16 @@ class Extractor:
         with graph.as_default():
             self.tensors = base_graph.attach(base)
         self._name = str(base)
+        # The base's tensors are many times as large as its pictures. Given few of these at once, it
+        # needs less memory, and no more time: then they stay in the processor's caches.
+        self.batch_size = base.batch_size or graph_checks.MOST_PICTURES
         self.bottleneck_size = self.tensors.bottlenecks.shape.as_list()[1]
         self._session = tf.Session(graph=graph, config=runs.session_config())
         # A session may run in many threads at once, and decoding lets go of Python's lock.
         # Each may hold a picture of several megapixels: no more threads on a machine of many cores.
         threads = min(16, (os.cpu_count() or 1) + 4)
         self._threads = concurrent.futures.ThreadPoolExecutor(threads)
+        self._ahead = max(2 * self.batch_size, threads)
 
     def __enter__(self) -> "Extractor":
         return self
@@ -210,7 +214,7 @@ class Extractor:
         waiting: collections.deque = collections.deque()
         for job in jobs:
             waiting.append(self._threads.submit(self.prepare, *job))
-            if len(waiting) == 2 * BATCH:
+            if len(waiting) == self._ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -317,7 +321,7 @@ def _fill(
             else:
                 batch[path] = prepared
             # A batch takes the base less than its pictures one by one, and is kept when it is done.
-            if batch and (len(batch) == BATCH or place == len(missing)):
+            if batch and (len(batch) == extractor.batch_size or place == len(missing)):
                 vectors = extractor.bottlenecks(list(batch.values()))
                 store.append(list(batch), [missing[path] for path in batch], vectors)
                 batch.clear()
@@ -503,7 +507,7 @@ def distorted_bottlenecks(
         if isinstance(prepared, UsageError):
             raise prepared
         batch.append(prepared)
-        if len(batch) == BATCH or place == len(paths):
+        if len(batch) == extractor.batch_size or place == len(paths):
             vectors.append(extractor.bottlenecks(batch))
             batch.clear()
     return np.concatenate(vectors)

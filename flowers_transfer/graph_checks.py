@@ -24,7 +24,8 @@ from tutorial_support.programs import UsageError
 LARGEST_FILE = 1 << 30  # bytes
 LARGEST_UNPACKED = 1 << 26  # bytes that constants may take beyond what the file holds of them
 MOST_MEMORY = 1 << 30  # bytes of tensors that are needed at the same time
-PICTURES = 16  # that go through a base at once, where it takes batches
+MOST_PICTURES = 16  # in a batch for the base
+_BATCH_MEMORY = 1 << 26  # bytes of tensors that such a batch should need at the same time
 MOST_NODES = 50_000
 _TRIED_SHAPE = (48, 64, 3)  # of the picture that the preparation is tried with
 _LARGE_SHAPE = (2048, 2048, 3)  # of the largest picture that it may be given, see `pictures`
@@ -118,8 +119,11 @@ def _constant_bytes(node: tf.NodeDef) -> int:
     return count * max(tf.as_dtype(value.dtype).size or 0, 1)
 
 
-def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
-    """Tries a base on a picture of noise; returns whether it takes PICTURES of them at once.
+def batch_size(graph_def: tf.GraphDef, base: Any) -> int | None:
+    """Tries a base on a picture of noise; returns how many pictures to give it at once.
+
+    The larger a base's tensors, the fewer pictures, from MOST_PICTURES down to 2. None stands for a
+    base that takes only one picture at a time.
 
     Args:
         graph_def: from `read`.
@@ -138,12 +142,12 @@ def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
         with tf.Graph().as_default():
             large = tf.placeholder(tf.uint8, _LARGE_SHAPE)
             _imported(graph_def, base.image_input, {decoded: large})
-        prepared = _tried(graph_def, base.image_input, {decoded: noise})
+        prepared, _ = _tried(graph_def, base.image_input, {decoded: noise})
         if prepared.ndim != 4 or prepared.shape[0] != 1 or prepared.shape[3] != 3:
             raise ValueError(
                 f"'{base.image_input}' is of the shape {list(prepared.shape)}, not [1, h, w, 3]"
             )
-    vector = _tried(graph_def, base.bottleneck, {base.image_input: prepared})
+    vector, memory = _tried(graph_def, base.bottleneck, {base.image_input: prepared})
     if vector.size < 2 or (vector.ndim > 1 and len(vector) > 1):
         raise ValueError(
             f"'{base.bottleneck}' is of the shape {list(vector.shape)} for one picture, not [1, k]"
@@ -152,13 +156,17 @@ def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
         if not np.isfinite(value).all():
             raise ValueError(f"'{name}' holds numbers that are not finite, for a picture of noise")
     with tf.Graph().as_default():
-        pictures = tf.placeholder(tf.float32, [PICTURES, *prepared.shape[1:]])
+        two = tf.placeholder(tf.float32, [2, *prepared.shape[1:]])
         try:
-            found = _imported(graph_def, base.bottleneck, {base.image_input: pictures})
+            found, _ = _imported(graph_def, base.bottleneck, {base.image_input: two})
         except ValueError:
-            return False
+            return None
         # A base that flattens the batch, or that is made for a batch of 1, gives another shape.
-        return vector.ndim > 1 and found.shape.as_list() == [PICTURES, *vector.shape[1:]]
+        if vector.ndim == 1 or found.shape.as_list() != [2, *vector.shape[1:]]:
+            return None
+    # Two at the least: for a single picture TensorFlow chooses other kernels, whose results differ
+    # in the last bits from those of every other batch.
+    return min(max(2, _BATCH_MEMORY // max(1, memory)), MOST_PICTURES)
 
 
 def decoder(graph_def: tf.GraphDef, jpeg_input: str) -> str:
@@ -218,20 +226,27 @@ def _check_declared(graph_def: tf.GraphDef, base: Any) -> None:
             raise ValueError(f"'{base.image_input}' takes the shape {declared}, and is fed {fed}")
 
 
-def _tried(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Returns the value of a tensor of a graph, given that of others."""
+def _tried(
+    graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, int]:
+    """Returns the value of a tensor of a graph, given that of others, and what `_imported` says."""
     config = tf.ConfigProto(allow_soft_placement=True)
     config.graph_options.rewrite_options.disable_meta_optimizer = True  # it runs but once
     with tf.Graph().as_default(), tf.Session(config=config) as sess:
         places = {
             name: tf.placeholder(value.dtype, value.shape, "fed") for name, value in fed.items()
         }
-        tensor = _imported(graph_def, wanted, places)
-        return sess.run(tensor, {place: fed[name] for name, place in places.items()})
+        tensor, memory = _imported(graph_def, wanted, places)
+        return sess.run(tensor, {place: fed[name] for name, place in places.items()}), memory
 
 
-def _imported(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, tf.Tensor]) -> tf.Tensor:
+def _imported(
+    graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, tf.Tensor]
+) -> tuple[tf.Tensor, int]:
     """Imports what a tensor needs into the default graph, from given tensors on.
+
+    Returns:
+        (the tensor, the most bytes of tensors that are needed at the same time).
 
     Raises:
         ValueError: a placeholder is not fed; the size of a tensor cannot be told, or all that are
@@ -243,6 +258,7 @@ def _imported(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, tf.Tensor])
     uses = collections.Counter(itertools.chain.from_iterable(needed.values()))
     made: dict[tuple[str, int], Any] = {_key(name): tensor for name, tensor in fed.items()}
     memory: dict[str, int] = {}  # that the outputs of a node take, until the last use of them
+    most = 0
     sorter = graphlib.TopologicalSorter(needed)
     sorter.prepare()
     while sorter.is_active():
@@ -255,13 +271,14 @@ def _imported(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, tf.Tensor])
             _check_filter(op)
             # Constants are bounded by the file, and an Identity hands on what it is given.
             memory[name] = 0 if op.type in ("Const", "Identity") else _bytes_of(name, op)
-        if sum(memory.values()) > MOST_MEMORY:
+        most = max(most, sum(memory.values()))
+        if most > MOST_MEMORY:
             largest = max(memory, key=memory.__getitem__)
             raise ValueError(f"it takes too much memory, '{largest}' takes {memory[largest]} bytes")
         uses.subtract(itertools.chain.from_iterable(needed[name] for name in layer))
         memory = {name: size for name, size in memory.items() if uses[name] > 0}
         sorter.done(*layer)
-    return made[_key(wanted)]
+    return made[_key(wanted)], most
 
 
 def _key(text: str) -> tuple[str, int]:

@@ -45,6 +45,33 @@ def real_data():
 
 
 @pytest.fixture
+def lost_in_a_power_cut(monkeypatch):
+    """A function: which files and folders below a folder have not reached the disk since a change.
+
+    Of a folder that has changed since, it only asks whether it ever did.
+    """
+    reached, real = {}, os.fsync
+
+    def fsync(descriptor):
+        status = os.fstat(descriptor)
+        reached[status.st_ino] = status.st_mtime_ns
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    def lost(folder):
+        status = {path: path.stat() for path in [folder, *folder.rglob("*")]}
+        return {
+            path.name
+            for path, now in status.items()
+            if now.st_ino not in reached
+            or (path.is_file() and reached[now.st_ino] != now.st_mtime_ns)
+        }
+
+    return lost
+
+
+@pytest.fixture
 def program_environment(tmp_path):
     """The environment of a program that is started as a process of its own."""
     return os.environ | {"PYTHONPATH": str(REPOSITORY), "GRAPH_TUTORIALS_DATA": str(tmp_path / "c")}

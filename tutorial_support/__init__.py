@@ -1,4 +1,4 @@
-"""What all four tutorials share. Tutorials import these modules; they import no tutorial."""
+"""Code that all four tutorials share. Tutorials import these modules, never the reverse."""
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")  # the parts of a data set
 

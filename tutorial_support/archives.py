@@ -1,4 +1,4 @@
-"""Unpacking published archives, and finding folders of images in them."""
+"""Unpacks published archives and finds folders of images in them."""
 
 import pathlib
 import shutil
@@ -12,14 +12,15 @@ from tutorial_support import files
 from tutorial_support.files import DownloadError, RemoteFile
 from tutorial_support.programs import UsageError
 
-_DEEPEST = 100  # folders in one another
+_MAX_DEPTH = 100  # nested folders
 
 
 def fetch_unpacked(remote: RemoteFile, folder: pathlib.Path, member: str) -> pathlib.Path:
-    """Returns the path `folder/member`, of an archive that is downloaded unless that is there.
+    """Returns the path `folder/member`; downloads and unpacks the archive if it does not exist.
 
     Raises:
-        DownloadError, UsageError: as `files.fetch` and `unpack`.
+        DownloadError: as in `files.fetch`.
+        UsageError: as in `unpack`.
     """
     unpacked = folder / member
     return unpacked if unpacked.exists() else unpack(files.fetch(remote, folder), folder, member)
@@ -28,18 +29,21 @@ def fetch_unpacked(remote: RemoteFile, folder: pathlib.Path, member: str) -> pat
 def find_images(
     named: str | None, sample: bool, archive: RemoteFile, member: str, sample_name: str, what: str
 ) -> tuple[pathlib.Path, bool]:
-    """Returns a folder of images: a named one, that of an archive in the cache, or the sample.
+    """Returns a folder of images: the named one, a downloaded archive's, or the sample's.
 
     Args:
         named: a folder, or None.
-        sample: take the sample without asking the network.
-        archive: holds the images.
-        member: the folder in the archive, and in the cache.
-        sample_name: of `files.sample_folder`.
-        what: describes the sample, for `files.warn_of_sample`.
+        sample: use the sample without trying the network.
+        archive: the archive of the images.
+        member: name of the folder in the archive and in the cache.
+        sample_name: as in `files.sample_folder`.
+        what: describes the sample, as in `files.warn_of_sample`.
 
     Returns:
         (the folder, whether it is the sample).
+
+    Raises:
+        UsageError: the archive is damaged.
     """
     if named is not None:
         return pathlib.Path(named), False
@@ -52,15 +56,15 @@ def find_images(
 
 
 def unpack(archive: pathlib.Path, folder: pathlib.Path, member: str) -> pathlib.Path:
-    """Unpacks `member` of a .tar, .tar.gz or .zip so that it appears whole or not at all.
+    """Unpacks `member` of a .tar, .tar.gz or .zip file, completely or not at all.
 
     Args:
         archive: path of the archive.
-        folder: where `member` goes.
-        member: the top-level folder or file of the archive that is wanted; the rest is left out.
+        folder: the folder to unpack into.
+        member: the top-level folder or file to unpack; the rest of the archive is skipped.
 
     Returns:
-        the path `folder/member`; where that exists already, nothing is unpacked.
+        the path `folder/member`. If it already exists, nothing is unpacked.
 
     Raises:
         UsageError: the archive is damaged, lacks `member`, or has an entry that would be written
@@ -77,17 +81,19 @@ def unpack(archive: pathlib.Path, folder: pathlib.Path, member: str) -> pathlib.
                     _write(temporary / name, stream)
         unpacked = temporary / member
         if not unpacked.exists():
-            raise UsageError(f"{archive}: holds no '{member}'; use the archive as published")
+            raise UsageError(f"{archive}: contains no '{member}'; use the archive as published")
+        files.tree_to_disk(unpacked)
         try:
             unpacked.replace(target)
+            files.to_disk(folder)
         except OSError:
-            if not target.exists():  # otherwise another program was faster
+            if not target.exists():  # otherwise another program has unpacked it meanwhile
                 raise
     return target
 
 
 def _entries(archive: pathlib.Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Yields each entry's name and its content, a stream; None for a folder."""
+    """Yields (name, content stream) of each entry; the stream of a folder is None."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for entry in packed.infolist():
@@ -119,12 +125,12 @@ def _check_inside(archive: pathlib.Path, name: str) -> None:
     path = pathlib.PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or pathlib.PureWindowsPath(name).drive:
         raise _unsafe(archive, f"'{name}'")
-    if len(path.parts) > _DEEPEST:
-        raise ValueError(f"it has folders in one another, {len(path.parts)} deep")
+    if len(path.parts) > _MAX_DEPTH:
+        raise ValueError(f"its folders are nested {len(path.parts)} deep")
 
 
 def _unsafe(archive: pathlib.Path, what: str) -> UsageError:
     return UsageError(
-        f"{archive}: not unpacked, an entry would leave its folder ({what}); use the archive as "
-        "published"
+        f"{archive}: not unpacked, because an entry would be written outside of the folder "
+        f"({what}); use the archive as published"
     )

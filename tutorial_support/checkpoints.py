@@ -1,8 +1,8 @@
-"""Checkpoints: finding them, saving them safely, restoring them with a readable report.
+"""Finds checkpoints, saves them safely, and restores them with a readable report on mismatches.
 
-A checkpoint is named by its prefix, such as `logs/run/model.ckpt-2000`. In V2 format it is the
-files `<prefix>.index` and `<prefix>.data-00000-of-00001`, in V1 format one file. The file
-`checkpoint` in the same folder says which one is the newest, and which ones the run has kept.
+A checkpoint is named by its prefix, such as `logs/run/model.ckpt-2000`. In V2 format it consists of
+`<prefix>.index` and `<prefix>.data-00000-of-00001`, in V1 format of a single file. The state file
+`checkpoint` in the same folder names the newest checkpoint and all that the run has kept.
 """
 
 import contextlib
@@ -21,24 +21,23 @@ from tutorial_support.programs import LOG, TrainingError, UsageError, is_failed_
 STATE_FILE = "checkpoint"
 _TABLE_END = 48  # bytes
 _NUMBERED = re.compile(r"model\.ckpt-(\d+)\.index")
-# What TensorFlow writes first, to rename it then.
+# Temporary files, which TensorFlow renames once they are complete.
 _UNFINISHED = re.compile(
     r"model\.ckpt-\d+\.((data-\d+-of-\d+|index)\.tempstate\d+|meta\.tmp[0-9a-f]{32})"
 )
-# The names of the variable that counts steps: TensorFlow's, and that of the cookbook's program.
+# Names of the step counter: TensorFlow's, and the one in the cookbook's program.
 _STEP_NAMES = ("global_step", "Variable")
 
 
 class DamagedCheckpoint(UsageError):
-    """A checkpoint that is cut off, or of which a checksum is wrong."""
+    """A checkpoint is truncated or fails a checksum."""
 
 
 def find(path: str | os.PathLike) -> str:
-    """Returns the checkpoint that `path` names, as a prefix for `Saver.restore`.
+    """Returns the prefix of the checkpoint that `path` names, for `Saver.restore`.
 
     Args:
-        path: a folder, which stands for its newest checkpoint; or one checkpoint: its prefix, or
-            one of its files.
+        path: a folder, which means its newest checkpoint; or the prefix or a file of a checkpoint.
 
     Raises:
         UsageError: there is no such checkpoint.
@@ -48,7 +47,7 @@ def find(path: str | os.PathLike) -> str:
         prefix = newest(path)
         if prefix is None:
             raise UsageError(
-                f"'{path}' holds no checkpoint; train first, or name the folder of a run"
+                f"'{path}' contains no checkpoint; train first, or name the folder of a run"
             )
         return prefix
     prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(path))
@@ -58,7 +57,7 @@ def find(path: str | os.PathLike) -> str:
 
 
 def check_path(path: str | os.PathLike) -> None:
-    """Raises UsageError for a path that TensorFlow's readers would take for a pattern."""
+    """Raises UsageError for a path that TensorFlow's readers would treat as a glob pattern."""
     if found := re.search(r"[*?\[\]\\]" if os.sep == "/" else r"[*?\[\]]", str(path)):
         raise UsageError(
             f"'{path}': TensorFlow cannot restore checkpoints from a path with '{found[0]}' in it; "
@@ -67,10 +66,13 @@ def check_path(path: str | os.PathLike) -> None:
 
 
 def newest(folder: str | os.PathLike) -> str | None:
-    """Returns the newest checkpoint of `folder`, or None where it has none.
+    """Returns the prefix of the newest checkpoint in `folder`, or None if there is none.
 
-    It is the one that the state file names. Where that file is missing or unusable, it is the
-    checkpoint with the highest number.
+    The state file names it. If that file is missing or unusable, the checkpoint with the highest
+    number is returned.
+
+    Raises:
+        UsageError: the state file exists, but the folder has no checkpoint.
     """
     folder = pathlib.Path(folder)
     named, _ = _read_state(folder)
@@ -81,11 +83,11 @@ def newest(folder: str | os.PathLike) -> str | None:
     if (folder / STATE_FILE).exists():
         if not numbered:
             raise UsageError(
-                f"'{folder / STATE_FILE}' names no checkpoint that is there; name another folder, "
-                "or start anew with --fresh"
+                f"'{folder / STATE_FILE}' names no existing checkpoint; name another folder, or "
+                "start anew with --fresh"
             )
         LOG.warning(
-            "'%s' names no checkpoint that is there; taking '%s', the one with the highest number",
+            "'%s' names no existing checkpoint; taking '%s', the one with the highest number",
             folder / STATE_FILE,
             numbered[-1],
         )
@@ -93,7 +95,7 @@ def newest(folder: str | os.PathLike) -> str | None:
 
 
 def all_numbered(folder: str | os.PathLike) -> list[str]:
-    """Returns the prefixes of the checkpoints `model.ckpt-<number>` in `folder`, by number."""
+    """Returns the prefixes of all `model.ckpt-<number>` in `folder`, sorted by number."""
     found = filter(None, map(_NUMBERED.fullmatch, _names(pathlib.Path(folder))))
     names = sorted((int(match[1]), match[0].removesuffix(".index")) for match in found)
     return [os.path.join(folder, name) for _, name in names]  # noqa: PTH118
@@ -104,7 +106,7 @@ def _names(folder: pathlib.Path) -> list[str]:
 
 
 def _read_state(folder: pathlib.Path) -> tuple[str | None, list[str]]:
-    """Returns what the state file says: (the newest checkpoint, the names of all that are kept)."""
+    """Returns (the newest checkpoint, the names of all kept checkpoints) from the state file."""
     try:
         text = files.read_text(folder / STATE_FILE, "")
     except UsageError:
@@ -116,13 +118,13 @@ def _read_state(folder: pathlib.Path) -> tuple[str | None, list[str]]:
 
 
 def exists(prefix: str) -> bool:
-    """Returns whether there is a checkpoint `prefix`, in V2 or V1 format."""
+    """Returns whether a checkpoint with this prefix exists, in V2 or V1 format."""
     return os.path.isfile(f"{prefix}.index") or os.path.isfile(prefix)  # noqa: PTH113
 
 
 @contextlib.contextmanager
 def _reader(prefix: str) -> Iterator[Any]:
-    """Yields a tf.train.NewCheckpointReader; whatever goes wrong is a DamagedCheckpoint."""
+    """Yields a tf.train.NewCheckpointReader; turns every error into a DamagedCheckpoint."""
     try:
         for path in map(pathlib.Path(prefix).with_name, _names(pathlib.Path(prefix).parent)):
             if path.name.startswith(pathlib.Path(prefix).name) and path.is_fifo():
@@ -139,10 +141,11 @@ def _reader(prefix: str) -> Iterator[Any]:
 
 
 def _check_table(path: pathlib.Path) -> None:
-    """Refuses a table whose end points beyond the file, where TensorFlow would make room for it.
+    """Raises ValueError if the table's footer points beyond the end of the file.
 
-    An index, or a checkpoint in V1 format, is a table in LevelDB's format. Its blocks have
-    checksums. Its last 48 bytes have none: they say where two of the blocks are and how large.
+    An index, or a V1 checkpoint, is a table in LevelDB's format. Its blocks have checksums, but its
+    footer of 48 bytes does not. It gives the positions and sizes of two blocks, and TensorFlow
+    would allocate memory for any size.
     """
     with path.open("rb") as stream:
         length = stream.seek(0, os.SEEK_END)
@@ -161,19 +164,19 @@ def _check_table(path: pathlib.Path) -> None:
 
 
 def shapes(prefix: str) -> dict[str, list[int]]:
-    """Returns the shape of each variable in a checkpoint, by name; raises DamagedCheckpoint."""
+    """Returns the shape of each variable in a checkpoint by name; raises DamagedCheckpoint."""
     with _reader(prefix) as reader:
         return reader.get_variable_to_shape_map()
 
 
 def values(prefix: str) -> dict[str, np.ndarray]:
-    """Returns the value of each variable in a checkpoint, by name; raises DamagedCheckpoint."""
+    """Returns the value of each variable in a checkpoint by name; raises DamagedCheckpoint."""
     with _reader(prefix) as reader:
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def stored_step(prefix: str) -> int | None:
-    """Returns the number of steps that the checkpoint's training had taken; None if unknown."""
+    """Returns the global step that is stored in a checkpoint, or None if it has none."""
     with _reader(prefix) as reader:
         for name in _STEP_NAMES:
             if reader.has_tensor(name) and (value := np.asarray(reader.get_tensor(name))).ndim == 0:
@@ -182,19 +185,19 @@ def stored_step(prefix: str) -> int | None:
 
 
 class Saver(tf.train.Saver):
-    """A tf.train.Saver whose checkpoints are finite, on the disk, and fit or are refused.
+    """A tf.train.Saver with safer `save` and `restore`.
 
-    - `save` refuses a NaN or an infinity, and returns once the files are on the disk.
-    - It keeps the newest `keep` checkpoints of the run, also when the run was resumed in between.
-    - `restore` lists what does not fit, variable by variable.
+    - `save` refuses NaN and infinity, and returns once the files are flushed to the disk.
+    - `save` keeps the newest `keep` checkpoints of the run, even if the run was resumed in between.
+    - `restore` lists every variable that does not fit.
     """
 
     def __init__(self, variables: Mapping[str, Any] | list | None = None, keep: int = 0) -> None:
         """Adds the ops that save and restore.
 
         Args:
-            variables: list of variables, or dict from a name in the checkpoint to the variable;
-                all global variables where it is None.
+            variables: list of variables, or dict from names in the checkpoint to variables; None
+                means all global variables.
             keep: how many checkpoints to keep; 0 keeps all.
         """
         super().__init__(variables, max_to_keep=None)
@@ -208,7 +211,7 @@ class Saver(tf.train.Saver):
     def save(
         self, sess: tf.Session, save_path: str, global_step: int | None = None, **options
     ) -> str:
-        """Saves a checkpoint and returns its prefix; arguments as of tf.train.Saver.
+        """Saves a checkpoint and returns its prefix; the arguments are those of tf.train.Saver.
 
         Raises:
             TrainingError: a variable is not finite, or the files cannot be written.
@@ -219,7 +222,7 @@ class Saver(tf.train.Saver):
         before, kept = _read_state(folder)
         try:
             _sweep(folder)
-            # Noted first, so that a run that is killed while it saves knows the files as its own.
+            # Record the name first, so that a run that is killed here knows the files as its own.
             kept = [other for other in kept if other != name and exists(str(folder / other))]
             kept.append(name)
             if before:
@@ -235,8 +238,8 @@ class Saver(tf.train.Saver):
         except Exception as error:
             if is_failed_write(error) or isinstance(error, tf.errors.OpError):
                 raise TrainingError(
-                    f"no checkpoint could be saved in '{folder}' ({reason(error)}); make room or "
-                    "name another folder, and start again: the last checkpoint is whole"
+                    f"no checkpoint could be saved in '{folder}' ({reason(error)}); free space "
+                    "or name another folder, and start again; the last checkpoint is intact"
                 ) from error
             raise
         return prefix
@@ -244,11 +247,11 @@ class Saver(tf.train.Saver):
     def restore(self, sess: tf.Session, save_path: str) -> None:
         """Restores the variables from a checkpoint in V1 or V2 format.
 
-        Integers may be of another width than the variable, and the step may have the cookbook's
-        name.
+        Integers may have another width than the variable's, and the step counter may have the
+        cookbook's name.
 
         Raises:
-            DamagedCheckpoint: it cannot be read.
+            DamagedCheckpoint: the checkpoint cannot be read.
             UsageError: it does not fit; the message lists each missing, surplus and misshapen
                 variable.
         """
@@ -257,7 +260,7 @@ class Saver(tf.train.Saver):
             types = {name: tf.as_dtype(t) for name, t in reader.get_variable_to_dtype_map().items()}
             names = {name: _name_in(shapes, name) for name in self._variables}
             _check_fit(save_path, shapes, types, self._variables, names)
-            # The op that TensorFlow's Saver has made knows one type and one name for each variable.
+            # TensorFlow's restore op expects one fixed name and dtype for each variable.
             if all(
                 name == names[name] and types[name] == variable.dtype.base_dtype
                 for name, variable in self._variables.items()
@@ -270,7 +273,7 @@ class Saver(tf.train.Saver):
 
 
 def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:
-    """Returns the name that a variable has in a checkpoint."""
+    """Returns the name of a variable in the checkpoint."""
     is_cookbooks = (
         name == _STEP_NAMES[0] and name not in shapes and shapes.get(_STEP_NAMES[1]) == []
     )
@@ -278,39 +281,42 @@ def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:
 
 
 def _files_of(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+    """Returns the files of a checkpoint, the index before the data: without it there is none."""
     pattern = re.compile(re.escape(name) + r"\.(index|meta|data-\d+-of-\d+)")
-    return [folder / file for file in _names(folder) if pattern.fullmatch(file)]
+    return [
+        folder / file for file in sorted(_names(folder), reverse=True) if pattern.fullmatch(file)
+    ]
 
 
 def _sweep(folder: pathlib.Path) -> None:
-    """Removes what runs have left that were killed while they saved in the folder."""
+    """Removes the temporary files of runs that were killed while they were saving."""
     files.sweep(folder)
     for name in filter(_UNFINISHED.fullmatch, _names(folder)):
         (folder / name).unlink()
 
 
 def _write_state(folder: pathlib.Path, newest: str, kept: list[str]) -> None:
-    """Writes the state file, with names relative to the folder, so that it can be moved."""
+    """Writes the state file with names relative to the folder, which can then be moved."""
     lines = [f'model_checkpoint_path: "{newest}"']
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in kept]
     files.write_text(folder / STATE_FILE, "\n".join(lines) + "\n")
 
 
 def recorded(folder: str | os.PathLike) -> list[str]:
-    """Returns the names of the checkpoints that the run in `folder` has written and kept."""
+    """Returns the names of the checkpoints that the run in `folder` wrote and kept."""
     return _read_state(pathlib.Path(folder))[1]
 
 
 def make_newest(prefix: str) -> None:
-    """Lets the state file name the checkpoint `prefix` as the newest one of its folder."""
+    """Makes the state file name the checkpoint `prefix` as the newest of its folder."""
     path = pathlib.Path(prefix)
     _write_state(path.parent, path.name, recorded(path.parent))
 
 
 def compare(saved: Mapping[str, list[int]], wanted: Mapping[str, list[int]]) -> list[str]:
-    """Returns a line for each difference between the shapes in a checkpoint and in a graph.
+    """Returns one line per difference between the shapes in a checkpoint and in a graph.
 
-    The lines start with "missing", "misshapen" or "surplus".
+    Each line starts with "missing", "misshapen" or "surplus".
     """
     lines = []
     for name in sorted(wanted.keys() | saved.keys()):
@@ -341,10 +347,10 @@ def _check_fit(prefix: str, shapes: Any, types: Any, variables: Any, names: dict
 
 
 def all_finite(variables: Any = None) -> tf.Tensor:
-    """Adds a bool scalar: whether no floating-point variable holds a NaN or an infinity.
+    """Adds a bool scalar: whether all floating-point variables are free of NaN and infinity.
 
     Args:
-        variables: the variables to look at; the trainable ones where it is None.
+        variables: the variables to check; None means the trainable variables.
     """
     if variables is None:
         variables = tf.trainable_variables()
@@ -354,10 +360,10 @@ def all_finite(variables: Any = None) -> tf.Tensor:
 
 
 def check_finite(is_finite: bool | np.bool_, what: str, step: int | None) -> None:
-    """Raises TrainingError unless `is_finite`; `what` names what was looked at, as "the loss"."""
+    """Raises TrainingError unless `is_finite`; `what` names the value, such as "the loss"."""
     if not is_finite:
         when = "" if step is None else f" at step {step}"
         raise TrainingError(
-            f"{what} is not finite{when}: training has stopped, the last checkpoint stays as it "
-            "was; a lower --learning_rate with --fresh usually helps"
+            f"{what} is not finite{when}, so training has stopped; the last checkpoint is "
+            "unchanged; a lower --learning_rate with --fresh usually helps"
         )

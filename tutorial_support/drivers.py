@@ -1,7 +1,7 @@
-"""The programs that use a trained net: evaluate, predict and export, the same for all tutorials.
+"""Evaluate, predict and export: the programs that use a trained net, shared by all tutorials.
 
-Each tutorial's `evaluate.py`, `predict.py` and `export.py` call these with their own
-`trained.TrainedNet`.
+Each tutorial's `evaluate.py`, `predict.py` and `export.py` call these functions with their own
+subclass of `trained.TrainedNet`.
 """
 
 import argparse
@@ -40,16 +40,16 @@ from tutorial_support.programs import (
 )
 
 print_confusion = plots.print_confusion
-_AT_ONCE = 16  # pictures that are prepared in parallel and go through the net together
+_BATCH = 16  # pictures that are prepared in parallel and classified together
 _OTHER_SPLIT_NAMES = {"training": TRAIN, "testing": TEST}  # of earlier versions
 
 
 def _parser(kind: type[trained.TrainedNet], description: str | None) -> ArgumentParser:
     parser = ArgumentParser(description)
-    parser.add_argument(
+    parser.add_argument_group("net").add_argument(
         "--checkpoint",
         default=kind.default_checkpoint,
-        help="A run folder, for its newest checkpoint, or one checkpoint.",
+        help="The checkpoint to use, or a run folder, which means its newest checkpoint.",
     )
     kind.add_flags(parser)
     return parser
@@ -61,28 +61,32 @@ def _parser(kind: type[trained.TrainedNet], description: str | None) -> Argument
 def evaluate(
     kind: type[trained.TrainedNet], description: str | None, argv: list[str] | None
 ) -> int:
-    """Is the `main` of an evaluation program."""
+    """Implements the `main` of an evaluation program; returns the exit code."""
     parser = _parser(kind, description)
-    parser.add_argument(
+    group = parser.add_argument_group("evaluation")
+    group.add_argument(
         "--split",
         choices=[*SPLITS, *_OTHER_SPLIT_NAMES],
         default=TEST,
         help="The part of the data to evaluate on.",
     )
-    parser.add_argument(
+    group.add_argument(
         "--output_dir",
         "--eval_dir",
-        help="Folder for the event file and pictures; by default evaluation beside the checkpoint.",
+        help="Folder for the event file and pictures. By default the folder 'evaluation' next to "
+        "the checkpoint.",
     )
-    parser.add_argument(
+    group.add_argument(
         "--eval_interval_secs",
         type=number(float, 0.01),
-        help="Look for a new checkpoint this often and evaluate each; by default evaluate once.",
+        help="Keep running: look for a new checkpoint this often and evaluate it. By default the "
+        "program evaluates once.",
     )
-    parser.add_argument(
+    group.add_argument(
         "--checkpoint_wait_secs",
         type=number(float, 0.1),
-        help="Longest wait for a new checkpoint with --eval_interval_secs.",
+        help="With --eval_interval_secs, give up if no new checkpoint appears for this long. By "
+        "default there is no limit.",
     )
     kind.add_data_flags(parser)
     flags = parser.parse_args(argv)
@@ -99,16 +103,20 @@ def evaluate(
             except UsageError:
                 if checkpoints.exists(prefix):
                     raise
-                LOG.warning("'%s' was deleted while it was read; taking a newer one", prefix)
+                LOG.warning("'%s' was deleted during its evaluation; taking a newer one", prefix)
                 continue
-            # Workers that are not synchronous may take a few steps more than the last one.
+            # Asynchronous workers may overshoot the last step by a few steps.
             if (net.step or 0) >= runs.read_flags(flags.checkpoint).get("last_step", math.inf):
                 break
     return stop.exit_code
 
 
 def evaluate_once(net: trained.TrainedNet, flags: argparse.Namespace) -> None:
-    """Evaluates one checkpoint: prints, draws, and writes the accuracy to an event file."""
+    """Evaluates one checkpoint: prints the accuracy, draws plots and writes an event file.
+
+    Raises:
+        UsageError: the data or the checkpoint cannot be used, or the split is empty.
+    """
     examples = net.examples(flags, flags.split)
     if not len(examples.labels):
         raise UsageError(f"there are no {flags.split} images; name another --split")
@@ -148,17 +156,15 @@ def evaluate_once(net: trained.TrainedNet, flags: argparse.Namespace) -> None:
 def new_checkpoints(
     folder: str | os.PathLike, flags: argparse.Namespace, stop: runs.StopSignals
 ) -> Iterator[str]:
-    """Yields the newest checkpoint of a run folder whenever there is another one.
-
-    It ends on a signal.
+    """Yields the newest checkpoint of a run folder each time there is a new one, until a signal.
 
     Args:
-        folder: where a training saves.
-        flags: with `eval_interval_secs`, and `checkpoint_wait_secs` or None for no limit.
-        stop: entered.
+        folder: the run folder.
+        flags: with `eval_interval_secs` and `checkpoint_wait_secs` (None means no limit).
+        stop: a StopSignals that has been entered.
 
     Raises:
-        TrainingError: there was no other checkpoint for that long.
+        TrainingError: no new checkpoint appeared within `checkpoint_wait_secs`.
     """
     seen, last_time = None, time.monotonic()
     wait_secs = flags.checkpoint_wait_secs or math.inf
@@ -169,8 +175,8 @@ def new_checkpoints(
             seen, last_time = prefix, time.monotonic()
         if time.monotonic() - last_time > wait_secs:
             raise TrainingError(
-                f"'{folder}' has had no new checkpoint for {wait_secs:g} s; look at the training's "
-                "output, or wait longer with --checkpoint_wait_secs"
+                f"'{folder}' has had no new checkpoint for {wait_secs:g} s; check the output of "
+                "the training, or raise --checkpoint_wait_secs"
             )
         due = time.monotonic() + flags.eval_interval_secs
         while time.monotonic() < due and not stop.requested:
@@ -183,14 +189,21 @@ def new_checkpoints(
 def predict(
     kind: type[trained.TrainedNet], description: str | None, argv: list[str] | None, top: int = 3
 ) -> int:
-    """Is the `main` of a program that classifies pictures; bad ones do not stop the others."""
+    """Implements the `main` of a program that classifies pictures; returns the exit code.
+
+    An unreadable picture does not stop the others.
+
+    Raises:
+        UsageError: after all other pictures, if some could not be classified.
+    """
     parser = _parser(kind, description)
     parser.add_argument(
-        "pictures", nargs="+", metavar="PICTURE", help="A picture file, or a folder of them."
+        "pictures", nargs="+", metavar="PICTURE", help="A picture file or a folder of pictures."
     )
-    parser.add_argument("--top", type=number(int, 1), default=top, help="Classes to print.")
-    parser.add_argument("--json", action="store_true", help="Print one JSON array.")
-    parser.add_argument("--show", action="store_true", help="Print the pictures as prepared, too.")
+    add = parser.add_argument_group("output").add_argument
+    add("--top", type=number(int, 1), default=top, help="Number of classes to print per picture.")
+    add("--json", action="store_true", help="Print the predictions as a JSON array.")
+    add("--show", action="store_true", help="Also print each preprocessed picture as characters.")
     flags = parser.parse_args(argv)
     net = kind.find(flags.checkpoint, flags)
     paths = pictures.find(flags.pictures)
@@ -199,8 +212,8 @@ def predict(
         if isinstance(image, UsageError):
             refused.append(str(image))
             continue
-        places = trained.likeliest(probabilities, flags.top)
-        labels = [{"label": net.class_names[i], "score": float(probabilities[i])} for i in places]
+        best = trained.likeliest(probabilities, flags.top)
+        labels = [{"label": net.class_names[i], "score": float(probabilities[i])} for i in best]
         results.append({"image": str(path), "labels": labels, **net.settings})
         if not flags.json:
             print("\n".join(net.prediction_lines(one_line(str(path)), probabilities, flags.top)))
@@ -216,12 +229,12 @@ def predict(
 def _classified(
     net: trained.TrainedNet, paths: list[pathlib.Path]
 ) -> Iterator[tuple[pathlib.Path, np.ndarray | UsageError, np.ndarray]]:
-    """Yields each path with its prepared picture, or what is wrong with it, and probabilities."""
+    """Yields (path, prepared picture or error, probabilities) for each path."""
     nothing = np.zeros(0)
     with net.opened() as (sess, tensors), concurrent.futures.ThreadPoolExecutor() as threads:
         prepare = functools.partial(_prepared, net, sess, tensors)
-        for start in range(0, len(paths), _AT_ONCE):
-            some = paths[start : start + _AT_ONCE]
+        for start in range(0, len(paths), _BATCH):
+            some = paths[start : start + _BATCH]
             images = list(threads.map(prepare, some))
             good = [image for image in images if not isinstance(image, UsageError)]
             logits = sess.run(tensors.logits, {tensors.images: np.stack(good)}) if good else nothing
@@ -230,7 +243,7 @@ def _classified(
                 scores = nothing if isinstance(image, UsageError) else next(found)
                 if not np.isfinite(scores).all():
                     image = UsageError(
-                        f"{path}: the net gives no finite number for it; name another"
+                        f"{path}: the net's output is not finite; name another picture"
                     )
                 yield path, image, scores
 
@@ -248,41 +261,46 @@ def _prepared(
 
 
 def export(kind: type[trained.TrainedNet], description: str | None, argv: list[str] | None) -> int:
-    """Is the `main` of a program that writes a trained net for others.
+    """Implements the `main` of a program that exports a trained net; returns the exit code.
 
-    The folder then holds `saved_model/`, `frozen_graph.pb`, `labels.txt` with a class in each line,
-    and `origin.json`, which says what is known of the training; with --tflite `model.tflite`, too.
+    It writes `saved_model/`, `frozen_graph.pb`, `labels.txt` with one class per line,
+    `origin.json` with what is known of the training, and with --tflite `model.tflite`.
+
+    Raises:
+        UsageError: the net cannot be restored or the folder cannot be written.
     """
     parser = _parser(kind, description)
-    parser.add_argument(
+    group = parser.add_argument_group("output")
+    group.add_argument(
         "--output_dir",
         "--export_dir",
-        help="Where the files go; by default export beside the checkpoint.",
+        help="Folder for the files. By default the folder 'export' next to the checkpoint.",
     )
-    parser.add_argument(
+    group.add_argument(
         "--tflite",
         action="store_true",
-        help="Write model.tflite, too, for small devices.",
+        help="Also write model.tflite, for mobile and embedded devices.",
     )
     flags = parser.parse_args(argv)
     net = kind.find(flags.checkpoint, flags)
     folder = pathlib.Path(flags.output_dir or pathlib.Path(net.prefix).parent / "export")
     checkpoints.check_path(folder)  # a SavedModel holds a checkpoint
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with net.opened() as (sess, tensors):
-            probabilities = tf.nn.softmax(tensors.logits, name=net.output)
-            classes = tf.argmax(tensors.logits, axis=1, name="classes")
-            exits = [probabilities, classes]
-            if tensors.bottleneck is not None:
-                exits.append(tf.identity(tensors.bottleneck, "bottleneck"))
-            _write_frozen_graph(sess, folder / "frozen_graph.pb", exits)
-            _write_saved_model(sess, folder / "saved_model", tensors, classes, probabilities)
-        if flags.tflite:
-            _write_tflite(folder)
-        labels = "".join(f"{one_line(name)}\n" for name in net.class_names)
-        files.write_text(folder / "labels.txt", labels)
-        files.write_text(folder / "origin.json", json.dumps(_origin(net), indent=2) + "\n")
+        with files.temporary_folder(folder / "new") as new:
+            with net.opened() as (sess, tensors):
+                probabilities = tf.nn.softmax(tensors.logits, name=net.output)
+                classes = tf.argmax(tensors.logits, axis=1, name="classes")
+                exits = [probabilities, classes]
+                if tensors.bottleneck is not None:
+                    exits.append(tf.identity(tensors.bottleneck, "bottleneck"))
+                _write_frozen_graph(sess, new / "frozen_graph.pb", exits)
+                _write_saved_model(sess, new / "saved_model", tensors, classes, probabilities)
+            if flags.tflite:
+                _write_tflite(new)
+            labels = "".join(f"{one_line(name)}\n" for name in net.class_names)
+            files.write_text(new / "labels.txt", labels)
+            files.write_text(new / "origin.json", json.dumps(_origin(net), indent=2) + "\n")
+            _put_in_place(new, folder)
     except OSError as error:
         raise UsageError(
             f"'{folder}' cannot be written: {error.strerror}; name another --output_dir"
@@ -291,8 +309,35 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
     return 0
 
 
+def _put_in_place(new: pathlib.Path, folder: pathlib.Path) -> None:
+    """Moves an export to its folder, where other files are kept.
+
+    The files of an older export are deleted before the first new one comes: a program that is
+    killed meanwhile leaves an export that lacks files, never one made of two nets' files.
+    """
+    moves = [(path, folder / path.relative_to(new)) for path in sorted(new.rglob("*"))]
+    for path, target in moves:
+        if target.exists() and target.is_dir() != path.is_dir():
+            raise UsageError(f"'{target}' is in the way; move it or name another --output_dir")
+    if (old := folder / "model.tflite").exists() and not (new / old.name).exists():
+        LOG.warning("'%s' is of an earlier export; --tflite writes it anew", old)
+    files.tree_to_disk(new)
+    folders = [folder, *(target for path, target in moves if path.is_dir())]
+    for target in folders:
+        target.mkdir(exist_ok=True)
+    files_moved = [(path, target) for path, target in moves if not path.is_dir()]
+    for _, target in files_moved:
+        target.unlink(missing_ok=True)
+    for target in folders:
+        files.to_disk(target)
+    for path, target in files_moved:
+        path.replace(target)
+    for target in folders:
+        files.to_disk(target)
+
+
 def _write_frozen_graph(sess: tf.Session, path: pathlib.Path, outputs: list[tf.Tensor]) -> None:
-    """Writes what the outputs need of the graph, its variables turned into constants."""
+    """Writes the subgraph that computes the outputs, with variables turned into constants."""
     names = [tensor.op.name for tensor in outputs]
     graph = tf.graph_util.convert_variables_to_constants(sess, sess.graph_def, names)
     with files.replacing(path) as temporary:
@@ -306,7 +351,7 @@ def _write_saved_model(
     classes: tf.Tensor,
     probabilities: tf.Tensor,
 ) -> None:
-    """Writes a SavedModel that takes the place of an older one; other files in it are kept.
+    """Writes a SavedModel.
 
     Its signature `serving_default` takes a batch of images; `jpeg`, where there is such an
     entrance, the bytes of one JPEG. Both give `classes` and `probabilities`.
@@ -316,25 +361,13 @@ def _write_saved_model(
     signatures = {"serving_default": sign({"images": tensors.images}, outputs)}
     if tensors.jpeg is not None:
         signatures["jpeg"] = sign({"jpeg": tensors.jpeg}, outputs)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"'{folder}' is no folder; name another --output_dir")
-    with files.temporary_folder(folder) as temporary:
-        builder = tf.saved_model.Builder(str(temporary / "new"))
-        builder.add_meta_graph_and_variables(sess, [tf2.saved_model.SERVING], signatures)
-        builder.save()
-        for path in (temporary / "new").rglob("*"):
-            target = folder / path.relative_to(temporary / "new")
-            if path.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-            else:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                files.to_disk(path)
-                path.replace(target)
-    files.to_disk(folder)
+    builder = tf.saved_model.Builder(str(folder))
+    builder.add_meta_graph_and_variables(sess, [tf2.saved_model.SERVING], signatures)
+    builder.save()
 
 
 def _write_tflite(folder: pathlib.Path) -> None:
-    """Writes `model.tflite` from the SavedModel in `folder`: its signature `serving_default`."""
+    """Writes `model.tflite`, converted from the SavedModel's signature `serving_default`."""
     converter = tf2.lite.TFLiteConverter.from_saved_model(
         str(folder / "saved_model"), signature_keys=["serving_default"]
     )
@@ -343,21 +376,21 @@ def _write_tflite(folder: pathlib.Path) -> None:
 
 
 def _origin(net: trained.TrainedNet) -> dict:
-    """Returns what is known of a checkpoint: step, flags, last test accuracy."""
+    """Returns the content of origin.json: step, settings, flags, last test accuracy, classes."""
     folder = pathlib.Path(net.prefix).parent
     accuracy = None
     if any(path.is_file() for path in folder.glob("*tfevents*")):
         steps, values = events.scalars(folder).get("accuracy/test", ([], []))
         accuracy = dict(zip(steps, values, strict=True)).get(net.step or 0)
-    if net.settings:  # which the training did not evaluate with
+    if net.settings:  # the training's accuracy was measured without them
         accuracy = None
-    places = ("_dir", "base_graph", "weights")
+    path_flags = ("_dir", "base_graph", "weights")
     return {
         "checkpoint": pathlib.Path(net.prefix).name,
         "global_step": net.step,
         **net.settings,
         "test_accuracy": None if accuracy is None else round(accuracy, 6),
         "tensorflow": tf.__version__,
-        "flags": {k: v for k, v in net.flags.items() if not k.endswith(places)},
+        "flags": {k: v for k, v in net.flags.items() if not k.endswith(path_flags)},
         "class_names": net.class_names,
     }

@@ -1,8 +1,8 @@
-"""Reads the records of an event file, whatever has happened to it.
+"""Reads the records of an event file, even if the file is damaged.
 
-An event file is a row of records: the length of the content in 8 bytes, a checksum of these, the
-content, and a checksum of it. TensorFlow's own reader stops at the first record that is damaged,
-and trusts a length for which there is no memory. This one goes on at the next whole record.
+An event file is a sequence of records: the length of the content in 8 bytes, its checksum, the
+content, and the content's checksum. TensorFlow's own reader stops at the first damaged record and
+trusts a length that exceeds the memory. This reader continues at the next intact record.
 """
 
 import os
@@ -13,17 +13,18 @@ from typing import IO
 import numpy as np
 import tensorflow.compat.v1 as tf
 from google.protobuf import message
-from tensorflow.python.lib.io import tf_record  # its only home; part of no public module
+from tensorflow.python.lib.io import tf_record  # not available from a public module
 
 _HEADER, _FOOTER = 12, 4  # bytes
 _CHUNK = 1 << 20  # bytes
 
 
 def order(path: pathlib.Path) -> tuple[int, str]:
-    """Returns by what event files are to be sorted, so that a run's are in their order.
+    """Returns the key that sorts the event files of a run in the order of writing.
 
-    The name ends in the number that the run gave (`.0`, `.1`, ...). The time in it comes second,
-    for a clock may have been set back. Files of other programs have no number, and come first.
+    The names end in a number that the run assigned (`.0`, `.1`, ...). It comes before the time in
+    the name, because a clock may be set back. Files of other programs have no number and come
+    first.
     """
     ending = path.name.rpartition(".")[2]
     return int(ending) if ending.isdecimal() else -1, path.name
@@ -33,9 +34,9 @@ class Records:
     """The events of one file.
 
     Attributes:
-        lost: bytes that could not be read so far; a record at the end that is not whole is still
-            being written, or was cut off, and is not counted.
-        places: in which they are.
+        lost: number of unreadable bytes so far. An incomplete record at the end, which is still
+            being written or was cut off, does not count.
+        places: number of places with unreadable bytes.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -43,7 +44,7 @@ class Records:
         self.lost = self.places = 0
 
     def __iter__(self) -> Iterator[tf.Event]:
-        """Yields each event that can be read, in their order.
+        """Yields the readable events in order.
 
         Raises:
             OSError: the file cannot be opened.
@@ -62,7 +63,7 @@ class Records:
                         offset = end
                         continue
                     except (tf.errors.OpError, message.DecodeError, IndexError):
-                        pass  # its content is damaged, or the length
+                        pass  # the content or the length is damaged
                 is_length = len(header) == _HEADER and len(_headers_in(header)) == 1
                 if is_length and end <= size:
                     following = end
@@ -76,7 +77,7 @@ class Records:
 
 
 def _next_header(stream: IO[bytes], start: int, size: int) -> int:
-    """Returns where the next whole record begins, as far as its length tells, or else `size`."""
+    """Returns the offset of the next header whose record fits into the file, or else `size`."""
     for chunk_start in range(start, size, _CHUNK):
         stream.seek(chunk_start)
         chunk = stream.read(_CHUNK + _HEADER - 1)
@@ -88,13 +89,13 @@ def _next_header(stream: IO[bytes], start: int, size: int) -> int:
 
 
 def _headers_in(content: bytes) -> list[int]:
-    """Returns each place where 8 bytes are followed by their checksum, as TensorFlow masks it."""
+    """Returns the offsets at which 8 bytes are followed by their masked checksum."""
     count = len(content) - _HEADER + 1
     if count < 1:
         return []
     values = np.frombuffer(content, np.uint8)
     crc = np.full(count, 0xFFFFFFFF, np.uint32)
-    for i in range(8):  # of all places at once
+    for i in range(8):  # for all offsets at once
         crc = _CRC32C[(crc ^ values[i : i + count]) & 0xFF] ^ (crc >> 8)
     crc = ~crc
     masked = ((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)
@@ -103,7 +104,7 @@ def _headers_in(content: bytes) -> list[int]:
 
 
 def _crc32c_table() -> np.ndarray:
-    """Returns the CRC-32C of each byte, uint32 [256], by Castagnoli's polynomial."""
+    """Returns the CRC-32C (Castagnoli) of each byte, uint32 [256]."""
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = np.where(table & 1, (table >> 1) ^ np.uint32(0x82F63B78), table >> 1)

@@ -1,8 +1,8 @@
-"""Keeps what a frozen net computed for each picture, so that it is computed once.
+"""Caches the output of a frozen net for each picture, so that it is computed only once.
 
-A store is a folder with an SQLite database: one row for each version of a picture, with its vector
-and a checksum over both. SQLite commits a batch of rows whole or not at all, also where the program
-is killed, and lets several tasks write: each computes its `Share`, see `await_others`.
+A store is a folder with an SQLite database. It has one row per version of a picture, with the
+vector and a checksum over both. SQLite commits a batch of rows completely or not at all, even if
+the program is killed. Several tasks can fill a store, each with its `Share`: see `await_others`.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ _TABLE = """CREATE TABLE IF NOT EXISTS vectors
     (row INTEGER PRIMARY KEY AUTOINCREMENT, version BLOB, checksum INTEGER, vector BLOB)"""
 _BUSY_SECS = 60.0  # how long a statement waits for another task's transaction
 _CHECKED_AT_ONCE = 16  # pictures
-_HELD_AT_MOST = 1 << 27  # bytes of vectors that memory takes
-_ALIGNMENT = 64  # bytes: Eigen's, and so of an array that a session need not copy when it is fed
+_MAX_IN_MEMORY = 1 << 29  # bytes of vectors
+_ALIGNMENT = 64  # bytes, Eigen's; a session can take an aligned array without copying it
 
 Stamp = tuple[int, int]
 _Picture = TypeVar("_Picture")
@@ -39,12 +39,12 @@ _Picture = TypeVar("_Picture")
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Which of a list of pictures a task computes, and how long it waits for the other tasks.
+    """The part of the pictures that a task computes, and how long it waits for other tasks.
 
     Attributes:
-        number: of the task, in 0 .. count - 1.
-        count: how many tasks fill one store.
-        wait_secs: longest wait in which no other task adds anything.
+        number: index of the task, in 0 .. count - 1.
+        count: number of tasks that fill the store.
+        wait_secs: longest time in seconds to wait while no other task adds anything.
     """
 
     number: int = 0
@@ -52,7 +52,7 @@ class Share:
     wait_secs: float = math.inf
 
     def of(self, pictures: Sequence[_Picture]) -> Sequence[_Picture]:
-        """Returns the share of a sequence: every count-th, from the number-th on."""
+        """Returns the task's share of a sequence: every count-th element from `number` on."""
         return pictures[self.number :: self.count]
 
 
@@ -62,12 +62,12 @@ ALL = Share()
 def store_folder(
     root: str | os.PathLike | None, image_folder: str | os.PathLike, digest: str
 ) -> pathlib.Path:
-    """Returns the folder of the store for one base and one folder of images.
+    """Returns the folder of the store for a base net and a folder of images.
 
     Args:
-        root: a folder for stores, or None for the cache.
-        image_folder: the images.
-        digest: differs between bases.
+        root: the parent folder of the stores, or None for the cache.
+        image_folder: the folder of images.
+        digest: identifies the base net.
     """
     resolved = pathlib.Path(image_folder).resolve()
     place = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
@@ -77,7 +77,7 @@ def store_folder(
 
 
 def stamp(path: str | os.PathLike) -> Stamp:
-    """Returns what tells a file's version from others: (size in bytes, time of change in ns).
+    """Returns what identifies a version of a file: (size in bytes, modification time in ns).
 
     Raises:
         OSError: the file cannot be read.
@@ -90,7 +90,7 @@ def stamps(images: image_lists.ImageList) -> tuple[dict[str, Stamp], dict[str, s
     """Returns the stamps of images.
 
     Returns:
-        (dict from a path to its `stamp`, dict from a path to a sentence on why it has none).
+        (dict from path to `stamp`, dict from path to a message for unreadable files).
     """
     found, bad = {}, {}
     for path in images.paths:
@@ -102,26 +102,26 @@ def stamps(images: image_lists.ImageList) -> tuple[dict[str, Stamp], dict[str, s
 
 
 class FeatureStore:
-    """A store, opened to be filled and then to be read; a context manager.
+    """A store that is first filled and then read; a context manager.
 
-    While a program fills it alone, a second one that opens it waits.
+    While one program fills a store on its own, other programs wait when they open it.
     """
 
     def __init__(self, folder: str | os.PathLike, size: int, share: Share = ALL) -> None:
-        """Opens the store in `folder`, or begins it; verifies what it holds.
+        """Opens or creates the store in `folder` and verifies its content.
 
         Args:
             folder: the store's folder.
-            size: numbers in a vector.
-            share: what this program computes of what is to be in the store.
+            size: length of a vector.
+            share: the part of the pictures that this program computes.
 
         Raises:
             UsageError: the folder cannot be used.
         """
         self._path, self._size, self._share = pathlib.Path(folder, DATABASE), size, share
-        self._rows: dict[bytes, int] = {}  # from a version to its row
-        self._last = 0  # row
-        self._held: np.ndarray | None = None  # all vectors, while they are few
+        self._rows: dict[bytes, int] = {}  # row of each version
+        self._last = 0  # the last row that was read
+        self._in_memory: np.ndarray | None = None  # all vectors, if the store is small
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = filelock.FileLock(self._path.with_name(".lock"), thread_local=False)
@@ -139,7 +139,7 @@ class FeatureStore:
         self.close()
 
     def finish_filling(self) -> None:
-        """Lets other programs fill the store; from here on this one only reads."""
+        """Lets other programs fill the store; this program only reads from now on."""
         self._lock.release()
 
     def close(self) -> None:
@@ -151,16 +151,20 @@ class FeatureStore:
         return len(self._rows)
 
     def find(self, key: str, stamp: Stamp) -> int | None:
-        """Returns the row of the picture `key` in the version `stamp`, or None."""
+        """Returns the row of version `stamp` of the picture `key`, or None."""
         return self._rows.get(_version(key, stamp))
 
     def append(self, keys: Sequence[str], stamps: Sequence[Stamp], vectors: np.ndarray) -> None:
-        """Adds vectors; when it returns, they are on the disk.
+        """Adds vectors and flushes them to the disk.
 
         Args:
             keys: n strings.
             stamps: n results of `stamp`.
             vectors: float32 [n, size], finite.
+
+        Raises:
+            ValueError: the vectors have another shape or are not finite.
+            UsageError: the database cannot be written.
         """
         vectors = np.ascontiguousarray(vectors, "<f4")
         if vectors.shape != (len(keys), self._size) or not np.isfinite(vectors).all():
@@ -169,9 +173,10 @@ class FeatureStore:
         rows = [(v, _checksum(v, x), x) for v, x in zip(versions, map(bytes, vectors), strict=True)]
         insert = "INSERT INTO vectors (version, checksum, vector) VALUES (?, ?, ?)"
         with self._transaction("IMMEDIATE"):
-            self._database.executemany(insert, rows)
-        with self._transaction("DEFERRED"):
-            self._learn()
+            self._read_new_entries()  # of other tasks
+            added = [self._database.execute(insert, row).lastrowid for row in rows]
+        for (version, *_), row in zip(rows, added, strict=True):
+            self._rows[version] = self._last = int(row or 0)
 
     def await_others(
         self, wanted: dict[str, Stamp], why_never: Callable[[str], str | None]
@@ -180,21 +185,21 @@ class FeatureStore:
 
         Args:
             wanted: dict from the keys of all tasks' pictures to their stamps.
-            why_never: function from a key to a sentence on why that picture will never come,
-                because it cannot be read; or None.
+            why_never: function from a key to a message if that picture cannot be read and will
+                never be added, or else None.
 
         Returns:
-            dict from such a key to the sentence.
+            dict from the keys of such pictures to the messages.
 
         Raises:
-            TrainingError: nothing was added for as long as this task waits.
+            TrainingError: nothing was added for `share.wait_secs` seconds.
         """
         missing = {key for key, stamp in wanted.items() if self.find(key, stamp) is None}
         unchecked, never = iter(sorted(missing)), {}
         due = time.monotonic() + self._share.wait_secs
         while missing:
             with self._transaction("DEFERRED"):
-                self._learn()
+                self._read_new_entries()
             added = {key for key in missing if self.find(key, wanted[key]) is not None}
             missing -= added
             if added:
@@ -209,7 +214,7 @@ class FeatureStore:
             if time.monotonic() > due:
                 raise TrainingError(
                     f"'{self._path.parent}' lacks {len(missing)} bottlenecks, and other tasks have "
-                    f"added none for {self._share.wait_secs:g} s: look at their output, give all "
+                    f"added none for {self._share.wait_secs:g} s; check their output, give all "
                     "tasks the same --bottleneck_dir, or raise --wait_secs"
                 )
         return never
@@ -217,36 +222,36 @@ class FeatureStore:
     def read(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the vectors in `rows`, int [n], as float32 [n, size].
 
-        A store of up to 128 MiB is held in memory from here on. A larger one is read row by row, so
-        that memory does not grow with it: the operating system caches what is read often.
+        A store of up to 512 MiB is kept in memory after the first call. A larger store is read row
+        by row, so that memory does not grow with it; the operating system caches frequent reads.
 
         Raises:
-            UsageError: the database has lost a vector.
+            UsageError: a row has disappeared from the database.
         """
         vectors = _aligned((len(rows), self._size))
-        if (self._last + 1) * vectors.itemsize * self._size <= _HELD_AT_MOST:
-            if self._held is None:
-                self._held = np.empty((self._last + 1, self._size), np.float32)
+        if (self._last + 1) * vectors.itemsize * self._size <= _MAX_IN_MEMORY:
+            if self._in_memory is None:
+                self._in_memory = np.empty((self._last + 1, self._size), np.float32)
                 every = sorted(self._rows.values())
-                self._read_into(self._held, every, every)
-            return np.take(self._held, rows, axis=0, out=vectors, mode="clip")  # others buffer
+                self._read_into(self._in_memory, every, every)
+            return np.take(self._in_memory, rows, axis=0, out=vectors, mode="clip")  # unbuffered
         self._read_into(vectors, range(len(rows)), np.asarray(rows).tolist())
         return vectors
 
-    def _read_into(self, into: np.ndarray, places: Sequence[int], rows: Sequence[int]) -> None:
+    def _read_into(self, into: np.ndarray, indices: Sequence[int], rows: Sequence[int]) -> None:
         query = "SELECT vector FROM vectors WHERE row = ?"
         with self._transaction("DEFERRED"):
-            for place, row in zip(places, rows, strict=True):
+            for index, row in zip(indices, rows, strict=True):
                 found = self._database.execute(query, (row,)).fetchone()
                 if found is None:
-                    raise self._unusable(f"it has lost row {row}")
-                into[place] = np.frombuffer(found[0], "<f4")
+                    raise self._unusable(f"row {row} is missing")
+                into[index] = np.frombuffer(found[0], "<f4")
 
     def _await_filling(self) -> None:
         try:
             self._lock.acquire(timeout=0.1)
         except filelock.Timeout:
-            LOG.warning("another program fills '%s'; waiting until it has ended", self._path.parent)
+            LOG.warning("another program is filling '%s'; waiting for it", self._path.parent)
             self._lock.acquire()
 
     def _open(self) -> None:
@@ -254,10 +259,10 @@ class FeatureStore:
             self._connect()
         except sqlite3.OperationalError as error:
             raise self._unusable(error) from error
-        except Exception as error:  # SQLite names damage in many ways, also by text that is none
+        except Exception as error:  # damage shows in many ways, also as an undecodable message
             self._database.close()
             aside = self._path.with_suffix(".damaged")
-            LOG.warning("'%s' is damaged (%s); it is now '%s'", self._path, error, aside)
+            LOG.warning("'%s' is damaged (%s); renamed it to '%s'", self._path, error, aside)
             self._path.replace(aside)
             self._rows, self._last = {}, 0
             self._connect()
@@ -268,7 +273,7 @@ class FeatureStore:
         )
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute(_TABLE)
-        self._learn()
+        self._read_new_entries()
 
     @contextlib.contextmanager
     def _transaction(self, kind: str) -> Iterator[None]:
@@ -279,32 +284,32 @@ class FeatureStore:
         except sqlite3.Error as error:
             raise self._unusable(error) from error
 
-    def _learn(self) -> None:
-        """Takes note of rows that were added since, here or by other tasks; drops damaged ones."""
+    def _read_new_entries(self) -> None:
+        """Reads the rows that were added since, here or by other tasks; deletes damaged rows."""
         damaged = []
         query = "SELECT row, version, checksum, vector FROM vectors WHERE row > ? ORDER BY row"
         for row, version, checksum, vector in self._database.execute(query, (self._last,)):
-            if row <= self._last:  # SQLite trusts in their order when it looks one up
+            if row <= self._last:  # SQLite's look-up relies on the order
                 raise sqlite3.DatabaseError("its rows are out of order")
             if len(vector) == 4 * self._size and checksum == _checksum(version, vector):
                 self._rows[version] = row
             else:
                 damaged.append((row,))
             self._last = row
-        self._held = None
+        self._in_memory = None
         if damaged:
-            LOG.warning("'%s' holds %d damaged vectors; dropping them", self._path, len(damaged))
+            LOG.warning("'%s' has %d damaged vectors; deleting them", self._path, len(damaged))
             self._database.executemany("DELETE FROM vectors WHERE row = ?", damaged)
 
     def _unusable(self, why: object) -> UsageError:
         return UsageError(
-            f"the bottleneck store '{self._path.parent}' cannot be used: {why}; make room, delete "
-            "it so that it is computed anew, or name another folder"
+            f"the bottleneck store '{self._path.parent}' cannot be used: {why}; free some space, "
+            "delete the store to compute it anew, or name another folder"
         )
 
 
 def _version(key: str, stamp: Stamp) -> bytes:
-    """Returns what stands for a picture as it was when its vector was computed."""
+    """Returns the key of a version of a picture."""
     return f"{stamp[0]} {stamp[1]} {key}".encode("utf-8", "surrogateescape")
 
 
@@ -313,7 +318,7 @@ def _checksum(version: bytes, vector: bytes) -> int:
 
 
 def _aligned(shape: tuple[int, int]) -> np.ndarray:
-    """Returns an empty float32 array that a session takes as it is, without a copy."""
+    """Returns an uninitialized float32 array, aligned so that a session need not copy it."""
     size = 4 * math.prod(shape)
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT

@@ -1,4 +1,4 @@
-"""Files: where data is found or downloaded, how a user's file is read, how a file is written.
+"""Downloads data, reads users' files and replaces files atomically.
 
 Downloads go to `$GRAPH_TUTORIALS_DATA/<name>`, by default `~/.cache/graph-tutorials/<name>`.
 """
@@ -25,18 +25,18 @@ from tqdm import tqdm
 from tutorial_support.programs import FULL_DISK, LOG, UsageError, reason
 
 CACHE_VARIABLE = "GRAPH_TUTORIALS_DATA"
-CONNECT_TIMEOUT = 6.0  # seconds without any answer
-SLOWEST = 2_000  # bytes per second, averaged over PATIENCE; below it, the next mirror is tried
+CONNECT_TIMEOUT = 6.0  # seconds without an answer
+SLOWEST = 2_000  # bytes per second, averaged over PATIENCE; a slower mirror is abandoned
 PATIENCE = 20.0  # seconds
 _CHUNK = 1 << 16  # bytes
 
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike, remedy: str) -> Iterator[None]:
-    """Turns whatever goes wrong with a user's file into a UsageError that names it.
+    """Turns any error while reading a user's file into a UsageError that names the file.
 
-    What is no file is refused before the block opens it: a named pipe would keep it waiting. That
-    a disk is full is no fault of the file that is read: such an error goes on as it is.
+    Anything but a regular file is refused before the block opens it; a named pipe would block.
+    A full disk is not the fault of the file, so that error is passed on.
 
     Args:
         path: the file that the block reads.
@@ -57,7 +57,7 @@ def reading(path: str | os.PathLike, remedy: str) -> Iterator[None]:
 
 
 def _refuse_other(path: str | os.PathLike) -> None:
-    mode = pathlib.Path(path).stat().st_mode  # raises an OSError where links lead nowhere
+    mode = pathlib.Path(path).stat().st_mode  # raises OSError for a broken link
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
     raise ValueError(f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}")
 
@@ -65,16 +65,15 @@ def _refuse_other(path: str | os.PathLike) -> None:
 def read_text(path: str | os.PathLike, remedy: str, most: int = 1 << 20) -> str:
     """Returns the text of a user's file, UTF-8 with or without a byte order mark.
 
-    Lines end in a line feed, whatever ends them in the file. Bytes that are no UTF-8 are kept, as
-    Python's surrogateescape does.
+    All line endings become line feeds. Bytes that are not UTF-8 are kept by surrogateescape.
 
     Args:
         path: the file.
-        remedy: as of `reading`.
-        most: bytes that it may have.
+        remedy: as in `reading`.
+        most: the largest size in bytes.
 
     Raises:
-        UsageError: it cannot be read, or is larger.
+        UsageError: the file cannot be read or is larger.
     """
     with reading(path, remedy), pathlib.Path(path).open("rb") as stream:
         content = stream.read(most + 1)
@@ -86,11 +85,11 @@ def read_text(path: str | os.PathLike, remedy: str, most: int = 1 << 20) -> str:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Yields a temporary file beside `path` that takes its place when the block succeeds.
+    """Yields a temporary file next to `path` that replaces it when the block succeeds.
 
-    A reader finds the whole new file or the old one, also after a power cut. Where the block
-    raises, the temporary file goes and `path` stays as it was. A device, such as /dev/stdout, is
-    written to as it is.
+    Readers see the complete new file or the old one, even after a power failure. If the block
+    raises, the temporary file is deleted and `path` is unchanged. A device such as /dev/stdout is
+    written to directly.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -111,7 +110,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def temporary_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields an empty folder beside `path`, where what becomes `path` can be prepared."""
+    """Yields an empty temporary folder next to `path`, in which its content can be prepared."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
     temporary = _partial(path)
@@ -123,7 +122,7 @@ def temporary_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
-    """Returns the path of a temporary file or folder that tells which process it belongs to."""
+    """Returns the path of a temporary file or folder, named after host and process."""
     serial = next(_serials)
     return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{serial}.partial")
 
@@ -133,7 +132,7 @@ _serials = itertools.count()
 
 
 def sweep(folder: pathlib.Path) -> None:
-    """Removes the temporary files and folders of programs on this machine that were killed."""
+    """Removes temporary files and folders of killed programs of this machine."""
     for path in folder.glob(f".*.{_HOST}-*.partial"):
         process = int(path.name.rpartition(f".{_HOST}-")[2].partition("-")[0])
         if not _is_running(process):
@@ -159,7 +158,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def to_disk(path: str | os.PathLike) -> None:
-    """Returns once what was written to a file, or the entries of a folder, are on the disk."""
+    """Flushes a file, or the entries of a folder, to the disk."""
     is_windows = sys.platform == "win32"  # which opens no folders, and flushes what can be written
     if is_windows and pathlib.Path(path).is_dir():
         return
@@ -170,8 +169,22 @@ def to_disk(path: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
+def tree_to_disk(folder: pathlib.Path) -> None:
+    """Returns once everything in a folder is on the disk: files, folders and their entries."""
+    for path in [folder, *folder.rglob("*")]:
+        to_disk(path)
+
+
+def make_folder(path: pathlib.Path) -> None:
+    """Makes a folder and those above it; returns once they are on the disk."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        to_disk(folder.parent)
+
+
 def cache_folder(name: str) -> pathlib.Path:
-    """Returns the folder of the data set `name` in the cache, whether it exists or not."""
+    """Returns the folder of the data set `name` in the cache; it may not exist."""
     root = os.environ.get(CACHE_VARIABLE) or os.path.join("~", ".cache", "graph-tutorials")  # noqa: PTH118
     return pathlib.Path(os.path.expanduser(root)) / name  # noqa: PTH111
 
@@ -184,7 +197,7 @@ def sample_folder(name: str) -> pathlib.Path:
 
 
 class DownloadError(Exception):
-    """No mirror delivered the file. The message gives each mirror's reason."""
+    """No mirror delivered the file. The message gives the reason for each mirror."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,10 +206,10 @@ class RemoteFile:
 
     Attributes:
         name: the file's name.
-        size: in bytes; None where it is not known.
-        sha256: in hexadecimal; None where none is published: then the size is checked, if need be
-            the one that the server tells, and what reads the file checks its content.
-        urls: the addresses that serve it, in the order in which they are tried.
+        size: in bytes; None if unknown.
+        sha256: in hexadecimal; None if none is published. Then only the size is checked, `size` or
+            the one that the server announces, and the file's reader checks the content.
+        urls: the mirrors, in the order in which they are tried.
     """
 
     name: str
@@ -221,11 +234,11 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 def fetch(remote: RemoteFile, folder: pathlib.Path) -> pathlib.Path:
-    """Returns the path of `remote` in `folder`, downloading it unless it is there and whole.
+    """Returns the path of `remote` in `folder`; downloads it unless it is there and complete.
 
     Raises:
-        DownloadError: no mirror delivered the right bytes, or the folder cannot take them; it is
-            as it was before.
+        DownloadError: no mirror delivered the right bytes, or the folder cannot be written; the
+            folder is unchanged.
     """
     path = folder / remote.name
     if path.is_file() and remote.is_whole(path):
@@ -241,8 +254,8 @@ def fetch(remote: RemoteFile, folder: pathlib.Path) -> pathlib.Path:
             reasons.append(f"{url}: {getattr(error, 'reason', None) or reason(error)}")
         except OSError as error:
             raise DownloadError(
-                f"'{folder}' cannot take the download ({reason(error)}; set {CACHE_VARIABLE} to a "
-                "folder with room that can be written)"
+                f"the download cannot be written to '{folder}' ({reason(error)}; set "
+                f"{CACHE_VARIABLE} to a writable folder with enough space)"
             ) from error
     raise DownloadError(f"{remote.name} could not be downloaded ({'; '.join(reasons)})")
 
@@ -275,11 +288,11 @@ def _download(url: str, remote: RemoteFile, target: pathlib.Path) -> None:
         less_or_more = "fewer" if size < expected else "more"
         raise DownloadError(f"sent {less_or_more} than the expected {expected} bytes")
     if not remote.is_whole(target):
-        raise DownloadError("sent other bytes than the published file (sha256 differs)")
+        raise DownloadError("sent a file whose sha256 differs from the published one")
 
 
 def _chunks_in_time(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Yields the body of `response`; raises DownloadError where it trickles."""
+    """Yields the body of `response`; raises DownloadError if it arrives too slowly."""
     window_start, window_bytes = time.monotonic(), 0
     while chunk := response.read1(_CHUNK):
         yield chunk
@@ -292,29 +305,29 @@ def _chunks_in_time(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def progress_bar(total: int | None, name: str, unit: str = "step", **options) -> tqdm:
-    """Returns a tqdm bar on standard error, which is silent where that is no terminal."""
+    """Returns a tqdm bar on standard error; it is silent unless that is a terminal."""
     return tqdm(
         total=total,
         desc=name,
         unit=unit,
         dynamic_ncols=True,
         leave=False,
-        disable=None,  # tqdm then asks whether the stream is a terminal
+        disable=None,  # makes tqdm check whether the stream is a terminal
         file=sys.stderr,
         **options,
     )
 
 
 def warn_of_sample(what: str, error: DownloadError) -> None:
-    """Says that the sample takes the place of the full data set, and why.
+    """Logs a warning that the sample replaces the full data set, and why.
 
     Args:
-        what: for example "MNIST: 5,000 of its 70,000 images".
-        error: why the full set is not there.
+        what: describes the sample, for example "MNIST: 5,000 of its 70,000 images".
+        error: why the full data set is not available.
     """
     LOG.warning(
-        "using the shipped SAMPLE (%s), because %s; for the full set, go online and start again "
-        "(a training with --fresh), or name a folder that holds it",
+        "using the shipped SAMPLE (%s), because %s; for the full data set, go online and start "
+        "again (use --fresh to train), or name a folder that contains it",
         what,
         error,
     )

@@ -1,12 +1,11 @@
-"""Reads a net's weights from Keras' files, whichever Keras wrote them, by the net's own names.
+"""Reads a net's weights from the files of any Keras version, by the net's own variable names.
 
-Four layouts are read: that of Keras 2 and of the published files (`Conv1/Conv1/kernel:0`); that of
-whole models (`model_weights/Conv1/...`); that of Keras 3's `.weights.h5`, where
-`layers/conv2d_7/vars/0` keeps no layer's name but its place; and a `.keras` file, which is a zip
-file with one of those in it. The net may stand alone in the file or be a part of a larger model:
-what else the file holds is left out.
+It supports four layouts: Keras 2 and the published files (`Conv1/Conv1/kernel:0`); whole models
+(`model_weights/Conv1/...`); Keras 3's `.weights.h5`, in which `layers/conv2d_7/vars/0` gives a
+layer's position but not its name; and `.keras`, a zip file that contains such a file. The net may
+be part of a larger model; other weights in the file are ignored.
 
-A file is not trusted: it may hold references, strings and links in place of numbers.
+Files are not trusted: they may contain references, strings and links instead of numbers.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ from tutorial_support import checkpoints, files
 from tutorial_support.programs import LOG, UsageError
 
 _LARGEST = 1 << 30  # bytes of weights in a .keras file
-# What Keras 3 calls a layer, by a variable that only layers of this kind have.
+# Keras 3's names of the layer types, each with a variable that only this type has.
 _KINDS = {
     "depthwise_kernel": "depthwise_conv2d",
     "kernel": "conv2d",
@@ -37,11 +36,11 @@ _NUMBERED = re.compile(
 
 
 def shapes(path: str | os.PathLike, remedy: str) -> list[tuple[int, ...]]:
-    """Returns the shape of every array of weights in a file, whatever its name.
+    """Returns the shapes of all weight arrays in a file.
 
     Args:
         path: the file.
-        remedy: what the user can do about a file that cannot be used.
+        remedy: what the user can do about an unusable file, for the error message.
 
     Raises:
         UsageError: the file cannot be read.
@@ -53,17 +52,17 @@ def shapes(path: str | os.PathLike, remedy: str) -> list[tuple[int, ...]]:
 def read(
     path: str | os.PathLike, wanted: Mapping[str, Sequence[int]], remedy: str
 ) -> dict[str, np.ndarray]:
-    """Returns the weights that a net wants, float32 arrays by name.
+    """Returns the weights of a net, float32 arrays by name.
 
     Args:
         path: the file.
-        wanted: the shape of each, by its name in Keras 2 (`Conv1/kernel`), in the order in which
-            the net's layers and their variables are made.
-        remedy: as of `shapes`.
+        wanted: the shape of each array by its Keras 2 name (`Conv1/kernel`), in the order in which
+            the net creates its layers and their variables.
+        remedy: as in `shapes`.
 
     Raises:
-        UsageError: the file cannot be read; or weights are missing, misshapen, not finite, or a
-            negative variance: then the message lists them.
+        UsageError: the file cannot be read; or weights are missing, misshapen, not finite, or
+            negative variances, which the message then lists.
     """
     with _opened(path, remedy) as file:
         found = _named(_datasets(file), wanted)
@@ -72,7 +71,7 @@ def read(
     for fault, is_bad in _FAULTS.items():
         bad = [name for name, value in values.items() if is_bad(name, value)]
         if bad:
-            raise UsageError(f"'{path}' holds {fault} in {', '.join(bad)}; {remedy}")
+            raise UsageError(f"'{path}' has {fault} in {', '.join(bad)}; {remedy}")
     return values
 
 
@@ -84,7 +83,7 @@ _FAULTS = {
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike, remedy: str) -> Iterator[h5py.File]:
-    """Yields the open h5 file; whatever goes wrong is a UsageError."""
+    """Yields the open h5 file; turns every error into a UsageError."""
     path = pathlib.Path(path)
     with files.reading(path, remedy), path.open("rb") as stream:
         source: io.IOBase = stream
@@ -99,7 +98,7 @@ def _opened(path: str | os.PathLike, remedy: str) -> Iterator[h5py.File]:
 
 
 def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Returns the arrays of floating-point numbers in a file by their keys."""
+    """Returns the floating-point arrays in a file by their keys."""
     found = {}
 
     def visit(key: str, item: h5py.HLObject) -> None:
@@ -117,23 +116,23 @@ def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
 def _named(
     datasets: Mapping[str, h5py.Dataset], wanted: Mapping[str, Sequence[int]]
 ) -> dict[str, h5py.Dataset]:
-    """Returns datasets by the names of Keras 2."""
+    """Returns the datasets by their Keras 2 names."""
     containers: dict[str, dict[str, h5py.Dataset]] = {}
     for key, dataset in datasets.items():
         if match := _NUMBERED.fullmatch(key):
             containers.setdefault(match["container"], {})[match["key"]] = dataset
     if not containers:
         return {_name(key): dataset for key, dataset in datasets.items()}
-    # A model that is a layer of another one numbers its layers itself: take the one that fits best.
+    # A nested model numbers its own layers. Take the model whose keys fit best.
     names = _numbered_names(wanted)
     best = max(containers.values(), key=lambda keys: len(names.keys() & keys.keys()))
     return {names.get(key, key): dataset for key, dataset in best.items()}
 
 
 def _numbered_names(wanted: Mapping[str, Sequence[int]]) -> dict[str, str]:
-    """Returns names by Keras 3's keys, such as `conv2d_7/vars/0`.
+    """Returns the Keras 2 names by Keras 3's keys, such as `conv2d_7/vars/0`.
 
-    Keras 3 numbers layers by their kind, and a layer's variables in the order of their making.
+    Keras 3 numbers the layers of each type, and a layer's variables in the order of creation.
     """
     names: dict[str, str] = {}
     counts = {kind: itertools.count() for kind in _KINDS.values()}
@@ -148,19 +147,19 @@ def _numbered_names(wanted: Mapping[str, Sequence[int]]) -> dict[str, str]:
 
 
 def _name(key: str) -> str:
-    """Returns `Conv1/kernel` for `Conv1/Conv1/kernel:0`, whatever groups lie before."""
+    """Returns `Conv1/kernel` for `Conv1/Conv1/kernel:0`, ignoring the outer groups."""
     layer, _, variable = key.removesuffix(":0").rpartition("/")
     layer = _renamed(layer.rpartition("/")[2])
     if layer.endswith("depthwise") and variable == "kernel":
-        variable = "depthwise_kernel"  # Keras 3 calls both kinds just kernel
+        variable = "depthwise_kernel"  # Keras 3 calls it just kernel
     return f"{layer}/{variable}"
 
 
 def _renamed(layer: str) -> str:
-    """Returns the present name of a layer of MobileNetV2 for its first one; others stay.
+    """Returns the current name of a MobileNetV2 layer for its old name; other names are unchanged.
 
-    In files that were published first, `mobl0_conv_0_depthwise` is `expanded_conv_depthwise`, and
-    `bn3_conv_3_bn_project` is `block_3_project_BN`.
+    In the first published files, `expanded_conv_depthwise` was called `mobl0_conv_0_depthwise`, and
+    `block_3_project_BN` was called `bn3_conv_3_bn_project`.
     """
     first = re.fullmatch(r"(mobl|bn)(\d+)_conv_\2_(?:bn_)?(expand|depthwise|project)", layer)
     if not first:
@@ -184,4 +183,4 @@ def _check_shapes(
             f"'{path}' does not fit the net:\n  " + "\n  ".join(differences) + f"\n{remedy}"
         )
     if surplus:
-        LOG.info("'%s' also holds, unused: %s", path, "; ".join(surplus))
+        LOG.info("'%s' has unused weights: %s", path, "; ".join(surplus))

@@ -1,13 +1,13 @@
-"""From a folder of class folders to training, validation and test images.
+"""Splits a folder of class folders into training, validation and test images.
 
-Every image is assigned to its split by a hash of its path in the folder. So it stays there when
-images are added or the folder is moved, and runs that are repeated agree.
+A hash of its path in the folder assigns each image to a split. An image therefore stays in its
+split when images are added or the folder is moved, and repeated runs use the same splits.
 
-One exception: where the hashes leave a split of a class empty, as they may among fewer than 30
-images, another image of the class stands in. Once images are added, that image may go back to the
-split that its hash says, mostly from validation or test to training. No rule could avoid this
-and still let hashes decide as soon as there are enough images. To compare runs while such a folder
-grows, keep a copy of its test images outside of it.
+There is one exception. With fewer than about 30 images, the hashes may leave a split of a class
+empty; then another image of the class is moved into it. When more images are added, that image may
+return to the split of its hash, usually from validation or test to training. No rule can avoid this
+and still let the hashes decide once there are enough images. To compare runs while such a folder
+grows, keep a copy of its test images elsewhere.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ import numpy as np
 from tutorial_support import SPLITS, TRAIN, pictures
 from tutorial_support.programs import LOG, UsageError, one_line
 
-GROUP_MARK = "_nohash_"  # images that are alike up to it stay together
+GROUP_MARK = "_nohash_"  # images whose names agree up to this mark stay in the same split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ImageList:
     """The images of a folder, sorted by class and name.
 
     Attributes:
-        folder: of the class folders.
+        folder: the folder that contains the class folders.
         class_names: the names of the class folders.
         paths: each relative to `folder`, with "/" between class and file name.
         labels: int [images], indices into class_names.
@@ -45,39 +45,40 @@ class ImageList:
     splits: np.ndarray
 
     def of_split(self, split: str) -> np.ndarray:
-        """Returns the indices of a split's images, int [n]; `split` is one of SPLITS."""
+        """Returns the indices of the images in `split`, one of SPLITS: int [n]."""
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
     def files(self, chosen: Iterable[int]) -> list[pathlib.Path]:
-        """Returns the paths of the files with the indices `chosen`."""
+        """Returns the paths of the files at the indices `chosen`."""
         return [self.folder / self.paths[i] for i in chosen]
 
     def without(self, bad: Mapping[str, str]) -> "ImageList":
-        """Returns the ImageList that is left when pictures that cannot be read are taken out.
+        """Returns the ImageList without the unreadable pictures.
 
         Args:
-            bad: from a path to a sentence on what is wrong with it.
+            bad: dict from path to error message.
         """
         return self.only([i for i, path in enumerate(self.paths) if path not in bad])
 
     def check_training(self, bad: Mapping[str, str]) -> None:
-        """Raises UsageError where all training images of a class are `bad`, as of `without`."""
+        """Raises UsageError if all training images of a class are in `bad`; see `without`."""
         for label, name in enumerate(self.class_names):
             own = [self.paths[i] for i in self.of_split(TRAIN) if self.labels[i] == label]
             if bad.keys() >= set(own):
                 raise UsageError(
-                    f"no training image of class '{one_line(name)}' can be read: {bad[own[0]]}"
+                    f"no training image of class '{one_line(name)}' can be read: {bad[own[0]]}; "
+                    "replace the images"
                 )
 
     def fingerprint(self) -> str:
-        """Returns a string that differs between image lists, from the paths and their splits."""
+        """Returns a string that identifies the list by its paths and their splits."""
         digest = 0
         for path, split in zip(self.paths, self.splits, strict=True):
             digest = zlib.crc32(f"{path}\0{split}\n".encode("utf-8", "surrogateescape"), digest)
         return f"{len(self.paths)} images with CRC {digest:08x}"
 
     def only(self, chosen: Sequence[int] | np.ndarray) -> "ImageList":
-        """Returns the ImageList of the images whose indices are given."""
+        """Returns the ImageList of the images at the indices `chosen`."""
         return dataclasses.replace(
             self,
             paths=tuple(self.paths[i] for i in chosen),
@@ -93,28 +94,28 @@ def create(
     seed: int = 0,
     flag: str = "--image_dir",
 ) -> ImageList:
-    """Lists the images of a folder and assigns each to its split.
+    """Lists the images of a folder and assigns each to a split.
 
-    Links are followed, hidden entries left out. What else is no picture in a class folder itself is
-    left out with a warning. A split that a class would lack, although its
-    percentage is not 0, gets the image with the lowest hash of the split that has most.
+    It follows links and skips hidden entries. Anything else in a class folder that is not a picture
+    is skipped with a warning. If a split with a percentage above 0 would get no image of a class,
+    it gets the image with the lowest hash from that class's largest split.
 
     Args:
-        folder: holds a folder for each class.
-        testing_percentage, validation_percentage: below 100 together.
-        seed: another one gives other splits.
+        folder: contains one folder per class.
+        testing_percentage, validation_percentage: in percent; their sum must be below 100.
+        seed: selects one of many possible splits.
         flag: the flag that names the folder, for error messages.
 
     Raises:
-        UsageError: the folder cannot be read, or holds fewer than two classes, or a class has too
-            few images.
+        UsageError: the folder cannot be read or has fewer than two classes, or a class has too few
+            images.
     """
     folder = pathlib.Path(folder)
     class_names = tuple(_entries(folder, flag, pathlib.Path.is_dir))
     if len(class_names) < 2:
         raise UsageError(
-            f"{flag}: '{folder}' holds {len(class_names)} class folders; it needs a folder of "
-            "images for each of two classes or more"
+            f"{flag}: '{folder}' contains {len(class_names)} class folders; it needs one folder of "
+            "images per class, and at least two classes"
         )
     paths, labels, splits = [], [], []
     left_out: list[pathlib.Path] = []
@@ -130,36 +131,36 @@ def create(
         labels += [label] * len(members)
         splits += _split(folder / name, members, testing_percentage, validation_percentage, seed)
     if left_out:
-        LOG.warning("left out of '%s': %s", folder, _described(left_out))
+        LOG.warning("skipped in '%s': %s", folder, _described(left_out))
     return ImageList(folder, class_names, tuple(paths), np.array(labels), np.array(splits))
 
 
 def _described(left_out: Sequence[pathlib.Path]) -> str:
-    """Returns how many of what was no picture in a class folder."""
+    """Returns a summary of the entries in class folders that are not pictures."""
     folders = [path for path in left_out if path.is_dir()]
     below = sum(path.is_file() for folder in folders for path in folder.rglob("*"))
     others = sorted({path.suffix or path.name for path in left_out if path not in folders})
     counts = []
     if len(left_out) > len(folders):
         kinds = ", ".join(others[:5]) + ", ..." * (len(others) > 5)
-        counts.append(f"{len(left_out) - len(folders)} files that are no pictures ({kinds})")
+        counts.append(f"{len(left_out) - len(folders)} files that are not pictures ({kinds})")
     if folders:
         counts.append(
-            f"{below} files in folders below the class folders ('{folders[0]}' is one); move them "
+            f"{below} files in subfolders of the class folders (such as '{folders[0]}'); move them "
             "up to use them"
         )
     return one_line(" and ".join(counts))
 
 
 def _entries(folder: pathlib.Path, what: str, wanted: Callable[[pathlib.Path], bool]) -> list[str]:
-    """Returns the sorted names in `folder` of what satisfies `wanted`, hidden ones left out."""
+    """Returns the sorted names of the visible entries in `folder` that satisfy `wanted`."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
     except OSError as error:
         raise UsageError(
-            f"{what} '{folder}' cannot be read ({error.strerror}); name a folder with a folder of "
-            "images for each class"
+            f"{what} '{folder}' cannot be read ({error.strerror}); name a folder that contains one "
+            "folder of images per class"
         ) from error
     return [name for name in names if wanted(folder / name)]
 
@@ -173,16 +174,16 @@ def _split(
 ) -> list[int]:
     """Returns the index of each path's split."""
     hashes = [percentile(path, seed) for path in paths]
-    # Where one hash is, there is one group: it is moved as a whole.
+    # Images of a group have the same hash, so a group is moved as a whole.
     groups = sorted(set(hashes))
     training_percentage = 100 - testing_percentage - validation_percentage
     shares = (training_percentage, validation_percentage, testing_percentage)
     wanted = [split for split, share in enumerate(shares) if share > 0]
     if len(groups) < len(wanted):
         raise UsageError(
-            f"the class folder '{folder}' holds {len(paths)} images ("
-            f"those that share a name up to {GROUP_MARK} count once) where {len(wanted)} are "
-            "needed; add images or move the folder away"
+            f"the class folder '{folder}' has {len(groups)} distinct images in {len(paths)} files "
+            f"(files whose names agree up to {GROUP_MARK} count once), but needs {len(wanted)}; "
+            "add images or move the folder away"
         )
     members: dict[int, list[float]] = {split: [] for split in range(len(SPLITS))}
     for group in groups:
@@ -194,19 +195,19 @@ def _split(
             members[0].append(group)
     for split in wanted:
         if not members[split]:
-            richest = max(members, key=lambda other: len(members[other]))
-            members[split].append(members[richest].pop(0))
+            largest = max(members, key=lambda other: len(members[other]))
+            members[split].append(members[largest].pop(0))
     split_of = {group: split for split, found in members.items() for group in found}
     return [split_of[number] for number in hashes]
 
 
 def percentile(path: str, seed: int = 0) -> float:
-    """Returns a number in [0, 100) that depends on path and seed alone, evenly spread over paths.
+    """Returns a number in [0, 100), uniform over paths, that depends only on path and seed.
 
     Args:
-        path: "class/file name"; what follows GROUP_MARK is left out, and it does not matter in
-            which of Unicode's two ways a disk writes an accented letter.
-        seed: gives other numbers.
+        path: "class/file name". Anything after GROUP_MARK is ignored, and accented letters are
+            normalized, because disks differ in how they encode them.
+        seed: selects other numbers.
     """
     group = unicodedata.normalize("NFC", path).partition(GROUP_MARK)[0]
     digest = hashlib.sha1(f"{seed}/{group}".encode("utf-8", "surrogateescape")).digest()

@@ -1,4 +1,4 @@
-"""Runs a cluster on this machine; see `tutorial_support.cluster.launcher`."""
+"""Runs a training cluster on this machine; see `tutorial_support.cluster.launcher`."""
 
 import sys
 

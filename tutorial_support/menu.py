@@ -1,4 +1,4 @@
-"""Lists the programs of the tutorials, and runs one by its name.
+"""Lists the programs of the tutorials, or runs one of them by name.
 
     graph-tutorials
     graph-tutorials mnist_mechanics.fully_connected_feed --sample
@@ -21,15 +21,15 @@ PACKAGES = {
     "flowers_transfer": "a new head on the bottlenecks of a frozen graph",
     "catsdogs_finetune": "pretrained weights, a new head, then fine-tuning",
     "porting": "help with your own TensorFlow 1 code and files",
-    "tutorial_support": "what all four tutorials share",
+    "tutorial_support": "tools that all four tutorials share",
 }
 
 
 def programs_of(package: str) -> dict[str, str]:
-    """Returns the first line of each program's docstring, by the program's module name.
+    """Returns the first docstring line of each program, keyed by module name.
 
-    A program is a module of the package with an `if __name__ == "__main__"` of its own. The
-    sources are parsed, not imported.
+    A program is a module of the package with an `if __name__ == "__main__"`. The sources are
+    parsed, not imported.
     """
     spec = importlib.util.find_spec(package)
     assert spec is not None and spec.submodule_search_locations
@@ -43,14 +43,14 @@ def programs_of(package: str) -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None, package: str | None = None) -> int:
-    """Lists the programs, or runs the one that the first argument names.
+    """Lists the programs, or runs the program that the first argument names.
 
     Args:
-        argv: the command line without the program's name; None stands for sys.argv[1:].
-        package: a package whose programs alone are listed, and run by their short names.
+        argv: the arguments; None means sys.argv[1:].
+        package: list only this package's programs; they can be run by their short names.
 
     Returns:
-        An exit code: 2 for a program that does not exist.
+        the exit code; 2 if there is no such program.
     """
     argv = sys.argv[1:] if argv is None else argv
     listed = {
@@ -91,4 +91,4 @@ def _no_such_program(name: str, listed: dict[str, str]) -> str:
     short = {full.partition(".")[2]: full for full in listed}
     near = programs.nearest(name, [*listed, *short])
     hint = f"; did you mean {short.get(near, near)}?" if near else ""
-    return f"there is no program {name!r}{hint} (graph-tutorials without arguments lists them)"
+    return f"there is no program {name!r}{hint} (run graph-tutorials to list the programs)"

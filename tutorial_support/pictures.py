@@ -1,4 +1,4 @@
-"""Reading a picture that a user names, whatever its kind and size."""
+"""Reads users' pictures of any common format and size."""
 
 import contextlib
 import functools
@@ -16,36 +16,36 @@ from PIL import Image, ImageOps
 from tutorial_support import files
 from tutorial_support.programs import UsageError
 
-# Formats of photos and drawings. Pillow knows more, and runs another program for some of them.
+# Formats of photos and drawings. Pillow supports more, but runs external programs for some.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-# A file with such an ending is taken for a picture without a look into it.
+# Files with these extensions count as pictures without being opened.
 _ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _REMEDY = "name a picture file, or save it again as PNG or JPEG"
-# Of a larger picture or file, a smaller one is made as it is read, and of one at a time. So memory
-# is bounded, however many threads read.
+# Larger pictures and files are reduced while they are read, one at a time. This bounds the memory,
+# no matter how many threads read.
 _LARGE_PICTURE = 1 << 22  # pixels
 _LARGE_FILE = 1 << 26  # bytes
-_MOST_PIXELS = 90_000_000  # where a picture cannot be decoded at a fraction of its size
+_MAX_PIXELS = 90_000_000  # for formats that cannot be decoded at a fraction of their size
 _one_at_a_time = threading.Lock()
-_filters = threading.Lock()  # Python's warning filters are those of the whole process
+_filters = threading.Lock()  # Python's warning filters are global to the process
 
 
 def read(path: str | os.PathLike, largest: int = 1024) -> Image.Image:
-    """Returns a picture as a PIL image in RGB, upright, on white where it is transparent.
+    """Returns a picture as an upright RGB PIL image; transparent parts become white.
 
     Args:
-        path: the file, of any usual format, which its content tells.
-        largest: pixels; a picture with a longer side is made smaller.
+        path: a file in any common format; the content determines the format.
+        largest: longest side in pixels; a larger picture is reduced to it.
 
     Raises:
-        UsageError: the file is missing, no whole picture, or too large to be unpacked safely.
+        UsageError: the file is missing, damaged, not a picture, or too large to decode safely.
     """
     with _opened(path) as image:
         return _in_rgb(image, largest)
 
 
 def find(names: Sequence[str]) -> list[pathlib.Path]:
-    """Returns the named files, and of the named folders every picture in them and below.
+    """Returns the named files, and all visible pictures in the named folders and their subfolders.
 
     Raises:
         UsageError: there is none.
@@ -64,12 +64,12 @@ def find(names: Sequence[str]) -> list[pathlib.Path]:
 
 
 def is_hidden(path: pathlib.Path) -> bool:
-    """Returns whether a path, relative to a named folder, is that of a hidden file or folder."""
+    """Returns whether a path, relative to a named folder, is hidden or in a hidden folder."""
     return any(part.startswith(".") for part in path.parts)
 
 
 def is_picture(path: pathlib.Path) -> bool:
-    """Returns whether a file seems to be a picture, by its ending, or else by its first bytes."""
+    """Returns whether a file is a picture, judging by its extension or else its first bytes."""
     if not path.is_file():
         return False
     if path.suffix.lower() in _ENDINGS:
@@ -82,10 +82,10 @@ def is_picture(path: pathlib.Path) -> bool:
 
 
 def as_characters(image: np.ndarray) -> str:
-    """Returns an image as lines of characters, the darker ones for smaller numbers.
+    """Returns an image as lines of characters, from a space for the minimum to @ for the maximum.
 
     Args:
-        image: float [height, width, 3], [height, width], or a square one as [height * width].
+        image: float [height, width, 3] or [height, width], or a square image as [height * width].
     """
     if image.ndim == 1:
         image = image.reshape(math.isqrt(len(image)), -1)
@@ -98,7 +98,7 @@ def as_characters(image: np.ndarray) -> str:
 
 
 def middle_square(image: Image.Image, size: int) -> Image.Image:
-    """Returns the middle square of a PIL image, resized to `size` pixels both ways."""
+    """Returns the middle square of a PIL image, resized to `size` x `size` pixels."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))
@@ -109,11 +109,11 @@ def jpeg_or_pixels(path: str | os.PathLike) -> bytes | np.ndarray:
     """Reads a picture for a graph that decodes JPEGs itself.
 
     Returns:
-        the file's bytes where it is an upright JPEG in RGB or grey, which TensorFlow decodes as
-        it should; else the picture as `read` gives it, uint8 [height, width, 3].
+        the file's bytes if it is an upright JPEG in RGB or grey, which TensorFlow decodes
+        correctly; else the picture from `read`, uint8 [height, width, 3].
 
     Raises:
-        UsageError: as `read`; a JPEG that is cut off, however, may be told only by its decoding.
+        UsageError: as in `read`; but a truncated JPEG may be detected only when it is decoded.
     """
     with _opened(path) as image:
         if image.format == "JPEG" and _is_plain(image, path):
@@ -125,11 +125,11 @@ def encoded(path: str | os.PathLike) -> bytes:
     """Reads a picture for `tf.io.decode_image`.
 
     Returns:
-        the file's bytes where it is plain, which TensorFlow decodes as it should; else those of a
-        PNG of the picture as `read` gives it.
+        the file's bytes if TensorFlow decodes them correctly; else the bytes of a PNG of the
+        picture from `read`.
 
     Raises:
-        UsageError: as `read`; a file that is cut off, however, may be told only by its decoding.
+        UsageError: as in `read`; but a truncated file may be detected only when it is decoded.
     """
     with _opened(path) as image:
         if image.format in ("JPEG", "PNG") and _is_plain(image, path):
@@ -140,14 +140,14 @@ def encoded(path: str | os.PathLike) -> bytes:
 
 
 def _is_plain(image: Image.Image, path: str | os.PathLike) -> bool:
-    """Whether it is upright, of 8 bits, in RGB or grey, not transparent, and not large."""
+    """Returns whether a picture is upright, 8-bit RGB or grey, opaque and not large."""
     upright = image.getexif().get(_ORIENTATION, 1) == 1
-    of_colours = image.mode in ("RGB", "L") and "transparency" not in image.info
+    opaque = image.mode in ("RGB", "L") and "transparency" not in image.info
     small = not _is_large(image) and pathlib.Path(path).stat().st_size <= _LARGE_FILE
-    return upright and of_colours and small
+    return upright and opaque and small
 
 
-_ORIENTATION = 0x0112  # Exif's tag
+_ORIENTATION = 0x0112  # the Exif tag
 
 
 def _is_large(image: Image.Image) -> bool:
@@ -156,24 +156,22 @@ def _is_large(image: Image.Image) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
-    """Yields a PIL image of which the header has been read; what goes wrong is a UsageError."""
+    """Yields a PIL image after reading its header; turns every error into a UsageError."""
     with files.reading(path, _REMEDY):
         with _filters, warnings.catch_warnings():
-            # Pillow warns of pictures of more than 89 million pixels, and refuses twice as many.
+            # Pillow warns about pictures above 89 million pixels and refuses twice as many.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path, formats=_formats())
         with image:
             pixels = image.width * image.height
-            if pixels > _MOST_PIXELS and image.format not in ("JPEG", "MPO"):
-                raise ValueError(
-                    f"{image.width}x{image.height} are more than {_MOST_PIXELS} pixels"
-                )
+            if pixels > _MAX_PIXELS and image.format not in ("JPEG", "MPO"):
+                raise ValueError(f"{image.width}x{image.height} is more than {_MAX_PIXELS} pixels")
             yield image
 
 
 @functools.cache
 def _formats() -> list[str]:
-    """Returns those of _FORMATS that this Pillow can read."""
+    """Returns the formats in _FORMATS that the installed Pillow can read."""
     Image.init()
     return [name for name in _FORMATS if name in Image.OPEN]
 
@@ -181,9 +179,9 @@ def _formats() -> list[str]:
 def _in_rgb(image: Image.Image, largest: int) -> Image.Image:
     is_large = _is_large(image)
     with _one_at_a_time if is_large else contextlib.nullcontext():
-        if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
+        if image.mode.startswith("I"):  # 16 bits; convert() would clip the values at 255
             image = Image.fromarray(np.uint8(np.asarray(image) // 256))
-        if is_large:  # a JPEG is decoded at a fraction of its size, any other picture as a whole
+        if is_large:  # decodes a JPEG at a fraction of its size, other formats completely
             image.thumbnail((2 * largest, 2 * largest))
         image = ImageOps.exif_transpose(image).convert("RGBA")
         image.thumbnail((largest, largest))

@@ -1,6 +1,6 @@
-"""What every command-line program has in common: flags, messages and exit codes.
+"""Flags, messages and exit codes of all command-line programs.
 
-Exit codes: 0 done; 1 training or writing failed; 2 wrong use or unusable data; 129, 130 and 143
+Exit codes: 0 success; 1 training or writing failed; 2 wrong use or unusable data; 129, 130 and 143
 after SIGHUP, SIGINT and SIGTERM. This module does not load TensorFlow.
 """
 
@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,16 +25,16 @@ import tutorial_support
 
 LOG = logging.getLogger("graph_tutorials")
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-DEBUG = "GRAPH_TUTORIALS_DEBUG"  # when it is set, errors come with their traceback
+DEBUG = "GRAPH_TUTORIALS_DEBUG"  # if set, errors show their traceback
 
 ENVIRONMENT = {
-    # Only fatal messages of TensorFlow's C++ part: whatever else matters is raised as an exception.
+    # Hide all but fatal messages of TensorFlow's C++ code; it raises what matters as exceptions.
     LOG_LEVEL: "3",
-    # Where TensorFlow leaves oneDNN off, it makes convolutions 1.5 to 1.8 times faster.
+    # Where TensorFlow leaves oneDNN off, turning it on makes convolutions 1.5 to 1.8 times faster.
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
-# How many threads an op may use; 0 leaves that to TensorFlow. The first session of a process
-# decides it for all later ones, so it is changed only in a process that is a program's own.
+# Threads per op; 0 lets TensorFlow choose. The first session of a process fixes this for all later
+# sessions, so it is changed only when a program runs in its own process.
 op_threads = 0
 
 
@@ -52,9 +53,9 @@ STOP_SIGNALS = [
 
 
 class StopSignals:
-    """Turns the first SIGINT, SIGTERM or SIGHUP into a flag that a loop asks for.
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a flag that a loop can check.
 
-    A second signal acts as it does without this class, so that Ctrl-C twice ends at once.
+    A second signal has its usual effect, so pressing Ctrl-C twice ends the program at once.
     """
 
     def __init__(self) -> None:
@@ -63,12 +64,12 @@ class StopSignals:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has been received."""
         return self._received is not None
 
     @property
     def exit_code(self) -> int:
-        """128 plus the signal's number, or 0 where none came."""
+        """128 plus the signal's number, or 0 without a signal."""
         return 0 if self._received is None else 128 + self._received
 
     def __enter__(self) -> "StopSignals":
@@ -91,7 +92,7 @@ class StopSignals:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An argparse parser that shows true defaults and reports an error in one line."""
+    """An argparse parser that shows the defaults in --help and raises errors as UsageError."""
 
     def __init__(self, description: str | None) -> None:
         module = sys.modules["__main__"].__spec__
@@ -101,10 +102,13 @@ class ArgumentParser(argparse.ArgumentParser):
             description=description,
             formatter_class=_HelpFormatter,
             allow_abbrev=False,
-            epilog=f"Set the variable {DEBUG}=1 to see the traceback of an error.",
+            add_help=False,
+            epilog=f"Set the environment variable {DEBUG}=1 to see tracebacks of errors.",
         )
         version = f"graph-tutorials {tutorial_support.__version__}"
-        self.add_argument("--version", action="version", version=version)
+        show, version_help = "Show this help and exit.", "Show the version and exit."
+        self.add_argument("-h", "--help", action="help", help=show)
+        self.add_argument("--version", action="version", version=version, help=version_help)
 
     def error(self, message: str) -> Any:
         """Raises UsageError instead of printing the usage and exiting."""
@@ -116,7 +120,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of the description; adds a default unless it is None or False."""
+    """Keeps the description's line breaks; shows defaults other than None and False."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         no_default = any(action.default is none for none in (None, False, argparse.SUPPRESS))
@@ -124,14 +128,20 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
             return action.help
         return f"{action.help} (default: %(default)s)"
 
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        """Returns DIR or SECS if the flag's name ends so, N for a number, else the whole name."""
+        *_, last = words = action.dest.upper().split("_")
+        is_number = hasattr(action.type, "kind")
+        return last if last in ("DIR", "SECS") else "N" if is_number else "_".join(words)
+
 
 def nearest(word: str, known: list[str]) -> str | None:
-    """Returns the known word that is closest to a misspelt one, or None where none is close."""
+    """Returns the known word that is closest to a misspelt one, or None if none is close."""
     return next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def pathless(path: str) -> str:
-    """Returns the name of a program's file without folder and ending."""
+    """Returns a file's name without its folder and extension."""
     return os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
 
 
@@ -150,6 +160,7 @@ def number(kind: type, low: float = -math.inf, high: float = math.inf) -> Callab
             raise argparse.ArgumentTypeError(f"expected {wanted}, not {text!r}")
         return value
 
+    parse.kind = kind  # type: ignore[attr-defined]
     return parse
 
 
@@ -158,11 +169,11 @@ def before_tensorflow(small_net: bool = False) -> None:
 
     A program calls it when it is run, never when it is imported. It sets the variables in
     ENVIRONMENT unless the user has set them, loads TensorFlow without its start-up messages, and
-    lets Ctrl-C end the process quietly while that goes on.
+    lets Ctrl-C end the process quietly in the meantime.
 
     Args:
-        small_net: give each op one thread. The ops of a small net take microseconds, less than
-            it takes to hand a part of them to another thread.
+        small_net: use one thread per op. The ops of a small net take microseconds, less than
+            handing work to another thread.
     """
     global op_threads
     op_threads = 1 if small_net else 0
@@ -176,7 +187,7 @@ def before_tensorflow(small_net: bool = False) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Opens what the shell closed (`2>&-`): else TensorFlow would log into our own files."""
+    """Reopens streams that the shell closed (`2>&-`); TensorFlow would log into our files."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -189,8 +200,8 @@ def _interrupted_early(number: int, frame: object) -> None:
     os._exit(128 + number)
 
 
-# What TensorFlow writes while it is loaded, whatever the log level. A process of its own filters
-# it, so that the last words of a process that dies meanwhile are not lost.
+# Messages that TensorFlow prints while loading, whatever the log level. A separate process filters
+# them, so that the last message of a process that dies meanwhile is not lost.
 _CHATTER = (
     r"WARNING: All log messages before absl::InitializeLog|I0000 |E0000 .*cuda|E0000 .*cuInit"
 )
@@ -205,10 +216,10 @@ for line in sys.stdin.buffer:
 
 @contextlib.contextmanager
 def _without_chatter() -> Iterator[None]:
-    """Passes what is written to file descriptor 2 through a filter."""
+    """Filters everything that is written to file descriptor 2."""
     sys.stderr.flush()
     command = [sys.executable, "-S", "-E", "-c", _FILTER]
-    # In a session of its own, Ctrl-C does not reach it.
+    # A new session keeps Ctrl-C away from the filter.
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as chatter_filter:
         standard_error = os.dup(2)
         assert chatter_filter.stdin is not None
@@ -226,8 +237,8 @@ def program(main: Callable[[list[str] | None], int | None]) -> Callable[..., int
     """Decorates a `main(argv=None)`: expected failures become one sentence and an exit code.
 
     The decorated function returns the exit code, also for `--help` and for wrong flags. It sends
-    LOG to standard error, and makes standard output line-buffered and unable to fail on a
-    character that the terminal does not know.
+    LOG to standard error, and makes standard output line-buffered and escape characters that the
+    terminal cannot show.
     """
 
     @functools.wraps(main)
@@ -256,7 +267,7 @@ def program(main: Callable[[list[str] | None], int | None]) -> Callable[..., int
 
 
 def _explained(error: BaseException) -> tuple[str | None, int]:
-    """Returns a sentence on an expected failure and the exit code; no sentence for others."""
+    """Returns (message, exit code) for an expected failure, (None, 1) for any other error."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
     if isinstance(error, UsageError):
@@ -266,19 +277,24 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return (
-            "nothing reads the output any more, so the program ended; what was saved before is "
-            "whole, and a training started again resumes from it"
+            "the reader of the output has closed it, so the program ended; what was saved is "
+            "intact, and a training resumes from it when it is started again"
         ), 1
     if raised := _RAISED_IN_PIPELINE.search(str(error)):
         return raised[1], 2
     if isinstance(error, PermissionError) and not is_failed_write(error):
-        return f"'{error.filename}' cannot be read: {reason(error)}; allow it or name another", 2
+        return (
+            f"'{error.filename}' cannot be read: {reason(error)}; change its permissions or name "
+            "another file"
+        ), 2
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"'{error.filename}' cannot be a folder: {reason(error)}; move it or name another", 2
     if is_failed_write(error):
         name = getattr(error, "filename", None)
         where = f"'{name}' could not be written" if name else "a file could not be written"
         return (
-            f"{where}: {reason(error)}; make room or name another folder, and start again: "
-            "what was saved before is whole"
+            f"{where}: {reason(error)}; free some space or name another folder, and start again; "
+            "what was saved before is intact"
         ), 1
     return None, 1
 
@@ -288,40 +304,42 @@ _RAISED_IN_PIPELINE = re.compile(
     rf"^{UsageError.__module__}\.{UsageError.__qualname__}: (.*)$", re.M
 )
 
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # no reading ends in these
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # only writing fails so
 _WRITE_FAILURES = (*FULL_DISK, errno.EACCES, errno.EPERM)
 
 
 def is_failed_write(error: BaseException) -> bool:
-    """Returns whether a file could not be written, as Python or TensorFlow's file system says it.
+    """Returns whether Python or TensorFlow's file system failed to write a file.
 
-    An error that a graph's op raises is none: TensorFlow notes the op in it.
+    An error that a graph's op raises does not count; TensorFlow stores the op in it. Errors from
+    TensorFlow's event file writer do, whatever their kind.
     """
     if isinstance(error, PermissionError) and error.filename:
-        # What is there but cannot be read, or not even be looked for, was not to be written.
+        # If the file exists but is unreadable, or its folder is not accessible, reading failed.
         path = error.filename
         folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
         is_there = os.path.lexists(path)
         return os.access(path, os.R_OK) if is_there else os.access(folder, os.X_OK)
     if isinstance(error, OSError):
         return error.errno in _WRITE_FAILURES
-    if "Failed to flush" in str(error) or "tfevents" in str(error):
-        return True  # TensorFlow's writer of event files, whose errors are of many kinds
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").endswith(".event_file_writer"):
+            return True
     is_of_file_system = hasattr(error, "error_code") and getattr(error, "op", None) is None
     kinds = ("ResourceExhaustedError", "PermissionDeniedError")
     return is_of_file_system and type(error).__name__ in kinds
 
 
 def reason(error: BaseException) -> str:
-    """Returns one line on what went wrong, from an exception of Python's or TensorFlow's.
+    """Returns one line that says what went wrong, for a Python or TensorFlow exception.
 
-    An error of a TensorFlow op begins with "Graph execution error:" and a trace of where the op
-    was made; the reason stands behind the line that names the node.
+    A TensorFlow op's error starts with "Graph execution error:" and a trace of where the op was
+    created; the reason follows the line that names the node.
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(getattr(error, "message", None) or error).strip()
-    # On a cluster, the name of the task that failed comes first.
+    # On a cluster, the name of the failed task comes first.
     if node := re.search(r"^Node: .*\n(?:From /job:.*\n)?(.+)", text, re.M):
         text = node[1]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -329,15 +347,15 @@ def reason(error: BaseException) -> str:
 
 
 def one_line(text: str) -> str:
-    """Returns a name that a user chose so that it can be printed, drawn and written in one line.
+    """Returns a user's text with everything unprintable escaped, so that it fits on one line.
 
-    Control characters, and bytes that are no text, become escapes as in Python's strings.
+    Control characters and undecodable bytes become escapes, as in Python's string literals.
     """
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
 def printable(text: str) -> str:
-    """Returns `one_line` of each line: names in it cannot command the terminal."""
+    """Returns the text with `one_line` applied to each line; it cannot control the terminal."""
     return "\n".join(map(one_line, text.split("\n")))
 
 
@@ -348,7 +366,7 @@ def _escape(character: str) -> str:
 
 
 def _show_log() -> None:
-    """Sends LOG to standard error, and keeps TensorFlow's notes on deprecation off it."""
+    """Sends LOG to standard error and hides TensorFlow's deprecation warnings."""
     if not LOG.handlers:
         logging.getLogger("tensorflow").addFilter(
             lambda record: "is deprecated and will be removed" not in record.getMessage()
@@ -359,7 +377,7 @@ def _show_log() -> None:
 
 
 class _StandardError(logging.StreamHandler):
-    """Writes to what standard error is now, not to what it was when the handler was made."""
+    """Writes to the current sys.stderr, not to the one at the time the handler was created."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -372,6 +390,6 @@ class _Formatter(logging.Formatter):
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
-    """Prints a thread's traceback, but for a failed write, which the main thread reports."""
+    """Prints a thread's traceback, except for a failed write, which the main thread reports."""
     if failure.exc_value is None or not is_failed_write(failure.exc_value):
         threading.__excepthook__(failure)

@@ -1,11 +1,11 @@
-"""One training run: its folder, its flags, its signals, and what its loop asks.
+"""A training run: its folder, flags and signals, and what its loop needs.
 
-A run folder holds `checkpoint` and `model.ckpt-<global_step>.*`, event files, `flags.json` and
-pictures. Training again in it resumes. A training program goes through these calls in order:
+A run folder contains `checkpoint` and `model.ckpt-<global_step>.*`, event files, `flags.json` and
+plots. Training in it again resumes the run. A training program makes these calls in order:
 
-    with runs.Run(folder, "mnist_mechanics", flags) as run:   locks the folder and looks into it
-        run.settle(facts, may_change)                         same flags, same data as before?
-        ...                                                   builds the graph, opens a session
+    with runs.Run(folder, "mnist_mechanics", flags) as run:   locks and reads the folder
+        run.settle(facts, may_change)                         checks that flags and data match
+        ...                                                   build the graph, open a session
         checkpoint = run.newest_checkpoint()
         run.begin(writer, first_step, last_step)
         for step in run.steps(first_step, last_step):
@@ -41,8 +41,9 @@ from tutorial_support.programs import (
 )
 
 FLAGS_FILE = "flags.json"
+_PLACE = "run_dir"
 _LOCK_FILE = ".lock"
-# Flags that say how to start, or how long to wait, not what the run is.
+# Flags that control this start of the program, not the training itself.
 _FOR_THIS_START = (
     "fresh",
     "fallback",
@@ -54,10 +55,14 @@ _FOR_THIS_START = (
 
 
 def add_flags(parser: argparse.ArgumentParser, name: str, default: str) -> None:
-    """Adds the flags of a run folder; `name` is that of the folder, such as "--train_dir"."""
+    """Adds the flags of a run folder; `name` is the folder's flag, such as "--train_dir"."""
     group = parser.add_argument_group("run folder")
-    group.add_argument(name, default=default, help="The run's folder; a run in it is resumed.")
-    group.add_argument("--fresh", action="store_true", help=f"Move the run in {name} aside first.")
+    group.add_argument(
+        name, default=default, help="Folder of the run. If it contains a run, training resumes."
+    )
+    group.add_argument(
+        "--fresh", action="store_true", help=f"Move an earlier run in {name} aside and start anew."
+    )
     group.add_argument(
         "--fallback",
         action="store_true",
@@ -73,13 +78,13 @@ def add_flags(parser: argparse.ArgumentParser, name: str, default: str) -> None:
 
 
 def session_config(small_net: bool = False) -> tf.ConfigProto:
-    """Returns the configuration of a session.
+    """Returns a session configuration.
 
-    On a GPU, memory is taken as it is needed, so that an evaluation can run beside a training.
+    GPU memory is allocated as needed, so that an evaluation can run alongside a training.
 
     Args:
-        small_net: whether the ops take microseconds. Then they run one by one in the thread that
-            calls `Session.run`, because handing them to other threads would cost more.
+        small_net: the ops take only microseconds, so run them one by one in the thread that calls
+            `Session.run`; handing them to other threads would take longer.
     """
     config = tf.ConfigProto(allow_soft_placement=True)
     config.gpu_options.allow_growth = True
@@ -87,34 +92,35 @@ def session_config(small_net: bool = False) -> tf.ConfigProto:
         config.inter_op_parallelism_threads = -1
         config.intra_op_parallelism_threads = programs.op_threads
     else:
-        # Otherwise TensorFlow optimizes a large graph twice: half a second later, and no faster.
+        # By default TensorFlow optimizes a graph twice, which takes half a second more for a large
+        # one and makes it no faster.
         rewriting = config.graph_options.rewrite_options
         rewriting.meta_optimizer_iterations = rewriting.ONE
     return config
 
 
 class Run:
-    """A run folder, locked against a second training, and the course of one training in it.
+    """A run folder, locked against other trainings, and the progress of the training in it.
 
     Attributes:
         path: the folder.
-        folder: the same as a string, for tf.summary.FileWriter.
-        checkpoint_prefix: for `Saver.save`: `<folder>/model.ckpt`.
-        kept: the flags and facts of the run that the folder holds; empty for a new run.
+        folder: the folder as a string, for tf.summary.FileWriter.
+        checkpoint_prefix: `<folder>/model.ckpt`, for `Saver.save`.
+        kept: the flags and facts of the run in the folder; empty for a new run.
         stop: turns signals into a request to stop.
     """
 
     def __init__(self, folder: str, program: str, flags: argparse.Namespace) -> None:
-        """Locks the folder, making it if need be, and reads what it holds.
+        """Creates the folder if necessary, locks it, and reads the flags of the run in it.
 
         Args:
             folder: path of the run folder.
-            program: name of the tutorial, which the folder keeps.
-            flags: the program's flags, among them those of `add_flags`.
+            program: name of the tutorial, stored in the folder.
+            flags: the program's flags, including those of `add_flags`.
 
         Raises:
-            UsageError: the folder cannot be used, another process trains in it, or it holds a run
-                of another tutorial.
+            UsageError: the folder cannot be used, another process is training in it, or it contains
+                a run of another tutorial.
         """
         checkpoints.check_path(folder)
         self.path, self.folder = pathlib.Path(folder), str(folder)
@@ -125,20 +131,20 @@ class Run:
         self._resources = contextlib.ExitStack()
         try:
             self._is_new = not self.path.exists()
-            self.path.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path)
             self._lock = _locked(self.path)
             files.sweep(self.path)
         except OSError as error:
             raise _unusable(folder, error) from error
         if (state := self.path / checkpoints.STATE_FILE).is_dir() and not flags.fresh:
             self._lock.release()
-            raise UsageError(f"'{state}' is a folder where a file is to be; move it away")
+            raise UsageError(f"'{state}' must be a file, but is a folder; move it away")
         self.kept = {} if flags.fresh else read_flags(self.path)
         before = self.kept.get("program", program)
         if before != program:
             self._lock.release()
             raise UsageError(
-                f"'{folder}' holds a run of {one_line(str(before))}, not of {program}; name "
+                f"'{folder}' contains a run of {one_line(str(before))}, not of {program}; name "
                 "another folder, or start anew with --fresh"
             )
 
@@ -148,39 +154,39 @@ class Run:
     def __exit__(self, *exception: object) -> None:
         self._resources.close()
         self._lock.release()
-        if self._is_new:  # and nothing came of it, if the lock is all there is
+        if self._is_new:  # remove a new folder that contains only the lock
             with contextlib.suppress(OSError):
                 if [path.name for path in self.path.iterdir()] == [_LOCK_FILE]:
                     (self.path / _LOCK_FILE).unlink()
                     self.path.rmdir()
 
     def settle(self, facts: dict[str, Any], may_change: Collection[str] = ()) -> None:
-        """Compares flags and facts with those of the run in the folder; with --fresh moves it.
+        """Checks that flags and facts match the run in the folder; --fresh moves the run aside.
 
         Args:
-            facts: what else makes the run what it is, such as a checksum of its data.
-            may_change: names of flags and facts that a resumed run may have other values of.
+            facts: further properties of the run, such as a checksum of its data.
+            may_change: names of flags and facts that may differ in a resumed run.
 
         Raises:
-            UsageError: they contradict each other, or the folder cannot be moved.
+            UsageError: others differ, or the folder cannot be moved.
         """
         self._to_keep = {"program": self._program, **description(self._flags, facts)}
         changed = differences(self.kept, self._to_keep, may_change, vars(self._flags))
         if changed:
             listed = "; ".join(f"{name} was {before}, is {now}" for name, before, now in changed)
             raise UsageError(
-                f"'{self.path}' holds a run with other flags ({one_line(listed)}): "
+                f"'{self.path}' contains a run with other flags ({one_line(listed)}); "
                 "repeat them to resume it, or start anew with --fresh or in another folder"
             )
         if self._flags.fresh:
             self._move_aside()
 
     def newest_checkpoint(self) -> str | None:
-        """Returns the checkpoint to resume from, after reading it once; None for a new run.
+        """Returns the checkpoint to resume from, after reading it as a check; None for a new run.
 
         Raises:
-            UsageError: it is damaged, and --fallback is not given or finds no other; or there is a
-                checkpoint that another run wrote and this one would write over.
+            UsageError: it is damaged, and --fallback is not given or finds no other; or this run
+                would overwrite a checkpoint that another run wrote.
         """
         newest = checkpoints.newest(self.path)
         if newest is None:
@@ -199,54 +205,51 @@ class Run:
                         f"{error}, or resume from the one before it with --fallback"
                     ) from error
                 LOG.warning("%s", error)
-        raise UsageError(
-            f"'{self.path}' holds no checkpoint that can be read; start anew with --fresh"
-        )
+        raise UsageError(f"'{self.path}' contains no readable checkpoint; start anew with --fresh")
 
     def _refuse_foreign(self, prefix: str, others: list[str]) -> None:
         own = checkpoints.recorded(self.path)
         later = others[others.index(prefix) + 1 :] if prefix in others else []
         for foreign in (other for other in later if own and pathlib.Path(other).name not in own):
             raise UsageError(
-                f"'{foreign}' was not written by the run that would resume from '{prefix}' and "
-                "write over it; move it to another folder"
+                f"the run that resumes from '{prefix}' would overwrite '{foreign}', which it did "
+                "not write; move that checkpoint to another folder"
             )
 
     def begin(self, writer: tf.summary.FileWriter, first_step: int, last_step: int) -> None:
-        """Notes and says that the training begins; keeps its flags; closes the writer at the end.
+        """Starts the training: stores its flags and prints where it resumes.
 
-        The event file notes a restart, so that readers forget what a killed run had written of the
-        steps that this one repeats. What is written at the step of the checkpoint itself stays:
-        its evaluation is there.
+        It also records a restart in the event file, so that readers discard what a killed run wrote
+        for the steps that are now repeated. Records of the checkpoint's own step are kept, because
+        its evaluation is among them. The writer is closed at the end of the run.
         """
         self._last_step = last_step
         self._resources.callback(writer.close)
-        # From here on a signal asks the loop to save. Before, it ends the program at once.
+        # From here on, a signal asks the loop to save; until now it ended the program at once.
         self._resources.enter_context(self.stop)
         kept = self._to_keep | {"last_step": last_step}
-        files.write_text(self.path / FLAGS_FILE, json.dumps(kept, indent=2) + "\n")
+        write_flags(self.path, kept)
         if first_step:
             what = f"'{self._resumed_from}'"
             print(
                 f"Resuming at step {first_step} from {what}."
                 if first_step < last_step
-                else f"{what} is already at step {first_step}: a higher limit trains on, --fresh "
-                "starts anew."
+                else f"{what} is already at step {first_step}; raise the limit to train further, "
+                "or start anew with --fresh."
             )
-        # TensorBoard takes a folder's first note of this kind for its beginning, and each later one
-        # for a restart.
+        # TensorBoard takes the first START of a folder as its beginning and later ones as restarts.
         session_log = tf.SessionLog(status=tf.SessionLog.START)
         writer.add_session_log(session_log, first_step + 1 if first_step else 0)
-        if len(self._event_files()) > 1:  # there was a run before, if only until its first step
-            writer.add_graph(tf.get_default_graph())  # which a restart at step 0 makes forgotten
+        if len(self._event_files()) > 1:  # an earlier start
+            writer.add_graph(tf.get_default_graph())  # again: a restart at step 0 discards it
 
     @property
     def event_suffix(self) -> str:
-        """A `filename_suffix` for tf.summary.FileWriter, higher than those of all event files here.
+        """A `filename_suffix` for tf.summary.FileWriter, above those of the existing event files.
 
-        TensorFlow names event files by the second. Without a suffix, a run that is started again
-        within a second would write over what it had written before; and readers could not tell the
-        order of two files between which the clock was set back.
+        TensorFlow puts the time in seconds into the names. Without a suffix, a run restarted within
+        a second would overwrite its event file, and after the clock is set back readers could not
+        tell the order of the files.
         """
         endings = [path.suffix[1:] for path in self._event_files()]
         given = [int(ending) for ending in endings if ending.isdecimal()]
@@ -258,15 +261,15 @@ class Run:
     def steps(
         self, first: int, end: int, name: str = "training", unit: str = "step"
     ) -> Iterator[int]:
-        """Yields first .. end - 1 under a progress bar; ends early once a stop has been saved."""
+        """Yields first .. end - 1 with a progress bar; ends early once a stop has been saved."""
         return (step for step, _ in self.spans(first, end, 1, name, unit))
 
     def spans(
         self, first: int, end: int, length: int, name: str = "training", unit: str = "step"
     ) -> Iterator[tuple[int, int]]:
-        """Yields the same in spans: (first step, step behind the last), up to `length` steps each.
+        """Like `steps`, but yields spans (first step, last step + 1) of up to `length` steps.
 
-        A span ends at a multiple of `length`, or at `end`.
+        A span ends at a multiple of `length` or at `end`.
         """
         with files.progress_bar(end, name, unit, initial=first) as bar:
             while first < end and not self._is_stopping:
@@ -278,13 +281,13 @@ class Run:
             say(f"Stopped by a signal; {unit} {first} is saved.")
 
     def is_save_step(self, steps_done: int, every: int) -> bool:
-        """Returns whether to save now: every so many steps, at the end, and to stop on a signal."""
+        """Returns whether to save now: every `every` steps, at the end, and after a signal."""
         self._is_stopping = self.stop.requested
         return self._is_stopping or steps_done % every == 0 or steps_done == self._last_step
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the loop ends early, because a signal asked for it."""
+        """Whether the loop is ending early because of a signal."""
         return self._is_stopping
 
     @property
@@ -303,13 +306,13 @@ class Run:
         x_axis: tuple[str, int] = ("step", 1),
         split: str = TEST,
     ) -> None:
-        """Draws the curves of the run and its predictions for some images; says which files.
+        """Draws the curves and predictions of the run and prints the files' names.
 
         Args:
-            labels, logits, class_names, pictures: as of `plots.draw_predictions`.
-            mark, x_axis: as of `plots.draw_curves`.
-            more: names of pictures that are there already.
-            split: what the images are, one of tutorial_support.SPLITS.
+            labels, logits, class_names, pictures: as in `plots.draw_predictions`.
+            mark, x_axis: as in `plots.draw_curves`.
+            more: names of further pictures to print.
+            split: the split of the images, one of tutorial_support.SPLITS.
         """
         is_sample = bool(self._to_keep.get("sample"))
         if is_sample:
@@ -324,9 +327,9 @@ class Run:
         say(f"Pictures: {self.path}/{', '.join([*drawn, *more])}")
 
     def _move_aside(self) -> None:
-        """Moves an earlier run in the folder aside; the lock is held all the while."""
+        """Moves an earlier run in the folder aside, holding the lock throughout."""
         if not (self.path / FLAGS_FILE).exists() and checkpoints.newest(self.path) is None:
-            return  # nothing here that a run left
+            return  # there is no earlier run
         if pathlib.Path.cwd().is_relative_to(self.path.resolve()):
             raise UsageError(
                 f"--fresh cannot move '{self.path}', the current folder; name a subfolder"
@@ -337,6 +340,7 @@ class Run:
         try:
             self.path.rename(aside)
             self.path.mkdir()
+            files.to_disk(self.path.parent)
             moved, self._lock = self._lock, _locked(self.path)
             moved.release()
         except OSError as error:
@@ -345,19 +349,19 @@ class Run:
 
 
 def description(flags: argparse.Namespace, facts: dict[str, Any]) -> dict[str, Any]:
-    """Returns what makes a run what it is: its flags, and facts such as a checksum of its data."""
+    """Returns what identifies a run: its flags, and facts such as a checksum of its data."""
     return {k: v for k, v in vars(flags).items() if k not in _FOR_THIS_START} | facts
 
 
 def differences(
     before: dict[str, Any], now: dict[str, Any], may_differ: Collection[str], flags: Collection[str]
 ) -> list[tuple[str, Any, Any]]:
-    """Returns the entries that two descriptions have different values of: (name, before, now).
+    """Returns the entries whose values differ between two descriptions: (name, before, now).
 
     Args:
         before, now: from `description`.
-        may_differ: names of the entries that do not matter.
-        flags: names of the entries that are flags, which get their dashes.
+        may_differ: names of entries to ignore.
+        flags: names of entries that are flags; they are returned with their dashes.
     """
     return [
         (f"--{name}" if name in flags else f"the {name}", before[name], value)
@@ -372,7 +376,7 @@ def say(text: str) -> None:
 
 
 def read_flags(folder: str | os.PathLike) -> dict[str, Any]:
-    """Returns the flags and facts of the run in `folder`; an empty dict where there are none.
+    """Returns the flags and facts of the run in `folder`; an empty dict if there are none.
 
     Raises:
         UsageError: flags.json is damaged.
@@ -380,15 +384,32 @@ def read_flags(folder: str | os.PathLike) -> dict[str, Any]:
     path = pathlib.Path(folder) / FLAGS_FILE
     if not os.path.lexists(path):
         return {}
-    with files.reading(path, "mend it or move it away"):
-        flags = json.loads(files.read_text(path, "mend it or move it away"))
+    with files.reading(path, "repair it or move it away"):
+        flags = json.loads(files.read_text(path, "repair it or move it away"))
         if not isinstance(flags, dict):
-            raise ValueError("it holds no JSON object")
-        return flags
+            raise ValueError("it is not a JSON object")
+        return _moved_along(flags, path.parent)
+
+
+def write_flags(folder: pathlib.Path, flags: dict[str, Any]) -> None:
+    """Keeps the flags and facts of a run in its folder, and where that folder is."""
+    kept = flags | {_PLACE: str(folder.resolve())}
+    files.write_text(folder / FLAGS_FILE, json.dumps(kept, indent=2) + "\n")
+
+
+def _moved_along(flags: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the flags; what is gone from its place, but moved along with the run, is found."""
+    place = str(flags.get(_PLACE, folder.resolve()))
+    for name, value in flags.items():
+        path = pathlib.Path(value if isinstance(value, str) else "")
+        if path.is_absolute() and not os.path.lexists(path):
+            moved = (folder / os.path.relpath(path, place)).resolve()
+            flags[name] = str(moved if moved.exists() else path)
+    return flags
 
 
 def _locked(path: pathlib.Path) -> filelock.FileLock:
-    """Returns a lock on the folder; the system lets go of it when the process ends, however."""
+    """Returns a lock on the folder; the system releases it when the process ends in any way."""
     lock_file = path / _LOCK_FILE
     if lock_file.is_symlink():
         raise UsageError(f"'{lock_file}' is a link; remove it")

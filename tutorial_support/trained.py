@@ -1,7 +1,7 @@
-"""A trained net: what evaluation, prediction and export need to know of it.
+"""The description of a trained net that evaluation, prediction and export use.
 
 Each tutorial describes its net in a subclass of `TrainedNet`: how to rebuild it from a checkpoint,
-what its classes are called, and how a picture becomes its input. `drivers.py` does the rest.
+its class names, and how to prepare a picture as its input. `drivers.py` does the rest.
 """
 
 import argparse
@@ -25,10 +25,10 @@ class Examples:
 
     Attributes:
         labels: int [n].
-        batches: function that returns the images in the same order, each batch as of
-            `TrainedNet.images`.
-        pictures: function from an int array of indices to images to look at, in [0, 1].
-        is_sample: whether they come from the shipped sample.
+        batches: function that returns the images in the same order, in batches as for
+            `Tensors.images`.
+        pictures: function from an int array of indices to images for drawing, in [0, 1].
+        is_sample: whether the examples come from the shipped sample.
     """
 
     labels: np.ndarray
@@ -39,13 +39,13 @@ class Examples:
 
 @dataclasses.dataclass(frozen=True)
 class Tensors:
-    """The tensors of a net that was rebuilt.
+    """The tensors of a rebuilt net.
 
     Attributes:
         images: float32 [n, *image_shape], the input.
         logits: float32 [n, classes].
-        bottleneck: float32 [n, k], what the last layer sees; None if the net has no use for it.
-        jpeg: string scalar, a second entrance for the bytes of one JPEG; None if it has none.
+        bottleneck: float32 [n, k], the input of the last layer; None if it is not exported.
+        jpeg: string scalar, an alternative input for the bytes of one JPEG; None if there is none.
     """
 
     images: tf.Tensor
@@ -58,15 +58,15 @@ class TrainedNet:
     """A checkpoint and how to use it.
 
     Attributes:
-        tutorial: name of its package.
-        default_checkpoint: the folder of a training with default flags.
-        image_shape: of one image, as the net takes it.
-        output: name of the op whose output is the probabilities, in a frozen graph.
+        tutorial: name of the tutorial's package.
+        default_checkpoint: the run folder of a training with default flags.
+        image_shape: shape of one image as the net takes it.
+        output: name of the frozen graph's op that outputs the probabilities.
         prefix: the checkpoint.
-        step: how many steps it was trained; None where the checkpoint does not say.
-        flags: those of its run, and facts on it; empty for a checkpoint without a run.
-        class_names: one for each class.
-        options: the values of the flags that `add_flags` adds; empty where nobody gave any.
+        step: the checkpoint's global step; None if it does not contain one.
+        flags: flags and facts of its run; empty for a checkpoint without a run.
+        class_names: one name per class.
+        options: values of the flags that `add_flags` adds; empty if none were given.
     """
 
     tutorial: ClassVar[str]
@@ -76,10 +76,10 @@ class TrainedNet:
     class_names: list[str]
 
     def __init__(self, prefix: str, flags: dict[str, Any]) -> None:
-        """Takes a checkpoint and its run's flags; subclasses read what they need of them.
+        """Takes a checkpoint and the flags of its run; subclasses read what they need from them.
 
         Raises:
-            KeyError, TypeError, ValueError: the flags do not hold it.
+            KeyError, TypeError, ValueError: the flags do not contain it.
         """
         self.prefix, self.flags = prefix, flags
         self.step = checkpoints.stored_step(prefix)
@@ -87,47 +87,48 @@ class TrainedNet:
 
     @staticmethod
     def add_flags(parser: argparse.ArgumentParser) -> None:
-        """Adds flags that all programs with this net have, such as where a part of it has moved."""
+        """Adds flags for all programs that use this net, such as the new place of a moved file."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What flags of `add_flags` change about results, by which these are then named."""
+        """The options that affect results, by name; they become part of the results' names."""
         return {}
 
     @classmethod
     def find(
         cls, path: str | os.PathLike, options: argparse.Namespace | None = None
     ) -> "TrainedNet":
-        """Returns the net that `path`, a run folder or one checkpoint, names.
+        """Returns the net of a checkpoint.
 
         Args:
+            path: a run folder or a checkpoint, as for `checkpoints.find`.
             options: with the flags of `add_flags`.
 
         Raises:
-            UsageError: there is none, or it is of another tutorial.
+            UsageError: there is no checkpoint, or it belongs to another tutorial.
         """
         prefix = checkpoints.find(path)
         folder = pathlib.Path(prefix).parent
         flags = runs.read_flags(folder)
         if (tutorial := flags.get("program", cls.tutorial)) != cls.tutorial:
             raise UsageError(
-                f"'{prefix}' is a net of {one_line(str(tutorial))}, not {cls.tutorial}"
+                f"'{prefix}' is a net of {one_line(str(tutorial))}, not {cls.tutorial}; use that "
+                "tutorial's program or name another checkpoint"
             )
         try:
             net = cls(prefix, flags)
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                f"'{folder / runs.FLAGS_FILE}' does not say {error} of '{prefix}'; name a run of "
+                f"'{folder / runs.FLAGS_FILE}' lacks {error} for '{prefix}'; name a run of "
                 f"{cls.tutorial}"
             ) from error
         net.options = options or net.options
         return net
 
     def build(self) -> Tensors:
-        """Adds the net to the default graph: placeholder, net, and a JPEG's way in if it has one.
+        """Adds the placeholder, the net and, if `decoded` exists, the JPEG input to the graph.
 
-        Whatever the net takes can be fed to `images`. Where it is not, and a JPEG is, the picture
-        comes from there.
+        The input is fed to `images`. If a JPEG is fed instead, `images` defaults to its picture.
         """
         shape = (None, *self.image_shape)
         jpeg = None
@@ -140,20 +141,20 @@ class TrainedNet:
         return Tensors(images, logits, bottleneck, jpeg)
 
     def inference(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Adds the net; returns its logits, [n, classes], and its bottleneck, if it has one."""
+        """Adds the net; returns (logits [n, classes], bottleneck [n, k] or None)."""
         raise NotImplementedError
 
     def decoded(self, contents: tf.Tensor) -> tf.Tensor:
-        """Adds the way from a picture's bytes, a string scalar, to `images`, [1, *image_shape]."""
+        """Adds the ops that turn a picture's bytes, a string scalar, into [1, *image_shape]."""
         raise NotImplementedError
 
     def variables(self) -> Mapping[str, tf.Variable] | None:
-        """Returns the variables to restore, by their names in the checkpoint; None for all."""
+        """Returns the variables to restore, by their names in the checkpoint; None means all."""
         return None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[tf.Session, Tensors]]:
-        """Rebuilds the net in a graph of its own and restores it; yields a session and tensors.
+        """Rebuilds the net in a new graph and restores it; yields a session and the tensors.
 
         Raises:
             UsageError: the checkpoint does not fit or is damaged.
@@ -164,50 +165,50 @@ class TrainedNet:
             yield sess, tensors
 
     def prepare(self, sess: tf.Session, tensors: Tensors, path: pathlib.Path) -> np.ndarray:
-        """Returns a picture file as the net takes it, float32 [*image_shape].
+        """Returns a picture file prepared as input of the net: float32 [*image_shape].
 
         Raises:
-            UsageError: the file holds no picture that can be used.
+            UsageError: the file is not a usable picture.
         """
         raise NotImplementedError
 
     @staticmethod
     def add_data_flags(parser: argparse.ArgumentParser) -> None:
-        """Adds the flags that name data to evaluate on."""
+        """Adds the data flags of the evaluation."""
         raise NotImplementedError
 
     def examples(self, flags: argparse.Namespace, split: str) -> Examples:
-        """Returns the examples of a split of the data that the flags name, or else of the run's.
+        """Returns the examples of a split of the data that the flags name, or else the run's data.
 
         Args:
             flags: with those of `add_data_flags`.
             split: one of tutorial_support.SPLITS.
 
         Raises:
-            UsageError: the data cannot be used, or has other classes.
+            UsageError: the data cannot be used or has other classes.
         """
         raise NotImplementedError
 
     def logits_of(self, examples: Examples) -> np.ndarray:
-        """Returns the net's output for examples, float32 [n, classes]."""
+        """Returns the net's logits for the examples, float32 [n, classes]."""
         with self.opened() as (sess, tensors):
             batches = examples.batches()
             return np.concatenate([sess.run(tensors.logits, {tensors.images: x}) for x in batches])
 
     def accuracy_line(self, split: str, correct: int, count: int) -> str:
-        """Returns what is printed about an accuracy."""
+        """Returns the line or lines to print for an evaluation."""
         return f"Accuracy on the {split} images = {correct / count:.1%} (N={count})"
 
     def prediction_lines(self, path: str, probabilities: np.ndarray, top: int) -> list[str]:
-        """Returns what is printed about a picture; probabilities, float [classes]."""
-        places = likeliest(probabilities, top)
+        """Returns the lines to print for a picture with these probabilities, float [classes]."""
+        best = likeliest(probabilities, top)
         return [path] + [
-            f"  {probabilities[i]:7.2%}  {one_line(self.class_names[i])}" for i in places
+            f"  {probabilities[i]:7.2%}  {one_line(self.class_names[i])}" for i in best
         ]
 
 
 def likeliest(probabilities: np.ndarray, top: int) -> np.ndarray:
-    """Returns the indices of the `top` largest probabilities, the largest first."""
+    """Returns the indices of the `top` largest probabilities, largest first."""
     return np.argsort(-probabilities, kind="stable")[:top]
 
 

@@ -1,7 +1,7 @@
-"""Text that a user chose, such as a class name, made fit for a table or a picture.
+"""Prepares text from users, such as class names, for tables and plots.
 
-`programs.one_line` makes such a text safe to print and to write. What is here makes it short,
-measures it, and makes sure that it can be drawn.
+`programs.one_line` makes such text safe to print and write. This module shortens it, measures it,
+and makes sure that it can be drawn.
 """
 
 import functools
@@ -9,10 +9,10 @@ import unicodedata
 
 from tutorial_support.programs import one_line
 
-LONGEST = 24  # characters of a name in a table or a picture
+LONGEST = 24  # characters of a name in a table or plot
 _GAP = "..."
-# matplotlib brings the first. Of the others, which hold Chinese, Japanese and Korean characters,
-# those that are installed are used for what the first lacks.
+# The first comes with matplotlib. The others have Chinese, Japanese and Korean characters and are
+# used, if installed, for characters that the first lacks.
 _FONTS = (
     "DejaVu Sans",
     "Noto Sans CJK JP",
@@ -33,7 +33,7 @@ _FONTS = (
 
 
 def short(text: str, longest: int = LONGEST) -> str:
-    """Returns `one_line(text)`, its middle left out where it has more than `longest` characters.
+    """Returns `one_line(text)`, with the middle elided if it is longer than `longest` characters.
 
     Long names tend to differ at their ends.
     """
@@ -46,12 +46,12 @@ def short(text: str, longest: int = LONGEST) -> str:
 
 
 def right_aligned(text: str, width: int) -> str:
-    """Returns `text` with spaces before it, so that it takes `width` columns of a terminal."""
+    """Returns `text` padded on the left to `width` terminal columns."""
     return " " * (width - columns(text)) + text
 
 
 def columns(text: str) -> int:
-    """Returns how many columns of a terminal a text takes: Japanese characters take two each."""
+    """Returns the width of a text in terminal columns; a Japanese character takes two."""
     return sum(map(_columns, text))
 
 
@@ -63,15 +63,15 @@ def _columns(character: str) -> int:
 
 @functools.cache
 def fonts() -> list[str]:
-    """Returns the names of the fonts to draw with; each is for what those before it lack."""
-    from matplotlib import font_manager  # half a second that only a plot should cost
+    """Returns the installed fonts to draw with; each is the fallback for those before it."""
+    from matplotlib import font_manager  # takes half a second, so only when something is drawn
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return [name for name in _FONTS if name in installed]
 
 
 def drawable(text: str, longest: int = LONGEST) -> str:
-    """Returns `short(text)` with escapes for characters that none of the fonts has."""
+    """Returns `short(text)` with escapes for characters that no font has."""
     text = short(text, longest)
     if text.isascii():
         return text

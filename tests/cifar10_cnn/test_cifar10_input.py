@@ -146,7 +146,7 @@ def test_holding_out_records(tmp_path, count):
         for part in parts
     ]
     np.testing.assert_array_equal(np.concatenate(found), np.arange(900))
-    with pytest.raises(UsageError, match="--validation_size must be below 900"):
+    with pytest.raises(UsageError, match="--validation_size 900 must be smaller"):
         records.hold_out(900)
 
 
@@ -174,14 +174,14 @@ def damage(folder, case):
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("cut", r"data_batch_2\.bin: its 122820 bytes are no multiple of 3073"),
-        ("empty", r"data_batch_2\.bin: its 0 bytes are no multiple"),
+        ("cut", r"data_batch_2\.bin: its size of 122820 bytes is not a multiple of 3073"),
+        ("empty", r"data_batch_2\.bin: its size of 0 bytes is not a multiple"),
         ("label", r"data_batch_2\.bin: record 5 has label 4, but batches.meta.txt names 4 classes"),
         ("missing batch", r"lacks data_batch_1\.bin"),
         ("no batches", r"has no data_batch_1\.bin"),
         (
             "missing names",
-            r"there is no file '.*batches\.meta\.txt'; it holds one class name per line",
+            r"there is no file '.*batches\.meta\.txt'; it has one class name per line",
         ),
         ("one name", r"batches\.meta\.txt: names 1 classes"),
     ],
@@ -208,7 +208,7 @@ def test_folders_that_can_be_named(tmp_path):
     made.archive(folder, tmp_path / "packed" / "cifar-10-binary.tar.gz")
     unpacked, _ = cifar10_input.find_folder(tmp_path / "packed")
     assert cifar10_input.training_records(unpacked).num_examples == 80
-    with pytest.raises(UsageError, match="--data_dir: .* holds neither"):
+    with pytest.raises(UsageError, match="--data_dir: .* contains no test_batch.bin"):
         cifar10_input.find_folder(tmp_path)
 
 
@@ -385,7 +385,7 @@ def test_labels_of_cifar100_are_fine_by_default_and_not_of_cifar10(tmp_path):
     cifar10_input.find(flags, kept)
     assert flags.labels == "coarse" and flags.data_dir == kept["data_dir"]
     flags = argparse.Namespace(data_dir=str(folder), sample=False, labels="fine")
-    with pytest.raises(UsageError, match="--labels fine: .* have one label"):
+    with pytest.raises(UsageError, match="--labels fine: .* have only one label"):
         cifar10_input.find(flags, {})
 
 

@@ -103,7 +103,7 @@ def test_validation_in_place_of_the_test_images(data, capsys):
     found = {}
     for split in ("train", "validation", "test"):
         assert evaluate.main(["--checkpoint", "run", "--split", split]) == 0
-        (line,) = re.findall(r"(\d+) of (\d+) images right", capsys.readouterr().out)
+        (line,) = re.findall(r"(\d+) of (\d+) images correct", capsys.readouterr().out)
         found[split] = [int(number) for number in line]
     assert [count for _, count in found.values()] == [50, 30, 30]
     (_, (accuracy,)) = events.scalars("run")["accuracy/validation"]
@@ -133,11 +133,11 @@ def test_evaluation_agrees_with_training(run, data, capsys):
     printed, errors = capsys.readouterr()
     has_averages = "best" in str(run)
     assert ("Restoring the moving averages" in errors) == has_averages
-    assert ("holds no moving averages; restoring the variables" in errors) != has_averages
+    assert ("has no moving averages; restoring the variables" in errors) != has_averages
     (accuracy,) = re.findall(r" --- Test Accuracy= (\S+)%\.", printed)
     at_8 = dict(zip(*events.scalars(run)["accuracy/test"], strict=True))[8]
     assert float(accuracy) == pytest.approx(100 * at_8, abs=0.01)
-    assert "of 30 images right" in printed
+    assert "of 30 images correct" in printed
     assert events.scalars(run / "evaluation")["accuracy/test"][0][-1] == 8
     assert (run / "evaluation" / "confusion-test.png").exists()
 
@@ -217,7 +217,7 @@ def test_views_are_averaged_in_evaluation_prediction_and_export(run, data, capsy
         assert evaluate.main([*flags, str(views), "--output_dir", f"evaluation{views}"]) == 0
         printed = capsys.readouterr().out
         correct = int((wanted[views].argmax(axis=1) == records.labels).sum())
-        assert f"{correct} of 30 images right" in printed
+        assert f"{correct} of 30 images correct" in printed
         assert (f"by {views} views" in printed) == (views > 1)
         ending = f"-{views}-views" * (views > 1)
         tags = events.scalars(f"evaluation{views}")
@@ -293,7 +293,7 @@ def test_shipped_sample_trains_and_says_what_it_is(capsys):
     assert "Training on 1000 images of the shipped sample for 2" in capsys.readouterr().out
     assert evaluate.main(["--checkpoint", "run"]) == 0  # finds the sample by itself
     printed = capsys.readouterr().out
-    assert "of 200 images right" in printed and "on the shipped sample" in printed
+    assert "of 200 images correct" in printed and "on the shipped sample" in printed
     assert pathlib.Path("run/evaluation").exists()
 
 
@@ -337,7 +337,7 @@ def test_the_cookbooks_checkpoint_resumes_and_evaluates(data, capsys):
         kernel = sess.run(tf.trainable_variables()[0])
     on = ["--data_dir", str(data)]
     assert evaluate.main(["--checkpoint", "run", *on]) == 0
-    assert re.search(r"Generation 6: \d+ of 30 images right", capsys.readouterr().out)
+    assert re.search(r"Generation 6: \d+ of 30 images correct", capsys.readouterr().out)
     flags = [*on, "--train_dir", "run", "--generations", "7", "--learning_rate", "0", *FEW]
     assert train.main(flags) == 0
     assert "Resuming at step 6 from 'run/model.ckpt-6'" in capsys.readouterr().out

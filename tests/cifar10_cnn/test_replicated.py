@@ -54,4 +54,4 @@ def test_moving_averages_follow(data, capsys, options):
         assert 0 < np.abs(found[name] - value).max() < np.abs(value).max()
     capsys.readouterr()
     assert evaluate.main(["--checkpoint", "run"]) == 0
-    assert re.search(r"Generation [34]: \d+ of 30 images right", capsys.readouterr().out)
+    assert re.search(r"Generation [34]: \d+ of 30 images correct", capsys.readouterr().out)

@@ -24,7 +24,7 @@ def test_towers_equal_one_and_checkpoints_go_both_ways(tmp_path, capsys):
     for name, value in one.items():
         np.testing.assert_allclose(three[name], value, atol=2e-5, err_msg=name)
     assert train_towers.main([*towers, "--num_towers", "5"]) == 2
-    assert "--batch_size 12 does not divide over --num_towers 5" in capsys.readouterr().err
+    assert "--batch_size 12 is not a multiple of --num_towers 5" in capsys.readouterr().err
 
 
 def test_each_tower_computes_and_differentiates_on_its_device():

@@ -79,7 +79,7 @@ def test_extraction_alone_and_what_others_do_not_add(where, monkeypatch, capsys)
         np.testing.assert_array_equal(everything[key], vector)
     monkeypatch.setenv("TF_CONFIG", json.dumps(launcher.plan(1, 1)["ps", 0]))
     assert extract.main(where) == 2
-    assert "start workers alone" in capsys.readouterr().err
+    assert "start only workers" in capsys.readouterr().err
 
 
 def test_two_tasks_fill_a_store_that_a_third_died_in():

@@ -157,7 +157,7 @@ def test_a_loss_that_is_not_finite_is_told_in_a_sentence(capfd):
     assert launcher.run(command, launcher.plan(1, 2)) == 1
     printed = capfd.readouterr().out
     assert re.search(
-        r"^\[\w+ 0\] error: the loss is not finite at step 1: training has", printed, re.M
+        r"^\[\w+ 0\] error: the loss is not finite at step 1, so training has", printed, re.M
     )
     assert "Traceback" not in printed
 
@@ -356,7 +356,7 @@ def test_a_chief_takes_no_folder_of_a_running_or_another_training():
             run_worker(flags("--fresh"), chief)
         assert sorted(pathlib.Path("run").iterdir()) == before
     pathlib.Path("run/flags.json").write_text('{"program": "cifar10_cnn"}')
-    with pytest.raises(UsageError, match="holds a run of cifar10_cnn"):
+    with pytest.raises(UsageError, match="contains a run of cifar10_cnn"):
         run_worker(flags(), chief)
     assert run_worker(flags("--fresh"), chief) == 0
     del ps
@@ -374,7 +374,7 @@ def test_an_evaluator_takes_a_newer_checkpoint_when_its_own_is_deleted(monkeypat
     monkeypatch.setattr(drivers, "evaluate_once", after_a_save)
     watch = ["--checkpoint", "run", "--eval_interval_secs", "0.1", "--sample"]
     assert drivers.evaluate(TrainedNet, "", watch) == 0
-    assert "model.ckpt-20' was deleted while it was read" in caplog.text
+    assert "model.ckpt-20' was deleted during its evaluation" in caplog.text
     assert "Evaluating 'run/model.ckpt-40', step 40" in capsys.readouterr().out
 
 
@@ -385,6 +385,8 @@ def test_wrong_use_is_one_sentence(monkeypatch, capsys):
     assert "needs the variable TF_CONFIG" in capsys.readouterr().err
     monkeypatch.setenv("TF_CONFIG", json.dumps(launcher.plan(1, 3)["worker", 0]))
     assert main(["--sample", "--batch_size", "100"]) == 2
-    assert "--batch_size 100 does not divide over 3 workers" in capsys.readouterr().err
+    assert (
+        "--batch_size 100 is not a multiple of the number of workers, 3" in capsys.readouterr().err
+    )
     assert main(["--sample", "--batch_size", "99", "--wait_secs", "0.3"]) == 2
     assert "did not answer within 0.3 s" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Evaluation, prediction and export of a trained net, from their command lines."""
 
+import contextlib
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -18,6 +20,8 @@ from mnist_mechanics import (
     predict,
 )
 from mnist_mechanics.trained import TrainedNet
+from tutorial_support import drivers
+from tutorial_support.programs import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,7 @@ def test_copied_or_moved_run_folder_stands_for_itself(run, tmp_path, capsys):
 def test_checkpoints_that_are_not_there_or_damaged_are_named(run, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert evaluate.main(["--checkpoint", "empty"]) == 2
-    assert "'empty' holds no checkpoint; train first" in capsys.readouterr().err
+    assert "'empty' contains no checkpoint; train first" in capsys.readouterr().err
     assert evaluate.main(["--checkpoint", "nowhere/model.ckpt-3"]) == 2
     assert "no checkpoint 'nowhere/model.ckpt-3'" in capsys.readouterr().err
     for ending in (".index", ".data-00000-of-00001"):
@@ -238,6 +242,52 @@ def test_a_second_export_replaces_the_first_and_keeps_the_users_files(run, tmp_p
     (tmp_path / "file").write_text("x")
     assert export.main([*flags[:-1], "file/model"]) == 2
     assert "'file/model' cannot be written" in capsys.readouterr().err
+
+
+def test_an_export_is_on_the_disk_before_it_says_so(run, tmp_path, lost_in_a_power_cut):
+    assert export.main(["--checkpoint", str(run), "--output_dir", "model"]) == 0
+    assert not lost_in_a_power_cut(tmp_path / "model")
+
+
+def test_an_export_killed_anywhere_mixes_no_files_of_two(tmp_path, monkeypatch):
+    """Killed before each change in turn that it makes to the folder of an older export."""
+    names = ("frozen_graph.pb", "labels.txt", "saved_model/saved_model.pb", "saved_model/variables")
+
+    def write(folder, content):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content)
+
+    def read(folder):
+        return {path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+    class Killed(BaseException):
+        pass
+
+    for calls in range(2 * len(names) + 1):
+        old, new, left = tmp_path / f"{calls}", tmp_path / f"new{calls}", [calls]
+        write(old, "old")
+        write(new, "new")
+
+        def dying(real, left=left):
+            def change(*arguments, **options):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+                return real(*arguments, **options)
+
+            return change
+
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            for name in ("unlink", "replace"):
+                patch.setattr(pathlib.Path, name, dying(getattr(pathlib.Path, name)))
+            drivers._put_in_place(new, old)
+        assert read(old) != {"old", "new"}
+    assert read(old) == {"new"}
+    write(tmp_path / "new", "new")
+    (tmp_path / "taken" / "labels.txt").mkdir(parents=True)
+    with pytest.raises(UsageError, match="labels.txt' is in the way"):
+        drivers._put_in_place(tmp_path / "new", tmp_path / "taken")
 
 
 def test_predictions_as_json_and_of_folders(run, sample, tmp_path, capsys):

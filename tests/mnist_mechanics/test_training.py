@@ -257,7 +257,7 @@ def test_full_disk_is_one_sentence_and_earlier_checkpoints_stay(program, capsys)
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     message = capsys.readouterr().err
     assert "File too large" in message
-    assert "make room or name another folder" in message
+    assert "free some space or name another folder" in message
     assert "Traceback" not in message
     assert variables("run")["global_step"] == 20
     assert np.isfinite(variables("run")["hidden1/weights"]).all()

@@ -37,7 +37,7 @@ def test_places_of_the_tasks():
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({}, "needs the variable TF_CONFIG.*local_cluster"),
+        ({}, "needs the environment variable TF_CONFIG.*local_cluster"),
         ({"TF_CONFIG": "{"}, "malformed .JSONDecodeError"),
         ({"TF_CONFIG": "[]"}, "malformed .TypeError"),
         ({"TF_CONFIG": "[" * 100_000}, "malformed .RecursionError"),
@@ -47,7 +47,7 @@ def test_places_of_the_tasks():
         (config("worker", 0, ps="h:1", worker=WORKERS), "has 'h:1' for ps; it must be a list"),
         (config("worker", 0, ps=[1], worker=WORKERS), "the address 1 of ps; it must be host:port"),
         (config("worker", 0, ps=PS, worker=["h:²"]), "the address 'h:²' of worker"),
-        (config(["worker"], 0), r"has the job \['worker'\]"),
+        (config(["worker"], 0), r"has the unknown job \['worker'\]"),
         (
             config("worker", 0, ps=PS, worker=["h"]),
             "the address 'h' of worker; it must be host:port",
@@ -58,7 +58,7 @@ def test_places_of_the_tasks():
         (config("chief", 0, ps=PS, chief=["h:2", "h:3"]), "several chiefs"),
         (config("worker", 0, ps=PS, worker=["h:1"]), "has the address h:1 twice"),
         (config("worker", 2), "this is worker 2, but its cluster has 2 worker tasks"),
-        (config("gpu", 0), "has the job 'gpu'"),
+        (config("gpu", 0), "has the unknown job 'gpu'"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(environ, said):

@@ -55,7 +55,7 @@ def test_a_flipped_byte_costs_one_record_and_is_told(place, caplog):
     content[start + (place if place > 0 else size_of(records[4]) + place)] ^= 255
     path.write_bytes(content)
     assert losses() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-    assert f"{size_of(records[4])} bytes in 1 places" in caplog.text
+    assert f"{size_of(records[4])} unreadable bytes in 1 places" in caplog.text
 
 
 def test_a_length_of_gigabytes_costs_one_record(caplog):
@@ -116,7 +116,7 @@ def test_one_odd_tag_or_file_hides_no_other(caplog, capsys):
     assert found["loss"].values == [0.0, 1.0, 2.0] and found["double"].values == [2.5]
     odd = {name: found[name].kind for name in ("untold", "vector", "text", "empty", "large")}
     assert set(odd.values()) == {"tensors"}
-    assert "loss: 1 records hold no single number" in caplog.text
+    assert "loss: 1 records are not a single number" in caplog.text
     assert events.main(["run"]) == 0
     assert "loss: 3 records, steps 0 to 2, last 2" in capsys.readouterr().out
 

@@ -46,9 +46,9 @@ def change(statement, *values):
         database.execute(statement, values)
 
 
-@pytest.mark.parametrize("held_at_most", [1 << 20, 0])
-def test_what_was_appended_is_read_back_to_the_bit(held_at_most, monkeypatch):
-    monkeypatch.setattr(feature_store, "_HELD_AT_MOST", held_at_most)
+@pytest.mark.parametrize("max_in_memory", [1 << 20, 0])
+def test_what_was_appended_is_read_back_to_the_bit(max_in_memory, monkeypatch):
+    monkeypatch.setattr(feature_store, "_MAX_IN_MEMORY", max_in_memory)
     expected = fill()
     with FeatureStore(FOLDER, SIZE) as store:
         assert len(store) == 20
@@ -63,14 +63,14 @@ def test_what_was_appended_is_read_back_to_the_bit(held_at_most, monkeypatch):
         np.testing.assert_array_equal(store.read(rows), expected)
 
 
-@pytest.mark.parametrize("held_at_most", [1 << 20, 0])
-def test_a_vector_that_another_program_has_removed_is_told(held_at_most, monkeypatch):
-    monkeypatch.setattr(feature_store, "_HELD_AT_MOST", held_at_most)
+@pytest.mark.parametrize("max_in_memory", [1 << 20, 0])
+def test_a_vector_that_another_program_has_removed_is_told(max_in_memory, monkeypatch):
+    monkeypatch.setattr(feature_store, "_MAX_IN_MEMORY", max_in_memory)
     fill()
     with FeatureStore(FOLDER, SIZE) as store:
         rows = list(found_in(store).values())
         change("DELETE FROM vectors WHERE row = ?", rows[19])
-        with pytest.raises(UsageError, match=r"store 'store' cannot be used: it has lost row 20"):
+        with pytest.raises(UsageError, match=r"store 'store' cannot be used: row 20 is missing"):
             store.read(rows)
 
 
@@ -106,7 +106,7 @@ def test_a_batch_that_fails_leaves_nothing_of_itself():
             "CREATE TRIGGER full BEFORE INSERT ON vectors WHEN NEW.version = CAST('1 1 c' AS BLOB) "
             "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
         )
-        with pytest.raises(UsageError, match="disk is full; make room, delete it"):
+        with pytest.raises(UsageError, match="disk is full; free some space, delete"):
             store.append(list("abcd"), [(1, 1)] * 4, vectors(9, 4))
         assert len(store) == 4 and store.find("a", (1, 1)) is None
     with FeatureStore(FOLDER, SIZE) as store:
@@ -172,7 +172,7 @@ def test_an_entry_that_its_checksum_does_not_fit_costs_itself_alone(damage, capl
     change(f"UPDATE vectors SET {damage} WHERE row = 20")
     with FeatureStore(FOLDER, SIZE) as store:
         assert list(found_in(store)) == list(range(19)) and store.find("4-3", (1, 5)) is None
-        assert "holds 1 damaged" in caplog.text
+        assert "has 1 damaged" in caplog.text
         np.testing.assert_array_equal(store.read([store.find("4-1", (1, 4))]), expected[[17]])
         store.append(["4-3"], [(1, 4)], expected[[19]])
     caplog.clear()
@@ -284,7 +284,7 @@ def test_a_folder_that_cannot_be_used_is_named():
 
 
 def test_reading_64_mebibytes_takes_little_memory(monkeypatch):
-    monkeypatch.setattr(feature_store, "_HELD_AT_MOST", 1 << 25)
+    monkeypatch.setattr(feature_store, "_MAX_IN_MEMORY", 1 << 25)
     size, count = 2048, 8 * 1024
     with FeatureStore(FOLDER, size) as store:
         for batch in range(8):

@@ -114,7 +114,9 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with (
         loopback.serve({"/f": loopback.sends(BODY)}) as address,
-        pytest.raises(files.DownloadError, match="cannot take the download.*GRAPH_TUTORIALS_DATA"),
+        pytest.raises(
+            files.DownloadError, match="download cannot be written.*GRAPH_TUTORIALS_DATA"
+        ),
     ):
         files.fetch(remote(address + "/f"), tmp_path / "file" / "below")
 
@@ -174,7 +176,7 @@ def test_two_programs_unpack_the_same_archive_at_the_same_time(tmp_path, monkeyp
 def test_tar_with_unsafe_member_is_refused(tmp_path, bad):
     archive = tar_of(tmp_path / "a.tar.gz", (member("wanted/x"), b"1"), (bad, b""))
     (tmp_path / "to").mkdir()
-    with pytest.raises(UsageError, match=r"a\.tar\.gz.*would leave its folder"):
+    with pytest.raises(UsageError, match=r"a\.tar\.gz.*would be written outside"):
         archives.unpack(archive, tmp_path / "to", "wanted")
     assert list((tmp_path / "to").iterdir()) == []
     assert not (tmp_path / "escaped").exists()
@@ -186,7 +188,7 @@ def test_zip_with_unsafe_member_is_refused(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
         packed.writestr("wanted/x", b"1")
         packed.writestr(name, b"2")
-    with pytest.raises(UsageError, match="would leave its folder"):
+    with pytest.raises(UsageError, match="would be written outside"):
         archives.unpack(tmp_path / "a.zip", tmp_path / "to", "wanted")
     assert list((tmp_path / "to").iterdir()) == []
     assert not (tmp_path / "escaped").exists()
@@ -201,7 +203,7 @@ def test_archives_that_are_cut_off_or_foreign_are_named(tmp_path):
         with pytest.raises(UsageError, match=f"{name}: cannot be read"):
             archives.unpack(tmp_path / name, tmp_path / "to", "wanted")
         assert list((tmp_path / "to").iterdir()) == []
-    with pytest.raises(UsageError, match="holds no 'other'"):
+    with pytest.raises(UsageError, match="contains no 'other'"):
         archives.unpack(whole, tmp_path / "to", "other")
 
 
@@ -254,7 +256,7 @@ def damaged(ending):
         (lambda path: zip_of(path, ("wanted/" + "d/" * 1500 + "x", b"1")), "1502 deep"),
         (
             lambda path: tar_of(path, (member(""), b"1"), (member("other"), b"2")),
-            "holds no 'wanted'",
+            "contains no 'wanted'",
         ),
         (damaged("xz"), "orrupt"),
         (damaged("bz2"), "nvalid data|opened"),
@@ -401,6 +403,15 @@ def test_files_are_on_the_disk_before_they_take_their_place(tmp_path, monkeypatc
     files.write_text(tmp_path / "x", "text")
     assert [pathlib.Path(name).name.startswith(".x") for name in order] == [True, False, False]
     assert order[1:] == ["replaced", str(tmp_path)]
+
+
+def test_an_unpacked_archive_is_on_the_disk_before_it_appears(tmp_path, lost_in_a_power_cut):
+    (tmp_path / "data" / "below").mkdir(parents=True)
+    (tmp_path / "data" / "below" / "x").write_text("x")
+    with tarfile.open(tmp_path / "data.tar", "w") as archive:
+        archive.add(tmp_path / "data", "data")
+    archives.unpack(tmp_path / "data.tar", tmp_path / "cache", "data")
+    assert not lost_in_a_power_cut(tmp_path / "cache")
 
 
 def test_the_umask_decides_who_can_read_a_file(tmp_path):

@@ -130,10 +130,16 @@ def test_a_split_of_no_percent_is_empty():
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "b/3.jpg"], r"'photos/a' holds 2 images"),
-        (["a/x_nohash_1.jpg", "a/x_nohash_2.jpg", "a/y.jpg", "b/1.jpg"], r"'photos/a' holds 3"),
-        (["a/1.txt", "b/1.jpg"], r"'photos/a' holds 0 images"),
-        (["a/1.jpg", "LICENSE.txt"], r"holds 1 class folders; it needs"),
+        (
+            ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "b/3.jpg"],
+            r"'photos/a' has 2 distinct images in 2 files",
+        ),
+        (
+            ["a/x_nohash_1.jpg", "a/x_nohash_2.jpg", "a/y.jpg", "b/1.jpg"],
+            r"'photos/a' has 2 distinct images in 3 files",
+        ),
+        (["a/1.txt", "b/1.jpg"], r"'photos/a' has 0 distinct images"),
+        (["a/1.jpg", "LICENSE.txt"], r"contains 1 class folders; it needs"),
     ],
 )
 def test_too_little_is_named_with_the_remedy(names, said):

@@ -25,13 +25,13 @@ def test_lines_are_labelled_and_the_ps_ends_with_the_others(capfd):
     out, err = capfd.readouterr()
     wanted = [f"[{job} 0] a {job}" for job in ("chief", "evaluator", "ps", "worker")]
     assert sorted(out.splitlines()) == wanted
-    assert "whoever reaches this machine can use the tasks' ports" in err
+    assert "anyone who can reach the tasks' ports" in err
 
 
 def test_a_system_without_process_groups_is_refused(monkeypatch, capsys):
     monkeypatch.delattr(os, "killpg")  # as on Windows
     assert run("pass") == 2
-    assert "use Linux or macOS" in capsys.readouterr().err
+    assert "use Linux, macOS" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("end", "code"), [("exit(3)", 3), ("os.kill(os.getpid(), 9)", 137)])
@@ -139,7 +139,7 @@ def test_a_private_network_has_loopback_alone(capfd):
 def test_a_private_network_that_cannot_be_is_refused(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert launcher.main(["--private_network", "--", "true"]) == 2
-    assert "does not let you make a network namespace" in capsys.readouterr().err
+    assert "does not let you create a network namespace" in capsys.readouterr().err
 
 
 def test_the_launcher_does_not_load_tensorflow():

@@ -51,7 +51,7 @@ def test_a_package_lists_its_own_programs_without_tensorflow(package):
     [
         (["cifar10_cnn.trian"], None, "did you mean cifar10_cnn.train?"),
         (["label_images"], "flowers_transfer", "did you mean flowers_transfer.label_image?"),
-        (["qqq"], None, "there is no program 'qqq' (graph-tutorials"),
+        (["qqq"], None, "there is no program 'qqq' (run graph-tutorials"),
     ],
 )
 def test_a_misspelt_program_is_told_the_nearest(argv, package, told, capsys):

@@ -42,8 +42,8 @@ def test_every_picture_of_a_class_folder_is_listed_and_what_is_left_out_is_told(
     images = image_lists.create("photos")
     assert len(images.paths) == 2 * 8
     assert caplog.messages == [
-        "left out of 'photos': 3 files that are no pictures (.db, .jpg, .txt) and 2 files in "
-        "folders below the class folders ('photos/a/more' is one); move them up to use them"
+        "skipped in 'photos': 3 files that are not pictures (.db, .jpg, .txt) and 2 files in "
+        "subfolders of the class folders (such as 'photos/a/more'); move them up to use them"
     ]
 
 
@@ -105,7 +105,7 @@ def png_of_zeros(path, width, height):
 
 def test_a_picture_of_too_many_pixels_is_refused():
     png_of_zeros("x.png", 10_000, 9_001)
-    with pytest.raises(UsageError, match=r"10000x9001 are more than 90000000 pixels"):
+    with pytest.raises(UsageError, match=r"10000x9001 is more than 90000000 pixels"):
         pictures.read("x.png")
 
 

@@ -73,7 +73,7 @@ def test_names_of_any_kind_are_drawn_and_printed(tmp_path, capsys):
     assert all(max(Image.open(path).size) < 2000 for path in tmp_path.glob("*.png"))
     plots.print_confusion(matrix, NAMES)
     title, header, *rows = capsys.readouterr().out.splitlines()
-    assert "one row for each label" in title
+    assert "one row per label" in title
     assert len({user_text.columns(line) for line in [header, *rows]}) == 1
     assert [list(map(int, row.split()[-7:])) for row in rows] == matrix.tolist()
     assert header.isprintable() and "caf\\xe9" in header

@@ -129,7 +129,7 @@ def test_events_program(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["nowhere"], "no folder 'nowhere'"),
-        (["empty"], "'empty' holds no event file"),
+        (["empty"], "'empty' contains no event file"),
         (["run", "--tag", "nothing"], "no tag in 'run' matches --tag nothing"),
         (["run", "--tag", "("], "not a regular expression"),
     ],
@@ -151,7 +151,7 @@ def test_run_folder_keeps_flags_and_refuses_others(tmp_path):
         begin(folder, flags_of(seed=2, steps=20), {"data": "a"}, ("steps",))
     with pytest.raises(UsageError, match="the data was a, is b"):
         begin(folder, flags_of(seed=1, steps=20), {"data": "b"}, ("steps",))
-    with pytest.raises(UsageError, match="holds a run of tests, not of others"):
+    with pytest.raises(UsageError, match="contains a run of tests, not of others"):
         runs.Run(folder, "others", flags_of())
     assert runs.read_flags(folder) == kept
 
@@ -160,7 +160,7 @@ def test_run_folder_keeps_flags_and_refuses_others(tmp_path):
 def test_damaged_flags_are_named(tmp_path, damage):
     path = tmp_path / "flags.json"
     path.mkdir() if damage is None else path.write_text(damage)
-    with pytest.raises(UsageError, match=r"flags\.json: cannot be read.*mend it or move it"):
+    with pytest.raises(UsageError, match=r"flags\.json: cannot be read.*repair it or move it"):
         runs.read_flags(tmp_path)
 
 
@@ -218,6 +218,50 @@ def test_only_the_newest_checkpoints_are_kept_also_across_resumes(tmp_path):
     assert not list(tmp_path.glob("model.ckpt-2.*"))
     save(tmp_path, 12, keep=0)
     assert steps_in(tmp_path) == [9, 10, 11, 12]
+
+
+def test_a_checkpoint_loses_its_index_before_its_data(tmp_path, monkeypatch):
+    """What reads it meanwhile finds no checkpoint, rather than a damaged one."""
+    save(tmp_path, 1)
+    indices, unlink = [], pathlib.Path.unlink
+
+    def note(path, *arguments, **options):
+        if path.name.startswith("model.ckpt-1.data"):
+            indices.append((tmp_path / "model.ckpt-1.index").exists())
+        unlink(path, *arguments, **options)
+
+    monkeypatch.setattr(pathlib.Path, "unlink", note)
+    save(tmp_path, 2, keep=1)
+    assert indices == [False] and steps_in(tmp_path) == [2]
+
+
+def test_a_run_reaches_the_disk(tmp_path, lost_in_a_power_cut):
+    folder = tmp_path / "logs" / "run"
+    begin(str(folder), flags_of())
+    save(folder, 3)
+    lost = lost_in_a_power_cut(tmp_path)
+    assert all("tfevents" in name or name == ".lock" for name in lost), lost
+
+
+def test_what_moves_along_with_a_run_is_found(tmp_path):
+    """A path is kept as it was; what has gone from there is looked for beside the run."""
+    before, after = tmp_path / "before", tmp_path / "elsewhere" / "after"
+    (before / "photos").mkdir(parents=True)
+    (tmp_path / "base.pb").write_bytes(b"")
+    (before / "weights.h5").write_bytes(b"")
+    paths = {"image_dir": before / "photos", "base_graph": tmp_path / "base.pb"}
+    paths |= {"weights": before / "weights.h5", "gone": tmp_path / "gone"}
+    flags = flags_of(**{name: str(path) for name, path in paths.items()})
+    begin(str(before / "logs" / "run"), flags)
+    after.parent.mkdir()
+    before.rename(after)
+    found = runs.read_flags(after / "logs" / "run")
+    assert {name: found[name] for name in paths} == {
+        "image_dir": str(after / "photos"),
+        "weights": str(after / "weights.h5"),
+        "base_graph": str(tmp_path / "base.pb"),
+        "gone": str(tmp_path / "gone"),
+    }
 
 
 def test_a_run_killed_while_it_saves_goes_on_from_the_checkpoint_before(tmp_path, monkeypatch):
@@ -314,7 +358,7 @@ def test_a_folder_that_tensorflow_cannot_restore_from_is_refused(tmp_path, chara
 
 def test_a_folder_in_the_place_of_the_state_file_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "checkpoint").mkdir()
-    with pytest.raises(UsageError, match="checkpoint' is a folder where a file is to be"):
+    with pytest.raises(UsageError, match="checkpoint' must be a file"):
         runs.Run(str(tmp_path), "tests", flags_of())
 
 
@@ -324,7 +368,7 @@ def test_a_checkpoint_of_another_run_is_not_written_over(tmp_path):
         path.with_name(path.name.replace("-9", "-20")).write_bytes(path.read_bytes())
     with runs.Run(str(tmp_path), "tests", flags_of()) as run:
         run.settle({})
-        with pytest.raises(UsageError, match="model.ckpt-20' was not written by the run"):
+        with pytest.raises(UsageError, match="would overwrite '.*model.ckpt-20', which"):
             run.newest_checkpoint()
 
 
@@ -365,6 +409,7 @@ def test_names_that_users_chose_fit_into_a_line():
         (TrainingError("the loss"), 1, "error: the loss\n"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
         (OSError(28, "No space left on device", "f"), 1, "'f' could not be written: No space"),
+        (FileExistsError(17, "File exists", "f"), 2, "'f' cannot be a folder: File exists; move"),
     ],
 )
 def test_program_turns_failures_into_a_sentence_and_an_exit_code(error, code, message, capsys):
@@ -456,7 +501,7 @@ def test_flags_that_cannot_be_read_are_named(what, tmp_path):
         "large": lambda: path.write_bytes(b" " * (2 << 20)),
     }
     make[what]()
-    with pytest.raises(UsageError, match=r"flags\.json: cannot be read .*; mend it or"):
+    with pytest.raises(UsageError, match=r"flags\.json: cannot be read .*; repair it or"):
         runs.read_flags(tmp_path)
 
 
@@ -478,7 +523,32 @@ def test_what_may_not_be_read_is_no_failed_write(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     for path in ("secret", "closed/file"):
         code, said = fails(tmp_path / path)
-        assert code == 2 and f"{path}' cannot be read: Permission denied; allow it" in said
+        assert code == 2 and f"{path}' cannot be read: Permission denied; change its" in said
+
+
+@pytest.mark.parametrize("call", ["flush", "close"])
+def test_an_event_file_without_room_is_a_failed_write(call, tmp_path, capsys):
+    """TensorFlow's error is of an unexpected kind (Unknown), so its origin decides."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    @programs.program
+    def main(argv=None):
+        with tf.Graph().as_default():
+            writer = tf.summary.FileWriter(str(tmp_path / "run"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))  # bytes
+        for step in range(1500):
+            writer.add_summary(tf.Summary(value=[tf.Summary.Value(tag="x" * 1000)]), step)
+        getattr(writer, call)()
+
+    try:
+        assert main([]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err
+    assert "could not be written: " in said and "Traceback" not in said
+    other = tf.errors.UnknownError(None, None, "Failed to flush: run/events.out.tfevents.1")
+    assert not programs.is_failed_write(other)
 
 
 def test_a_state_file_that_is_a_pipe_keeps_nobody_waiting(tmp_path):

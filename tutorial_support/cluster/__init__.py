@@ -1,4 +1,4 @@
-"""Training on several processes. Only the programs `..._replicated` and `extract` import this."""
+"""Training with several processes. Only the `..._replicated` programs and `extract` import this."""
 
-VARIABLE = "TF_CONFIG"  # tells each process what the cluster is and which task it is itself
+VARIABLE = "TF_CONFIG"  # describes the cluster and the process's own task
 PS, CHIEF, WORKER, EVALUATOR = JOBS = ("ps", "chief", "worker", "evaluator")

@@ -1,13 +1,13 @@
-"""One training on several processes: who is in the cluster, and which of them this process is.
+"""The members of a training cluster, and which of them this process is.
 
-The variable TF_CONFIG says both, as Kubeflow's TFJob and others set it:
+Both come from the environment variable TF_CONFIG, as Kubeflow's TFJob and others set it:
 
     {"cluster": {"ps": ["host:port"], "chief": ["host:port"], "worker": ["host:port", ...]},
      "task": {"type": "worker", "index": 0}}
 
-Variables live on the ps tasks (parameter servers). The chief and the workers compute, and the chief
-also saves. Without a chief, worker 0 takes its place. An evaluator is no part of the cluster: it
-watches the run folder.
+Variables are stored on the ps tasks (parameter servers). The chief and the workers compute, and the
+chief also saves. Without a chief, worker 0 is the chief. An evaluator is not part of the cluster:
+it only watches the run folder.
 """
 
 import dataclasses
@@ -24,17 +24,17 @@ from tutorial_support import feature_store, runs
 from tutorial_support.cluster import CHIEF, EVALUATOR, JOBS, PS, VARIABLE, WORKER
 from tutorial_support.programs import StopSignals, UsageError, one_line, reason
 
-LINGER = 20.0  # seconds that a ps goes on serving after SIGTERM, so that the chief can save
+LINGER = 20.0  # seconds that a ps keeps serving after SIGTERM, so that the chief can save
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The tasks of a cluster, and this process's place among them.
+    """The tasks of a cluster, and this process's task.
 
     Attributes:
-        addresses: from a job to its tasks' addresses, each "host:port"; no evaluators.
-        job: one of JOBS.
-        index: the task's number in its job.
+        addresses: the addresses ("host:port") of each job's tasks, without evaluators.
+        job: this task's job, one of JOBS.
+        index: this task's index in its job.
     """
 
     addresses: dict[str, list[str]]
@@ -43,33 +43,33 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this task saves."""
+        """Whether this task is the chief, which saves checkpoints."""
         return self.job == CHIEF or (
             CHIEF not in self.addresses and (self.job, self.index) == (WORKER, 0)
         )
 
     @property
     def computing(self) -> list[str]:
-        """The addresses of the tasks that compute, the chief first."""
+        """The addresses of the computing tasks (chief and workers), the chief first."""
         return [address for job in (CHIEF, WORKER) for address in self.addresses.get(job, [])]
 
     @property
     def num_workers(self) -> int:
-        """How many tasks compute, the chief included."""
+        """The number of computing tasks, including the chief."""
         return len(self.computing)
 
     @property
     def worker_number(self) -> int:
-        """The number of this task among those that compute, in 0 .. num_workers - 1."""
+        """The index of this task among the computing tasks, in 0 .. num_workers - 1."""
         return self.index + (self.job == WORKER) * len(self.addresses.get(CHIEF, []))
 
     @property
     def share(self) -> slice:
-        """The part of a batch for this task: every num_workers-th example, from its number on."""
+        """The part of a batch for this task: every num_workers-th example from worker_number on."""
         return slice(self.worker_number, None, self.num_workers)
 
     def feature_share(self, wait_secs: float) -> feature_store.Share:
-        """Returns the same as a feature_store.Share, with the longest wait for other tasks."""
+        """Returns the same part as a feature_store.Share, with a limit on waiting in seconds."""
         return feature_store.Share(self.worker_number, self.num_workers, wait_secs)
 
     @property
@@ -78,14 +78,14 @@ class Cluster:
         return f"/job:{self.job}/task:{self.index}"
 
     def variables_on_ps(self) -> Callable:
-        """Returns the device function that puts variables on the ps tasks and all else here."""
+        """Returns a device function that places variables on the ps and all other ops here."""
         return tf.train.replica_device_setter(worker_device=self.device, cluster=self.addresses)
 
     def session_config(self, wait_secs: float) -> tf.ConfigProto:
-        """Returns the configuration of a computing task.
+        """Returns the session configuration of a computing task.
 
-        The task sees only the ps tasks and itself, so that another worker's death does not touch
-        it. An op that waits for others longer than `wait_secs` seconds fails.
+        The task sees only the ps tasks and itself, so it is not affected if another worker dies.
+        An op that waits for other tasks longer than `wait_secs` seconds fails.
         """
         config = runs.session_config()
         config.device_filters.extend([f"/job:{PS}", self.device])
@@ -93,12 +93,12 @@ class Cluster:
         return config
 
     def start_server(self) -> tf.train.Server:
-        """Returns the server of this task, which listens on every network interface.
+        """Starts the server of this task, which listens on every network interface.
 
         Raises:
             UsageError: its port is in use.
         """
-        # Without this, a call to a task that is gone waits for it, whatever the session's timeout.
+        # Otherwise a call to a task that has ended waits for it, whatever the session's time-out.
         os.environ.setdefault("GRPC_FAIL_FAST", "true")
         config = runs.session_config()
         try:
@@ -114,7 +114,7 @@ class Cluster:
         """Waits until every ps accepts connections.
 
         Raises:
-            UsageError: one did not within `wait_secs` seconds.
+            UsageError: a ps does not within `wait_secs` seconds.
         """
         due = time.monotonic() + wait_secs
         for index, address in enumerate(self.addresses[PS]):
@@ -131,8 +131,8 @@ def from_environment(environ: Mapping[str, str] = os.environ, needs_ps: bool = T
     """Returns the cluster that TF_CONFIG in `environ` describes.
 
     Args:
-        environ: the environment's variables.
-        needs_ps: whether there must be a ps.
+        environ: the environment variables.
+        needs_ps: whether the cluster must have a ps.
 
     Raises:
         UsageError: TF_CONFIG is missing, malformed, or contradicts itself.
@@ -140,10 +140,10 @@ def from_environment(environ: Mapping[str, str] = os.environ, needs_ps: bool = T
     text = environ.get(VARIABLE)
     if not text:
         raise UsageError(
-            f"this program is one task of a cluster and needs the variable {VARIABLE}, "
-            '{"cluster": {"ps": ["host:port"], "chief": ["host:port"], "worker": ["host:port"]}, '
-            '"task": {"type": "worker", "index": 0}}; python -m tutorial_support.local_cluster '
-            "sets it and starts all tasks on this machine"
+            f"this program is a task of a cluster and needs the environment variable {VARIABLE}, "
+            'such as {"cluster": {"ps": ["host:port"], "chief": ["host:port"], "worker": '
+            '["host:port"]}, "task": {"type": "worker", "index": 0}}; python -m '
+            "tutorial_support.local_cluster sets it and starts all tasks on this machine"
         )
     try:
         config = json.loads(text)
@@ -152,8 +152,8 @@ def from_environment(environ: Mapping[str, str] = os.environ, needs_ps: bool = T
         index = int(str(config["task"].get("index", 0)))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(
-            f"{VARIABLE} is malformed ({type(error).__name__}: {one_line(str(error))}); it needs a "
-            "cluster, which maps jobs to lists of addresses, and a task with type and index"
+            f"{VARIABLE} is malformed ({type(error).__name__}: {one_line(str(error))}); it needs "
+            "a cluster, which maps each job to a list of addresses, and a task with type and index"
         ) from error
     _check(addresses, job, index, needs_ps)
     members = {name: tasks for name, tasks in addresses.items() if tasks and name != EVALUATOR}
@@ -161,13 +161,13 @@ def from_environment(environ: Mapping[str, str] = os.environ, needs_ps: bool = T
 
 
 def _job(name: str) -> str:
-    return CHIEF if name == "master" else name  # the name in older versions of TFJob
+    return CHIEF if name == "master" else name  # the chief's name in older versions of TFJob
 
 
 def _check(addresses: dict[str, Any], job: Any, index: int, needs_ps: bool) -> None:
     for name in (*addresses, job):
         if name not in JOBS:
-            _refuse(f"has the job {name!r}; there are {', '.join(JOBS)}")
+            _refuse(f"has the unknown job {name!r}; use {', '.join(JOBS)}")
     for name, tasks in addresses.items():
         if not isinstance(tasks, list):
             _refuse(f"has {tasks!r} for {name}; it must be a list of addresses")
@@ -175,7 +175,7 @@ def _check(addresses: dict[str, Any], job: Any, index: int, needs_ps: bool) -> N
             if not _is_address(address):
                 _refuse(f"has the address {address!r} of {name}; it must be host:port")
     if needs_ps and not addresses.get(PS):
-        _refuse("has no ps, where the variables live; add one")
+        _refuse("has no ps, which the variables need; add one")
     if not (addresses.get(CHIEF) or addresses.get(WORKER)):
         _refuse("has neither a chief nor a worker; add one")
     if len(addresses.get(CHIEF, [])) > 1:
@@ -185,7 +185,9 @@ def _check(addresses: dict[str, Any], job: Any, index: int, needs_ps: bool) -> N
         _refuse(f"has the address {twice[0]} twice; give each task its own")
     count = len(addresses.get(job, []))
     if job != EVALUATOR and not 0 <= index < count:
-        _refuse(f"says that this is {job} {index}, but its cluster has {count} {job} tasks")
+        _refuse(
+            f"says that this is {job} {index}, but its cluster has {count} {job} tasks; correct it"
+        )
 
 
 def _refuse(why: str) -> NoReturn:
@@ -201,20 +203,19 @@ def _is_address(address: Any) -> bool:
 
 
 def _accepts(address: str) -> bool:
-    """Returns whether somebody accepts connections at an address."""
+    """Returns whether a server accepts connections at an address."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=1.0):
             return True
-    except (OSError, UnicodeError):  # the latter for a host name that cannot be one
+    except (OSError, UnicodeError):  # UnicodeError for an invalid host name
         return False
 
 
 def serve_variables(cluster: Cluster) -> int:
     """Serves variables until a signal comes and the computing tasks have saved and ended.
 
-    Returns:
-        the exit code.
+    It waits at most LINGER seconds for them, and returns the exit code.
     """
     server = cluster.start_server()
     print(f"Serving variables at {server.target}.")

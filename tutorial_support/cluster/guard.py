@@ -1,10 +1,10 @@
-"""Ends the tasks of a launcher, also when the launcher itself was killed.
+"""Ends the tasks of a launcher, even if the launcher itself is killed.
 
     python guard.py 30 < pipe
 
-The launcher writes the process id of each task into the pipe, and the negative id once it knows
-that the task has ended. When the pipe is closed, which the system does for a launcher that was
-killed, the guard ends the tasks that are left and everything that they have started.
+The launcher writes the process id of each task into the pipe, and the negative id when the task has
+ended. When the pipe is closed, which the system does for a killed launcher, the guard ends the
+remaining tasks and everything that they have started.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ import time
 
 
 def main(grace: float) -> None:
-    """Reads process ids until the pipe is closed; then ends these processes.
+    """Reads process ids until the pipe is closed, then ends these processes.
 
     Args:
         grace: seconds between SIGTERM and SIGKILL.
     """
-    groups: set[int] = set()  # each task leads a process group of its own
+    groups: set[int] = set()  # each task leads its own process group
     for line in sys.stdin:
         group = int(line)
         if group > 0:
@@ -29,7 +29,7 @@ def main(grace: float) -> None:
             groups.discard(-group)
     for group in groups:
         _send(signal.SIGTERM, group)
-        _send(signal.SIGCONT, group)  # a stopped task would not see the other signal
+        _send(signal.SIGCONT, group)  # a stopped task would not handle SIGTERM
     due = time.monotonic() + grace
     while any(_send(0, group) for group in groups) and time.monotonic() < due:
         time.sleep(0.1)
@@ -38,7 +38,7 @@ def main(grace: float) -> None:
 
 
 def _send(number: int, group: int) -> bool:
-    """Sends a signal, or 0 to ask only; returns whether the process group is there."""
+    """Sends a signal (0 only checks); returns whether the process group exists."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
         return True

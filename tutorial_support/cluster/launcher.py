@@ -1,14 +1,14 @@
-"""Runs a cluster on this machine: several processes of one program, each told its place.
+r"""Runs a training cluster on this machine: several processes of one program.
 
     python -m tutorial_support.local_cluster --ps 1 --workers 2 -- \
         python -m mnist_mechanics.fully_connected_replicated --sync
 
-One of the workers is the chief. Each line of output begins with the task that printed it. When the
-workers have ended, the others are stopped. When a task fails, or on Ctrl-C, all of them are.
+One of the workers is the chief. Each line of output starts with the name of its task. When the
+workers have ended, the launcher stops the other tasks. If a task fails, or on Ctrl-C, it stops all.
 
-TensorFlow's servers listen on every network interface, and whoever reaches their ports can run ops,
-which read and write files. With --private_network (Linux), nobody outside the cluster reaches them;
-but the tasks cannot download either.
+TensorFlow's servers listen on every network interface, and anyone who can reach their ports can run
+ops, which read and write files. With --private_network (Linux only) no one outside the cluster can
+reach them, but the tasks cannot download data either.
 """
 
 import contextlib
@@ -27,15 +27,13 @@ from tutorial_support import cluster, programs
 from tutorial_support.cluster import guard
 from tutorial_support.programs import LOG, UsageError, number
 
-GRACE = 30.0  # seconds between SIGTERM and SIGKILL, as Kubernetes gives
+GRACE = 30.0  # seconds between SIGTERM and SIGKILL, as in Kubernetes
 Task = tuple[str, int]  # job and index
-_IS_PRIVATE = (
-    "GRAPH_TUTORIALS_PRIVATE_NETWORK"  # set for the launcher that runs in a network of its own
-)
+_IS_PRIVATE = "GRAPH_TUTORIALS_PRIVATE_NETWORK"  # set when the launcher runs in a private network
 
 
 def free_addresses(count: int) -> list[str]:
-    """Returns `count` different addresses on loopback whose ports are free."""
+    """Returns `count` different loopback addresses with free ports."""
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
         for listener in listeners:
@@ -44,12 +42,12 @@ def free_addresses(count: int) -> list[str]:
 
 
 def plan(num_ps: int, num_workers: int, evaluator: bool = False) -> dict[Task, dict[str, Any]]:
-    """Returns what TF_CONFIG holds as JSON, for each task.
+    """Returns the content of TF_CONFIG for each task.
 
     Args:
         num_ps: number of parameter servers.
-        num_workers: at least 1, the chief included.
-        evaluator: whether there is one.
+        num_workers: number of workers including the chief, at least 1.
+        evaluator: whether to add an evaluator.
     """
     addresses = free_addresses(num_ps + num_workers)
     tasks = {
@@ -67,18 +65,18 @@ def plan(num_ps: int, num_workers: int, evaluator: bool = False) -> dict[Task, d
 
 
 def start(command: list[str], config: dict[str, Any]) -> subprocess.Popen:
-    """Starts one task, with `config` in TF_CONFIG; its output is a pipe."""
+    """Starts a task with `config` in TF_CONFIG and its output in a pipe."""
     return subprocess.Popen(
         command,
         env=os.environ | {cluster.VARIABLE: json.dumps(config), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C comes to the launcher alone, which then ends the tasks
+        start_new_session=True,  # Ctrl-C reaches only the launcher, which then ends the tasks
     )
 
 
 class _Tasks:
-    """The running tasks; `guard.py` ends them when the block is left or this process is killed."""
+    """The running tasks; `guard.py` ends them at the block's end or if this process is killed."""
 
     def __init__(self) -> None:
         self._processes: dict[Task, subprocess.Popen] = {}
@@ -95,14 +93,14 @@ class _Tasks:
     def __exit__(self, *exception: object) -> None:
         assert self._guard.stdin is not None
         self._guard.stdin.close()
-        if self._guard.wait():  # it was killed itself
+        if self._guard.wait():  # the guard was killed itself
             for process in self._processes.values():
                 process.kill()
         for thread in self._threads:
             thread.join()
 
     def start(self, task: Task, command: list[str], config: dict[str, Any]) -> None:
-        """Starts a task and labels its output."""
+        """Starts a task and a thread that prints its output."""
         process = self._processes[task] = start(command, config)
         self._tell_guard(process.pid)
         thread = threading.Thread(target=_follow, args=(*task, process))
@@ -110,7 +108,7 @@ class _Tasks:
         self._threads.append(thread)
 
     def exit_codes(self) -> dict[Task, int]:
-        """Returns the exit codes of the tasks that have ended, in the order of their ends."""
+        """Returns the exit codes of the ended tasks, in the order in which they ended."""
         for task, process in self._processes.items():
             if task not in self._exit_codes and (code := process.poll()) is not None:
                 self._exit_codes[task] = code
@@ -124,7 +122,7 @@ class _Tasks:
 
 
 def _follow(job: str, index: int, process: subprocess.Popen) -> None:
-    """Prints a task's output, each line with the task's name before it, and awaits its end."""
+    """Prints a task's output with its name before each line, and waits for its end."""
     assert process.stdout is not None
     for line in process.stdout:
         sys.stdout.write(f"[{job} {index}] {line.decode(errors='replace')}")
@@ -133,15 +131,15 @@ def _follow(job: str, index: int, process: subprocess.Popen) -> None:
 
 
 def run(command: list[str], configs: dict[Task, dict[str, Any]]) -> int:
-    """Runs a cluster to its end.
+    """Runs a cluster until it ends.
 
     Args:
-        command: the same for every task.
+        command: the command line of every task.
         configs: from `plan`.
 
     Returns:
-        the exit code: 0 when all computing tasks and the evaluator ended well, else that of the
-        first one that failed; 129, 130 or 143 after a signal.
+        the exit code: 0 if all computing tasks and the evaluator succeeded, else that of the first
+        task that failed; 129, 130 or 143 after a signal.
     """
     awaited = {task for task in configs if task[0] != cluster.PS}
     with programs.StopSignals() as stop, _Tasks() as tasks:
@@ -160,7 +158,7 @@ def run(command: list[str], configs: dict[Task, dict[str, Any]]) -> int:
 
 
 def _restart_in_private_network(argv: list[str]) -> None:
-    """Runs this program in place of this process, in a network that has nothing but loopback.
+    """Replaces this process by the same program in a network namespace with only loopback.
 
     Raises:
         UsageError: the system does not allow it.
@@ -168,8 +166,8 @@ def _restart_in_private_network(argv: list[str]) -> None:
     isolated = ["unshare", "--user", "--map-current-user", "--keep-caps", "--net", "--"]
     if not shutil.which("unshare") or subprocess.run([*isolated, "true"], check=False).returncode:
         raise UsageError(
-            "--private_network: this system does not let you make a network namespace; leave the "
-            "flag out and keep others from the ports with a firewall"
+            "--private_network: this system does not let you create a network namespace; leave the "
+            "flag out and protect the ports with a firewall"
         )
     os.environ[_IS_PRIVATE] = "1"
     os.execvp(
@@ -178,7 +176,7 @@ def _restart_in_private_network(argv: list[str]) -> None:
 
 
 def _switch_loopback_on() -> None:
-    import fcntl  # which Windows lacks
+    import fcntl  # not available on Windows
 
     set_flags, is_up_and_running = 0x8914, 0x41  # SIOCSIFFLAGS; IFF_UP | IFF_RUNNING
     with socket.socket() as any_socket:
@@ -189,20 +187,24 @@ def _switch_loopback_on() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Parses the flags and runs the cluster."""
     parser = programs.ArgumentParser(__doc__)
-    parser.add_argument("--ps", type=number(int, 0), default=1, help="Parameter servers.")
-    parser.add_argument("--workers", type=number(int, 1), default=2, help="The chief included.")
-    parser.add_argument("--evaluator", action="store_true", help="Start an evaluator, too.")
-    parser.add_argument(
+    workers_help = "Number of workers, including the chief."
+    add = parser.add_argument_group("cluster").add_argument
+    add("--ps", type=number(int, 0), default=1, help="Number of parameter servers.")
+    add("--workers", type=number(int, 1), default=2, help=workers_help)
+    add("--evaluator", action="store_true", help="Also start an evaluator.")
+    add(
         "--private_network",
         action="store_true",
-        help="Give the cluster a network of its own, without a way in or out.",
+        help="Run the cluster in a private network that no one else can reach (Linux only).",
     )
-    parser.add_argument("command", nargs="+", metavar="COMMAND", help="The program and its flags.")
+    parser.add_argument(
+        "command", nargs="+", metavar="COMMAND", help="The command line of the program, after --."
+    )
     flags = parser.parse_args(argv)
     if not hasattr(os, "killpg"):
         raise UsageError(
-            "this system has no process groups, by which the tasks are ended; use Linux or macOS, "
-            "on Windows its Subsystem for Linux"
+            "this system lacks process groups, which are needed to end the tasks; use Linux, macOS "
+            "or the Windows Subsystem for Linux"
         )
     if os.environ.pop(_IS_PRIVATE, None):
         _switch_loopback_on()
@@ -210,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
         _restart_in_private_network(sys.argv[1:] if argv is None else argv)
     else:
         LOG.warning(
-            "whoever reaches this machine can use the tasks' ports, which run any op; keep others "
-            "out with --private_network or a firewall"
+            "anyone who can reach the tasks' ports on this machine can run any op in them; keep "
+            "others out with --private_network or a firewall"
         )
     return run(flags.command, plan(flags.ps, flags.workers, flags.evaluator))

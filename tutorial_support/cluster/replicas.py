@@ -1,10 +1,10 @@
-"""One of the tasks that train a net together: its steps, and how it gets on with the others.
+"""A computing task of a cluster: its training steps and its coordination with the other tasks.
 
 A program's `run_worker(flags, cluster)` reads like this:
 
     with replicas.Replica(cluster, flags, folder, "mnist_mechanics") as replica, graph.as_default():
         with tf.device(cluster.variables_on_ps()):
-            ...                                         the builders of the single process
+            ...                                         the same builders as in a single process
             train_op = training(loss, replica.optimizer(optimizer))
         with replica.training(facts, may_change, last_step, save_every) as training:
             for step in training.steps():
@@ -39,20 +39,22 @@ from tutorial_support.programs import (
 )
 
 SUMMARY_EVERY = 100  # steps
-_ENDED = "the session ended before the last step; look at the chief's output"
+_ENDED = "the session ended before the last step; check the chief's output"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a program that trains on a cluster."""
     group = parser.add_argument_group("cluster")
     group.add_argument(
-        "--sync", action="store_true", help="Average the workers' gradients of a step."
+        "--sync",
+        action="store_true",
+        help="Train synchronously: average the gradients of all workers at each step.",
     )
     group.add_argument(
         "--checkpoint_wait_secs",
         type=number(float, 0.1),
         default=3600.0,
-        help="Longest wait of the evaluator for another checkpoint, in seconds.",
+        help="Longest wait of the evaluator for a new checkpoint, in seconds.",
     )
     add_wait_flag(group)
 
@@ -68,21 +70,21 @@ def add_wait_flag(parser: argparse._ActionsContainer) -> None:
 
 
 def share_from_environment(wait_secs: float) -> feature_store.Share:
-    """Returns which pictures this task computes, as TF_CONFIG says; all of them without it.
+    """Returns this task's share of the pictures according to TF_CONFIG; without it, all pictures.
 
     Args:
         wait_secs: longest wait for other tasks, in seconds.
 
     Raises:
-        UsageError: TF_CONFIG is unusable, or this task does not compute.
+        UsageError: TF_CONFIG is unusable, or this is not a computing task.
     """
     if not os.environ.get(jobs.VARIABLE):
         return feature_store.ALL
     cluster = clusters.from_environment(needs_ps=False)
     if cluster.job not in (jobs.CHIEF, jobs.WORKER):
         raise UsageError(
-            f"{jobs.VARIABLE} says that this is a task {cluster.job}, but this program only has "
-            "tasks that compute; start workers alone"
+            f"{jobs.VARIABLE} gives this task the job {cluster.job}, but this program only has "
+            "computing tasks; start only workers"
         )
     return cluster.feature_share(wait_secs)
 
@@ -94,12 +96,12 @@ def program(
     net: type[trained.TrainedNet],
     **flag_names: str,
 ) -> Callable[..., int]:
-    """Returns the `main` of a replicated program, which does what TF_CONFIG says.
+    """Returns the `main` of a replicated program, which runs the task that TF_CONFIG describes.
 
     Args:
         description: for `--help`.
-        add_training_flags: adds the flags of the training to a parser.
-        run_worker, net, flag_names: as of `run_task`.
+        add_training_flags: adds the training flags to a parser.
+        run_worker, net, flag_names: as in `run_task`.
     """
 
     @programs.program
@@ -113,14 +115,14 @@ def program(
 
 
 def end(exit_code: int) -> NoReturn:
-    """Ends this process at once. All that it has to close is closed by then.
+    """Ends this process at once; everything must be closed already.
 
-    Python's own end would wait for TensorFlow's threads, and these may wait for ever for a task
-    that is frozen, while no watchdog runs any more.
+    Python's normal exit would wait for TensorFlow's threads. They may wait forever for a frozen
+    task, and the watchdog is no longer running then.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+        with contextlib.suppress(OSError, ValueError):  # it is closed, or has no reader
             stream.flush()
     os._exit(exit_code)
 
@@ -133,28 +135,25 @@ def run_task(
     folder: str = "train_dir",
     batch_size: str = "batch_size",
 ) -> int:
-    """Serves variables, evaluates, or computes.
+    """Runs this process's task: serves variables, evaluates, or trains; returns the exit code.
 
     Args:
-        parser: with the flags of the training and those of `add_flags`.
+        parser: with the training flags and those of `add_flags`.
         argv: the command line.
         run_worker: trains; returns an exit code.
-        net: what an evaluator evaluates.
-        folder, batch_size: names of the flags for the run folder and for the batch.
-
-    Returns:
-        the exit code.
+        net: the net that an evaluator evaluates.
+        folder, batch_size: names of the flags for the run folder and the batch size.
 
     Raises:
-        UsageError: flags or TF_CONFIG are wrong.
-        TrainingError: another task let this one wait for too long.
+        UsageError: the flags or TF_CONFIG are wrong.
+        TrainingError: another task kept this one waiting for too long.
     """
     flags = parser.parse_args(argv)
     cluster = clusters.from_environment()
     if vars(flags)[batch_size] % cluster.num_workers:
         raise UsageError(
-            f"--{batch_size} {vars(flags)[batch_size]} does not divide over {cluster.num_workers} "
-            "workers; give a multiple of their number"
+            f"--{batch_size} {vars(flags)[batch_size]} is not a multiple of the number of workers, "
+            f"{cluster.num_workers}; change it"
         )
     if cluster.job == jobs.PS:
         with Watchdog():
@@ -173,16 +172,16 @@ def run_task(
 
 def _waited(cluster: clusters.Cluster, wait_secs: float) -> str:
     return (
-        f"other tasks kept {cluster.job} {cluster.index} waiting for more than {wait_secs:g} s: "
-        "look at their output, or raise --wait_secs"
+        f"other tasks kept {cluster.job} {cluster.index} waiting for more than {wait_secs:g} s; "
+        "check their output, or raise --wait_secs"
     )
 
 
 class Replica:
-    """One of the tasks that compute; a context manager.
+    """A computing task; a context manager.
 
     Attributes:
-        kept: the flags and facts of the run that the folder holds; empty for a new run.
+        kept: the flags and facts of the run in the folder; empty for a new run.
     """
 
     def __init__(
@@ -191,10 +190,10 @@ class Replica:
         """Opens the run folder if this task is the chief.
 
         Args:
-            cluster: tells what this task is.
-            flags: with those of `add_flags` and of `runs.add_flags`.
+            cluster: the cluster and this task.
+            flags: with those of `add_flags` and `runs.add_flags`.
             folder: the run folder, which only the chief writes to.
-            tutorial: name of its package.
+            tutorial: name of the tutorial's package.
 
         Raises:
             UsageError: the folder cannot be used.
@@ -217,7 +216,7 @@ class Replica:
 
     @property
     def exit_code(self) -> int:
-        """0; 129, 130 or 143 after a signal; 143 when another task ended all after a signal."""
+        """0; 129, 130 or 143 after a signal; 143 if another task's signal ended the training."""
         return self._stop.exit_code or self._is_cut_short * (128 + signal.SIGTERM)
 
     def optimizer(
@@ -225,11 +224,11 @@ class Replica:
         optimizer: tf.train.Optimizer,
         average: tf.train.ExponentialMovingAverage | None = None,
     ) -> tf.train.Optimizer:
-        """Returns the optimizer to use: with --sync one that waits for all workers' gradients.
+        """Returns `optimizer`; with --sync, wraps it to wait for the gradients of all workers.
 
         Args:
-            optimizer: that of a single process.
-            average: with --sync, follows the trainable variables, once a step.
+            optimizer: the optimizer of the single-process program.
+            average: with --sync, moving averages of the trainable variables, updated once a step.
         """
         if not self._flags.sync:
             return optimizer
@@ -241,7 +240,7 @@ class Replica:
             variable_averages=average,
             variables_to_average=None if average is None else tf.trainable_variables(),
         )
-        # By default a worker begins with a token, and computes a gradient before all have started.
+        # By default workers start with a token each and compute gradients before all are there.
         hook = synchronous.make_session_run_hook(self._cluster.is_chief, num_tokens=0)
         self._hooks.append(hook)
         return synchronous
@@ -255,14 +254,13 @@ class Replica:
         save_every: int,
         seek_input: Callable[[tf.Session, int], None] | None = None,
     ) -> Iterator["Training"]:
-        """Opens the session, a context manager; the chief saves when it is left, too.
+        """Opens the session for the block; the chief also saves at the block's end.
 
         Args:
-            facts, may_change: as of `runs.Run.settle`.
-            last_step: the number of steps, in all; the chief's counts.
+            facts, may_change: as in `runs.Run.settle`.
+            last_step: the step to train up to; the chief's value counts.
             save_every: steps between checkpoints.
-            seek_input: makes the batch of a step the next one, for input whose position the graph
-                keeps; None for input that is fed.
+            seek_input: moves an input pipeline in the graph to a step; None for input that is fed.
         """
         flags, watchdog = self._flags, self._watchdog
         description = runs.description(flags, facts)
@@ -273,7 +271,7 @@ class Replica:
         if self._run is not None:
             self._run.settle(facts, may_change)
             if (newest := self._run.newest_checkpoint()) is not None:
-                checkpoints.make_newest(newest)  # which the session restores
+                checkpoints.make_newest(newest)  # the session restores the newest
             hooks.append(_Keeper(training, board, saver, self._run, last_step, save_every))
         creator = sessions.Creator(
             self._cluster, board, saver, self._path, watchdog, flags.wait_secs, not flags.sync
@@ -281,10 +279,10 @@ class Replica:
         with contextlib.ExitStack() as stack:
             stack.enter_context(watchdog)
             with watchdog.waiting():
-                # The chief's thread that averages gradients waits in the end for ones that never
-                # come; it gets a second.
+                # At the end, the chief's thread that averages gradients waits for gradients that
+                # never come; it gets one second.
                 sess = tf.train.MonitoredSession(creator, hooks, stop_grace_period_secs=1)
-            if self._run is None:  # the chief's run has done so
+            if self._run is None:  # the chief's Run has entered it already
                 stack.enter_context(self._stop)
             stack.enter_context(sess)
             stack.callback(watchdog.closing)
@@ -294,14 +292,14 @@ class Replica:
 
 
 class Training(tf.train.SessionRunHook):
-    """The steps of one task in a session.
+    """The training steps of a task in a session.
 
-    A synchronous worker that merely stopped would leave the others waiting for its next gradient.
-    So it first tells them, on the noticeboard, after which step all of them end.
+    If a synchronous worker simply stopped, the others would wait forever for its next gradient. So
+    it first posts on the noticeboard the step after which all tasks stop.
 
     Attributes:
-        step: the global step, as of the last run.
-        is_cut_short: whether a synchronous task has made all of them end before the last step.
+        step: the global step after the last run.
+        is_cut_short: whether a synchronous task has made all tasks stop before the last step.
     """
 
     def __init__(
@@ -320,53 +318,57 @@ class Training(tf.train.SessionRunHook):
         self._sess: tf.train.MonitoredSession | None = None
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
-        """Moves the input to the step of the variables: first of all, and after a ps was lost."""
+        """Moves the input to the current step, at the start and after a ps was lost."""
         self._read_step(session)
         self._seek(session)
 
     def after_run(
         self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
     ) -> None:
-        """Reads which step is next, after each run."""
+        """Reads the global step after each run."""
         session, expected = run_context.session, self.step + 1
         if self._stop.requested and self._is_sync:
             self._board.end_early(session)
         self._read_step(session)
-        # A lower step: the chief was killed and has gone back to its checkpoint. A higher step is
-        # normal in asynchronous training, where other workers advance the global step, too.
+        # A lower step means that the chief was killed and has restored its checkpoint. A higher
+        # step is normal in asynchronous training: other workers advance the global step too.
         if self.step < expected or (self._is_sync and self.step > expected):
             self._seek(session)
 
     def enter(self, sess: tf.train.MonitoredSession) -> None:
-        """Takes the session whose steps these are."""
+        """Sets the session that runs the steps."""
         self._sess = sess
 
     def run(self, fetches: Any, feed_dict: dict | None = None) -> Any:
-        """Runs a step, as `Session.run`; if a ps is lost, again with its restored variables.
+        """Runs a step like `Session.run`; if a ps is lost, retries with restored variables.
 
         Raises:
-            TrainingError: other tasks have ended before the last step.
+            TrainingError: other tasks ended before the last step.
         """
         assert self._sess is not None
         try:
             with self._watchdog.waiting():
                 return self._sess.run(fetches, feed_dict)
-        except tf.errors.OutOfRangeError as error:  # of the queue in a synchronous training
+        except tf.errors.OutOfRangeError as error:  # the queue of a synchronous training is closed
             if self.step + 1 >= self._stop_after:
-                raise  # to the session, which then ends
+                raise  # the session handles it by ending
             raise TrainingError(_ENDED) from error
 
     def take_step(
         self, train_op: tf.Operation, loss: tf.Tensor, feed_dict: dict | None = None
     ) -> np.floating:
-        """Runs a step, as `run`; returns its loss, after checking that it is finite."""
+        """Runs a step like `run`, checks that the loss is finite, and returns it.
+
+        Raises:
+            TrainingError: the loss is not finite, or as in `run`.
+        """
         step = self.step
         _, loss_value = self.run([train_op, loss], feed_dict)
         checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
         return loss_value
 
     def steps(self) -> Iterator[int]:
-        """Yields the number of each step to take, the global one, until the last or a signal.
+        """Yields the global step before each step to take, until the last step or a signal.
 
         Raises:
             TrainingError: the session ended before that.
@@ -392,7 +394,7 @@ class Training(tf.train.SessionRunHook):
 class _Keeper(tf.train.SessionRunHook):
     """Writes the chief's event file and checkpoints.
 
-    TensorFlow's own hooks for that write a second event file beside the run's.
+    TensorFlow's own hooks would write a second event file next to the run's.
     """
 
     def __init__(
@@ -411,7 +413,7 @@ class _Keeper(tf.train.SessionRunHook):
         self._saved = self._summary_step = self._next_summary = 0
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
-        """Begins the run, or notes in its event file to which step a lost ps has put it back."""
+        """Starts the run, or records in its event file that a lost ps has set it back."""
         step = self._saved = self._training.step
         self._next_summary = step + -step % SUMMARY_EVERY
         if self._writer is None:
@@ -423,7 +425,7 @@ class _Keeper(tf.train.SessionRunHook):
             self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step + 1)
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs | None:
-        """Fetches the summaries along with the step, now and then."""
+        """Fetches the summaries along with the step every SUMMARY_EVERY steps."""
         self._summary_step = self._training.step
         is_due = self._summary_step >= self._next_summary and self._summary is not None
         return tf.train.SessionRunArgs(self._summary) if is_due else None
@@ -431,7 +433,7 @@ class _Keeper(tf.train.SessionRunHook):
     def after_run(
         self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
     ) -> None:
-        """Writes the summaries that were fetched; saves when it is time."""
+        """Writes the fetched summaries; saves a checkpoint when one is due."""
         step = self._training.step
         if run_values.results is not None and self._writer is not None:
             self._writer.add_summary(run_values.results, self._summary_step)
@@ -441,7 +443,7 @@ class _Keeper(tf.train.SessionRunHook):
             self._save(run_context.session)
 
     def end(self, session: tf.Session) -> None:
-        """Saves the last step and says that this chief is done with the ps tasks."""
+        """Saves the last step and releases the ps tasks."""
         if self._training.step != self._saved:
             self._save(session)
         self._board.release(session)
@@ -452,7 +454,7 @@ class _Keeper(tf.train.SessionRunHook):
 
 
 def _without_cancelled(report: Callable) -> Callable:
-    """Returns a threading.excepthook that is silent on threads whose session or queue closed."""
+    """Returns a threading.excepthook that ignores errors from closed sessions and queues."""
 
     def hook(failure: threading.ExceptHookArgs) -> None:
         if not isinstance(failure.exc_value, tf.errors.CancelledError | tf.errors.AbortedError):

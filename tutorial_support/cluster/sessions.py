@@ -1,9 +1,9 @@
-"""The session of a computing task: how it begins, and begins anew after a ps was lost.
+"""Creates the session of a computing task, and recreates it after a ps was lost.
 
-It is what MonitoredTrainingSession makes, with three differences. It is created only once the ps
-tasks answer; otherwise TensorFlow waits for them without end. A worker asks ten times a second
-whether the chief has begun, not every 30 seconds. And a task that does not belong to the training
-on these ps tasks is refused.
+It works like MonitoredTrainingSession, with three differences. It is created only after all ps
+tasks answer; otherwise TensorFlow would wait for them forever. A worker checks ten times a second
+whether the chief has started, not every 30 seconds. And it refuses a task that does not belong to
+the training on these ps tasks.
 """
 
 import json
@@ -24,11 +24,12 @@ _POLL_SECS = 0.1
 
 
 class Noticeboard:
-    """What the tasks tell each other, in variables on the first ps that no checkpoint holds.
+    """Variables on the first ps through which the tasks communicate; they are never saved.
 
     Attributes:
-        stop_after: the step at which all tasks end: the last one, or an earlier one after a signal.
-        last_step: the number of steps, in all.
+        stop_after: the step at which all tasks stop: the last step, or an earlier one after a
+            signal.
+        last_step: the step to train up to.
     """
 
     def __init__(
@@ -39,20 +40,20 @@ class Noticeboard:
         may_differ: Collection[str],
         last_step: int,
     ) -> None:
-        """Adds the variables; only the chief gives them values.
+        """Adds the variables, which only the chief initializes.
 
         Args:
-            cluster: tells what this task is.
-            folder: of the run.
-            description: from `runs.description`; the tasks compare it.
-            may_differ: names of the entries in which they may differ.
-            last_step: the number of steps, in all.
+            cluster: the cluster and this task.
+            folder: the run folder.
+            description: from `runs.description`; it must be the same in all tasks.
+            may_differ: names of the entries that may differ.
+            last_step: the step to train up to.
         """
         self._address, self._folder = cluster.computing[0], str(folder)
         self._description, self._may_differ = json.dumps(description), may_differ
         global_step = tf.train.get_global_step()
         step_type = global_step.dtype.base_dtype
-        # The device is named, because the device function would choose a ps by counting variables.
+        # Fix the device, because the device function would distribute the variables over all ps.
         with tf.device(f"/job:{PS}/task:0"), tf.variable_scope("noticeboard"):
             self._owner = _variable("chief", tf.constant(f"{self._address} {folder}"))
             self._flags = _variable("flags", tf.constant(self._description))
@@ -60,7 +61,7 @@ class Noticeboard:
             self.last_step = _variable("last_step", tf.constant(last_step, step_type))
             self._has_values = self._owner.is_initialized()
             self._release = self._owner.assign(f"{self._address} ")
-            # The others may be taking the next step already, and need this task's gradient for it.
+            # The others may have started the next step, which needs this task's gradient.
             self._end = self.stop_after.assign(tf.minimum(self.stop_after, global_step + 1))
 
     def was_left(self, sess: tf.Session) -> bool:
@@ -68,11 +69,11 @@ class Noticeboard:
         return bool(sess.run(self._has_values)) and sess.run(self._owner).endswith(b" ")
 
     def claim(self, sess: tf.Session) -> None:
-        """Says that this chief trains on these ps tasks.
+        """Registers this chief on the ps tasks.
 
         Raises:
-            UsageError: these ps tasks know a chief at another address, or one that trains in
-                another folder, or was killed there.
+            UsageError: a chief at another address, or one that trains or was killed in another
+                folder, is registered.
         """
         if sess.run(self._has_values):
             address, _, folder = sess.run(self._owner).decode().partition(" ")
@@ -80,26 +81,26 @@ class Noticeboard:
                 raise UsageError(
                     f"{VARIABLE}: the ps tasks belong to the training of the chief at {address} in "
                     f"'{one_line(folder)}', but this is the chief at {self._address} for "
-                    f"'{one_line(self._folder)}'; name other ps tasks, or start these again"
+                    f"'{one_line(self._folder)}'; name other ps tasks, or restart these"
                 )
         sess.run([v.initializer for v in (self._flags, self.stop_after, self.last_step)])
         sess.run(self._owner.initializer)  # last, because workers look for it first
 
     def has_chief(self, sess: tf.Session) -> bool:
-        """Returns whether a chief trains here, or has trained to the end, with this worker's flags.
+        """Returns whether a chief is training, or has finished training, with this worker's flags.
 
         Raises:
-            UsageError: it trains with other flags.
+            UsageError: a chief is training with other flags.
         """
         try:
             owner, text, stop_after, last_step = sess.run(
                 [self._owner, self._flags, self.stop_after, self.last_step]
             )
-        except tf.errors.FailedPreconditionError:  # they have no values
+        except tf.errors.FailedPreconditionError:  # the variables are not initialized yet
             return False
         theirs, ours = json.loads(text), json.loads(self._description)
         differences = runs.differences(theirs, ours, self._may_differ, ours)
-        if owner.endswith(b" "):  # the chief has ended: has this worker nothing to do any more?
+        if owner.endswith(b" "):  # the chief has ended; is there nothing left to do?
             return not differences and stop_after == last_step
         if not differences:
             return True
@@ -107,16 +108,16 @@ class Noticeboard:
             f"{name} is {there} there, {here} here" for name, there, here in differences
         )
         raise UsageError(
-            f"this worker's flags or data are not the chief's ({one_line(listed)}); start all "
-            "tasks of a cluster with the same"
+            f"this worker's flags or data differ from the chief's ({one_line(listed)}); start all "
+            "tasks of a cluster with the same flags and data"
         )
 
     def end_early(self, sess: tf.Session) -> None:
-        """Makes all synchronous tasks end after the next step."""
+        """Makes all synchronous tasks stop after the next step."""
         sess.run(self._end)
 
     def release(self, sess: tf.Session) -> None:
-        """Says that the chief has ended, so that another training may use the ps tasks."""
+        """Unregisters the chief, so that another training may use the ps tasks."""
         sess.run(self._release)
 
 
@@ -125,7 +126,7 @@ def _variable(name: str, value: tf.Tensor) -> tf.Variable:
 
 
 class Creator(tf.train.SessionCreator):
-    """Creates the session of a computing task, and creates it anew after a ps was lost."""
+    """Creates the session of a computing task, and recreates it after a ps was lost."""
 
     def __init__(
         self,
@@ -140,13 +141,13 @@ class Creator(tf.train.SessionCreator):
         """Starts the server of this task.
 
         Args:
-            cluster: tells what this task is.
-            board: compares it with the others.
+            cluster: the cluster and this task.
+            board: compares this task with the chief.
             saver: restores the variables.
-            folder: where its state file names the checkpoint to restore.
-            watchdog: hears of progress.
+            folder: the run folder; its state file names the checkpoint to restore.
+            watchdog: is told of progress.
             wait_secs: longest wait for other tasks, in seconds.
-            can_recover: whether a new session may take the place of one that lost a ps.
+            can_recover: whether a new session may replace one that lost a ps.
         """
         self._cluster, self._board, self._watchdog = cluster, board, watchdog
         self._wait_secs, self._can_recover = wait_secs, can_recover
@@ -167,11 +168,11 @@ class Creator(tf.train.SessionCreator):
         self._lost_at: float | None = None
 
     def create_session(self) -> tf.Session:
-        """Returns a session.
+        """Returns a new session.
 
         Raises:
-            UsageError: other tasks did not answer in time, or have other flags.
-            TrainingError: the same, when they had before; or a lost ps cannot be recovered from.
+            UsageError: other tasks did not answer in time or have other flags.
+            TrainingError: the same after a session was lost, or the loss of a ps is final.
         """
         if self._has_begun:
             self._note_loss()
@@ -197,8 +198,8 @@ class Creator(tf.train.SessionCreator):
         with self._session() as sess:
             was_left = self._board.was_left(sess)
         if was_left:
-            # Its variables may have other shapes, and the queue of a synchronous training that has
-            # ended stays closed.
+            # The earlier training's variables may have other shapes, and the queue of a synchronous
+            # training stays closed after its end.
             tf.Session.reset(self._server.target, config=self._config)
         with self._session() as sess:
             self._board.claim(sess)
@@ -209,24 +210,24 @@ class Creator(tf.train.SessionCreator):
             while not (self._board.has_chief(sess) and sess.run(self._have_values)):
                 if time.monotonic() > due:
                     raise UsageError(
-                        f"{VARIABLE}: the chief has not begun within {self._wait_secs:g} s; start "
+                        f"{VARIABLE}: the chief did not start within {self._wait_secs:g} s; start "
                         "it, or raise --wait_secs"
                     )
                 time.sleep(_POLL_SECS)
 
     def _note_loss(self) -> None:
-        """Is called again and again while no session can be created."""
+        """Logs the loss of a ps and limits the wait; called repeatedly until a session exists."""
         if not self._can_recover:
-            # SyncReplicasOptimizer's threads would go on with the queues of the lost session.
+            # SyncReplicasOptimizer's threads would keep using the queues of the lost session.
             raise TrainingError(
-                "a ps was lost; start all tasks again: they go on from the newest checkpoint"
+                "a ps was lost; start all tasks again to resume from the newest checkpoint"
             )
         if self._lost_at is None:
             self._lost_at = time.monotonic()
-            LOG.warning("a ps was lost; going on from the newest checkpoint once it is back")
+            LOG.warning("a ps was lost; resuming from the newest checkpoint once it is back")
         elif time.monotonic() - self._lost_at > self._wait_secs:
             raise TrainingError(
-                f"a ps was lost and did not serve again within {self._wait_secs:g} s; look at its "
+                f"a ps was lost and did not come back within {self._wait_secs:g} s; check its "
                 "output, or raise --wait_secs"
             )
         else:

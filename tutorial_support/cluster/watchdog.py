@@ -1,9 +1,9 @@
-"""Ends this process when TensorFlow waits in it for a task that is frozen.
+"""Ends this process if TensorFlow waits too long for a frozen task.
 
-A task that was killed makes every call to it fail. One that is frozen, by SIGSTOP or on a machine
-that hangs, keeps its connections open: a call to it may never return, whatever time-out the session
-has. While the main thread waits in such a call, Python also runs no signal handlers. So a second
-thread watches the time, and reads the signals from a socket that Python's signal module writes to.
+A call to a killed task fails. But a frozen task, stopped by SIGSTOP or on a machine that hangs,
+keeps its connections open, so a call to it may never return, whatever the session's time-out.
+While the main thread waits in such a call, Python cannot run signal handlers. So a second thread
+watches the time and reads signals from a socket that Python's signal module writes to.
 """
 
 import contextlib
@@ -17,18 +17,18 @@ from collections.abc import Iterator
 
 from tutorial_support import programs
 
-STOP_SECS = 25.0  # from a signal to the end; Kubernetes gives 30 until SIGKILL
-_SLACK = 5.0  # seconds that TensorFlow's own time-outs have, to end with an error that tells more
+STOP_SECS = 25.0  # longest time from a signal to the end; Kubernetes sends SIGKILL after 30
+_SLACK = 5.0  # seconds more for TensorFlow's own time-outs, whose errors say more
 
 
 class Watchdog:
-    """Ends the process when a wait, or the stop after a signal, takes too long.
+    """Ends the process if a wait, or stopping after a signal, takes too long.
 
-    In another thread than the main thread, where signals do not arrive, it does nothing.
+    Outside of the main thread, which alone receives signals, it does nothing.
     """
 
     def __init__(self, wait_secs: float = math.inf, message: str = "") -> None:
-        """Takes the longest wait without `progress`, and what is then said."""
+        """Takes the longest wait without `progress`, and the error message after it."""
         self._wait_secs, self._message = wait_secs + _SLACK, message
         self._wait_due = self._stop_due = math.inf
         self._signal = 0
@@ -52,23 +52,23 @@ class Watchdog:
     def waiting(self) -> Iterator[None]:
         """Limits the time that the block may wait for other tasks.
 
-        After an exception, what is left of the time is for closing the session.
+        After an exception, the rest of the time remains for closing the session.
         """
         self.progress()
         yield
         self.rest()
 
     def closing(self) -> None:
-        """Limits the time that closing the session may take, unless a wait has failed before."""
+        """Limits the time for closing the session, unless a failed wait has already done so."""
         if self._wait_due == math.inf:
             self.progress()
 
     def progress(self) -> None:
-        """Starts the time that a wait may take, or starts it again."""
+        """Starts or restarts the time limit of a wait."""
         self._wait_due = time.monotonic() + self._wait_secs
 
     def rest(self) -> None:
-        """Says that nothing is waited for."""
+        """Ends the time limit: nothing is being waited for."""
         self._wait_due = math.inf
 
     def _watch(self, read: socket.socket) -> None:
