@@ -144,7 +144,11 @@ def add_details(**tensors: tf.Tensor) -> None:
             tf.summary.image(name, tensor, max_outputs=6, collections=[DETAILS])
         else:
             tf.summary.histogram(f"activations/{name}", tensor, collections=[DETAILS])
-            sparsity = tf.nn.zero_fraction(tensor, name=f"zero_fraction/{name}")
+            # In the tensor's own name scope: TensorBoard draws no box more.
+            scope = tensor.op.name.rpartition("/")[0]
+            with tf.name_scope(f"{scope}/zeros/" if scope else "zeros"):
+                zeros = tf.reduce_sum(tf.cast(tf.equal(tensor, 0), tf.float32))
+                sparsity = zeros / tf.cast(tf.size(tensor), tf.float32)
             tf.summary.scalar(f"sparsity/{name}", sparsity, collections=[DETAILS])
 
 
