@@ -52,6 +52,7 @@ def run_training(flags: argparse.Namespace) -> int:
             )
 
         inputs = input_pipeline.Input(training, EVALUATION_BATCH)
+        # The builders take any tensors: here the iterator's output instead of placeholders.
         logits = mnist.inference(inputs.images, flags.hidden1, flags.hidden2)
         loss = mnist.loss(logits, inputs.labels)
         train_op = mnist.training(loss, flags.learning_rate)
@@ -64,6 +65,7 @@ def run_training(flags: argparse.Namespace) -> int:
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 
         with tf.Session(config=runs.session_config(small_net=True)) as sess:
+            # This initializes the variables. Iterators have their own initializers.
             sess.run(init)
             checkpoint = run.newest_checkpoint()
             if checkpoint is not None:
@@ -99,6 +101,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     fed = dict(zip((inputs.images, inputs.labels), batch_value, strict=True))
                     writer.add_summary(sess.run(summary, fed), step)
                     if flags.summaries == "full":
+                        # An evaluation uses the other iterator and does not advance this one.
                         accuracy = do_eval(sess, eval_correct, inputs, data_sets.validation, True)
                         events.write_scalar(writer, "accuracy/validation", accuracy, step)
                     writer.flush()

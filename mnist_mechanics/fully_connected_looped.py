@@ -60,6 +60,7 @@ def looped(
             with tf.control_dependencies([train_op]):
                 return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [loss])
 
+        # The ops of the body exist once in the graph; the loop runs them again and again.
         losses = tf.zeros(batches[0].shape.as_list()[:1])
         return tf.while_loop(lambda i, _: i < end, one_step, [first, losses])[1]
 
@@ -101,6 +102,7 @@ def run_training(flags: argparse.Namespace) -> int:
         with tf.name_scope("loop"):
             blocks = inputs.training.get_next()
             block_steps = tf.placeholder(tf.int32, (2,), "in_block")  # first step, last + 1
+            # Fetching `losses` runs the whole loop, because the losses are its output.
             losses = looped(add_step, blocks, block_steps[0], block_steps[1])
             first_batch = input_pipeline.scaled(blocks[0][0]), blocks[1][0]
         init = tf.global_variables_initializer()
@@ -125,6 +127,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     metadata = tf.RunMetadata()
 
                 # One Session.run takes all steps of a block.
+                # The first run takes longer, because XLA compiles the loop then.
                 start = step % flags.steps_per_run
                 loss_values, batch_value = sess.run(
                     [losses, first_batch if is_reported else ()],
