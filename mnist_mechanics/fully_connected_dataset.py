@@ -35,7 +35,7 @@ def do_eval(
 ) -> float:
     """Evaluates a whole data set, each example once; prints and returns the precision."""
     num_correct = sum(inputs.run_through(sess, data_set, eval_correct))
-    return fully_connected_feed.say_precision(data_set.num_examples, num_correct, quiet)
+    return fully_connected_feed.print_precision(data_set.num_examples, num_correct, quiet)
 
 
 def run_training(flags: argparse.Namespace) -> int:
@@ -96,7 +96,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     events.write_trace(writer, metadata, step, run.path)
 
                 if step % 100 == 0:
-                    runs.say(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
+                    runs.print_line(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
                     # Any tensor can be fed. Here the kept batch replaces the iterator's output.
                     fed = dict(zip((inputs.images, inputs.labels), batch_value, strict=True))
                     writer.add_summary(sess.run(summary, fed), step)
@@ -109,7 +109,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 steps_done = step + 1
                 if steps_done % 1000 == 0 or steps_done == flags.max_steps:
                     for split, data_set in data_sets._asdict().items():
-                        runs.say(f"{input_data.TITLES[split]} Data Eval:")
+                        runs.print_line(f"{input_data.TITLES[split]} Data Eval:")
                         precision = do_eval(sess, eval_correct, inputs, data_set)
                         events.write_scalar(writer, f"accuracy/{split}", precision, steps_done)
                     writer.flush()

@@ -142,7 +142,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     events.write_trace(writer, metadata, flags.trace, run.path)
 
                 if is_reported:
-                    runs.say(f"Step {step}: loss = {taken[0]:.2f} ({duration:.3f} sec)")
+                    runs.print_line(f"Step {step}: loss = {taken[0]:.2f} ({duration:.3f} sec)")
                     fed = dict(zip((inputs.images, inputs.labels), batch_value, strict=True))
                     # The variables are a block further by now, so feed the loss of this step too.
                     writer.add_summary(sess.run(summary, fed | {loss: taken[0]}), step)
@@ -153,7 +153,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
                 if end % 1000 == 0 or end == flags.max_steps:
                     for split, data_set in data_sets._asdict().items():
-                        runs.say(f"{input_data.TITLES[split]} Data Eval:")
+                        runs.print_line(f"{input_data.TITLES[split]} Data Eval:")
                         precision = do_eval(sess, eval_correct, inputs, data_set)
                         events.write_scalar(writer, f"accuracy/{split}", precision, end)
                     writer.flush()
