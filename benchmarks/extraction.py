@@ -4,6 +4,7 @@ The net is Keras' Inception-v3 with random weights, frozen. The original runs it
 time.
 """
 
+import dataclasses
 import os
 import pathlib
 import tempfile
@@ -70,8 +71,7 @@ def here():
     """`flowers_transfer.extract`: pictures read by threads, batches through the base."""
     from flowers_transfer import bottlenecks
 
-    bottlenecks.BATCH = BATCH
-    extractor = bottlenecks.Extractor(_frozen())
+    extractor = bottlenecks.Extractor(dataclasses.replace(_frozen(), batch_size=BATCH))
     paths = _pictures()
 
     def work(count):

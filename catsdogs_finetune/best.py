@@ -20,8 +20,7 @@ class BestCheckpoint:
         """
         self._folder, self._saver = run.path / FOLDER, saver
         self._folder.mkdir(exist_ok=True)
-        flags_text = (run.path / runs.FLAGS_FILE).read_text(encoding="utf-8")
-        files.write_text(self._folder / runs.FLAGS_FILE, flags_text)
+        runs.write_flags(self._folder, runs.read_flags(run.path))
 
     def keep(self, sess: tf.Session, loss: float, accuracy: float, step: int) -> None:
         """Saves the variables if this is the best validation so far.

@@ -91,10 +91,6 @@ def run_training(flags: argparse.Namespace) -> int:
             else:
                 saver.restore(sess, checkpoint)
             first_step = int(sess.run(tf.train.get_global_step()))
-            writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
-            run.begin(writer, first_step, last_step)
-            best = BestCheckpoint(run, best_saver)
-
             # A frozen base always gives the same bottleneck for the same photo. So photos without
             # augmentation go through it once, and phase 1 feeds the stored bottlenecks.
             kept = None
@@ -103,6 +99,11 @@ def run_training(flags: argparse.Namespace) -> int:
                 compute = functools.partial(photos.one_pass, sess, seen)
                 inputs = bottlenecks, photos.labels
                 kept = KeptBottlenecks(images, fixed, flags, facts, compute, inputs)
+
+            writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
+            run.begin(writer, first_step, last_step)
+            best = BestCheckpoint(run, best_saver)
+
             # If phase 1 is fed from the store, the first training photos are those of phase 2.
             photos.begin(sess, first_step, max(first_step, first_fine_step * flags.no_augmentation))
 
@@ -114,7 +115,7 @@ def run_training(flags: argparse.Namespace) -> int:
             if first_step == 0:
                 photo_input.draw_examples(run.path, images, training, flags, distort)
                 before = validate(first_fine_step > 0, 0)
-                runs.say(f"Before training: validation {LINE.format(*before)}")
+                runs.print_line(f"Before training: validation {LINE.format(*before)}")
 
             for epoch in range(first_step // steps, num_epochs):
                 is_frozen = epoch < flags.initial_epochs
@@ -142,7 +143,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     if steps_done % steps == 0:
                         line = LINE.format(*log(writer, TRAIN, [totals], steps_done))
                         found = validate(is_frozen, steps_done)
-                        runs.say(f"{name}: {line}; validation {LINE.format(*found)}")
+                        runs.print_line(f"{name}: {line}; validation {LINE.format(*found)}")
                         sess.run(begin_epoch)
                         best.keep(sess, *found, steps_done)
                     if run.is_save_step(steps_done, every=steps):

@@ -69,14 +69,14 @@ class FrozenGraph:
     Attributes:
         name: "inception_2015" or "cifar10"; for any other graph its absolute path.
         digest: 16 hexadecimal digits that identify the file and its description.
-        takes_batches: whether it takes several pictures per run.
+        batch_size: the number of pictures per run; None if it takes only single pictures.
     """
 
     base: Base
     graph_def: tf.GraphDef
     name: str
     digest: str
-    takes_batches: bool = True
+    batch_size: int | None = graph_checks.MOST_PICTURES
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -293,11 +293,11 @@ def load(path: str | pathlib.Path, base: Base, name: str | None = None) -> Froze
         if tensor is not None and _op(tensor) not in names:
             raise UsageError(_missing(path, tensor, names))
     try:
-        takes_batches = graph_checks.takes_batches(graph_def, base)
+        batch_size = graph_checks.batch_size(graph_def, base)
     except Exception as error:  # TensorFlow rejects graphs with many types of exceptions
         raise _unusable(path, base, error) from error
     name = name or str(pathlib.Path(path).resolve())
-    return FrozenGraph(base, graph_def, name, _digest(path, base), takes_batches)
+    return FrozenGraph(base, graph_def, name, _digest(path, base), batch_size)
 
 
 def _unusable(path: str | pathlib.Path, base: Base, error: Exception) -> UsageError:
@@ -355,7 +355,7 @@ def attach(frozen: FrozenGraph) -> AttachedBase:
             )
             return bottlenecks
 
-        if frozen.takes_batches:
+        if frozen.batch_size is not None:
             bottlenecks = imported(images)
         else:  # a loop inside the graph that gives the net one picture at a time
             bottlenecks = tf.map_fn(

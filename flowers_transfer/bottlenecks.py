@@ -41,7 +41,6 @@ ARCHIVE = files.RemoteFile(
     "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
     ("https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",),
 )
-BATCH = graph_checks.PICTURES  # pictures per run of the base
 _FED_AT_ONCE = 1000  # bottlenecks per run of an evaluation
 _MOST_POINTS = 2000  # bottlenecks per projection
 _THUMBNAIL = 160  # pixels
@@ -166,6 +165,7 @@ class Extractor:
 
     Attributes:
         tensors: the tensors of the base.
+        batch_size: the number of pictures per run of the base.
         bottleneck_size: the number of values in a bottleneck.
     """
 
@@ -177,6 +177,9 @@ class Extractor:
         with graph.as_default():
             self.tensors = base_graph.attach(base)
         self._name = str(base)
+        # The base's tensors are many times as large as its pictures. Small batches need less memory
+        # and no more time, because they stay in the processor's caches.
+        self.batch_size = base.batch_size or graph_checks.MOST_PICTURES
         self.bottleneck_size = self.tensors.bottlenecks.shape.as_list()[1]
         # Without graph=..., the session would run the caller's default graph.
         self._session = tf.Session(graph=graph, config=runs.session_config())
@@ -184,6 +187,7 @@ class Extractor:
         # Each thread may hold a picture of several megapixels, so their number is limited.
         threads = min(16, (os.cpu_count() or 1) + 4)
         self._threads = concurrent.futures.ThreadPoolExecutor(threads)
+        self._ahead = max(2 * self.batch_size, threads)
 
     def __enter__(self) -> "Extractor":
         return self
@@ -215,7 +219,7 @@ class Extractor:
         waiting: collections.deque = collections.deque()
         for job in jobs:
             waiting.append(self._threads.submit(self.prepare, *job))
-            if len(waiting) == 2 * BATCH:
+            if len(waiting) == self._ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -287,7 +291,7 @@ def get_or_create_bottleneck(
         TrainingError: other tasks have not computed their share in time.
     """
     for split, name in enumerate(("training", "validation", "testing")):
-        runs.say(f"{np.sum(images.splits == split)} {name} images in '{images.folder}'.")
+        runs.print_line(f"{np.sum(images.splits == split)} {name} images in '{images.folder}'.")
     folder = feature_store.store_folder(bottleneck_dir, images.folder, base.digest)
     stamps, bad = feature_store.stamps(images)
     with Extractor(base) as extractor:
@@ -300,7 +304,7 @@ def get_or_create_bottleneck(
         store.finish_filling()
         others = {path: stamp for path, stamp in stamps.items() if path not in bad}
         bad |= store.await_others(others, lambda path: extractor.why_bad(images.folder / path))
-    runs.say(f"The base is {base}: {size} values a bottleneck.")
+    runs.print_line(f"The base is {base}: {size} values a bottleneck.")
     images.check_training(bad)
     images = images.without(bad)
     rows = [store.find(path, stamps[path]) for path in images.paths]
@@ -325,7 +329,7 @@ def _fill(
                 batch[path] = prepared
             # Running the base on a batch is faster than on single pictures. Each batch is stored
             # as soon as it is computed.
-            if batch and (len(batch) == BATCH or place == len(missing)):
+            if batch and (len(batch) == extractor.batch_size or place == len(missing)):
                 vectors = extractor.bottlenecks(list(batch.values()))
                 store.append(list(batch), [missing[path] for path in batch], vectors)
                 batch.clear()
@@ -518,7 +522,7 @@ def distorted_bottlenecks(
         if isinstance(prepared, UsageError):
             raise prepared
         batch.append(prepared)
-        if len(batch) == BATCH or place == len(paths):
+        if len(batch) == extractor.batch_size or place == len(paths):
             vectors.append(extractor.bottlenecks(batch))
             batch.clear()
     return np.concatenate(vectors)

@@ -24,7 +24,8 @@ from tutorial_support.programs import UsageError
 LARGEST_FILE = 1 << 30  # bytes
 LARGEST_UNPACKED = 1 << 26  # bytes that constants may take beyond the size of the file
 MOST_MEMORY = 1 << 30  # bytes of all tensors in memory at the same time
-PICTURES = 16  # the batch size of a base that takes batches
+MOST_PICTURES = 16  # the largest batch for a base
+_BATCH_MEMORY = 1 << 26  # bytes of tensors that such a batch should need at the same time
 MOST_NODES = 50_000
 _TRIED_SHAPE = (48, 64, 3)  # of the test picture
 _LARGE_SHAPE = (2048, 2048, 3)  # of the largest picture that `pictures` delivers
@@ -118,8 +119,11 @@ def _constant_bytes(node: tf.NodeDef) -> int:
     return count * max(tf.as_dtype(value.dtype).size or 0, 1)
 
 
-def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
-    """Tests a base on a picture of noise; returns whether it takes batches of PICTURES.
+def batch_size(graph_def: tf.GraphDef, base: Any) -> int | None:
+    """Tests a base on a picture of noise; returns how many pictures to run it on at once.
+
+    The larger the base's tensors, the smaller the batch, from MOST_PICTURES down to 2. None means
+    that the base takes only single pictures.
 
     Args:
         graph_def: from `read`.
@@ -138,12 +142,12 @@ def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
         with tf.Graph().as_default():
             large = tf.placeholder(tf.uint8, _LARGE_SHAPE)
             _imported(graph_def, base.image_input, {decoded: large})
-        prepared = _tried(graph_def, base.image_input, {decoded: noise})
+        prepared, _ = _tried(graph_def, base.image_input, {decoded: noise})
         if prepared.ndim != 4 or prepared.shape[0] != 1 or prepared.shape[3] != 3:
             raise ValueError(
                 f"'{base.image_input}' has the shape {list(prepared.shape)}, not [1, h, w, 3]"
             )
-    vector = _tried(graph_def, base.bottleneck, {base.image_input: prepared})
+    vector, memory = _tried(graph_def, base.bottleneck, {base.image_input: prepared})
     if vector.size < 2 or (vector.ndim > 1 and len(vector) > 1):
         raise ValueError(
             f"'{base.bottleneck}' has the shape {list(vector.shape)} for one picture, not [1, k]"
@@ -152,13 +156,17 @@ def takes_batches(graph_def: tf.GraphDef, base: Any) -> bool:
         if not np.isfinite(value).all():
             raise ValueError(f"'{name}' has values that are not finite for a picture of noise")
     with tf.Graph().as_default():
-        pictures = tf.placeholder(tf.float32, [PICTURES, *prepared.shape[1:]])
+        two = tf.placeholder(tf.float32, [2, *prepared.shape[1:]])
         try:
-            found = _imported(graph_def, base.bottleneck, {base.image_input: pictures})
+            found, _ = _imported(graph_def, base.bottleneck, {base.image_input: two})
         except ValueError:
-            return False
+            return None
         # The shape differs if a base flattens the batch or is built for a batch of 1.
-        return vector.ndim > 1 and found.shape.as_list() == [PICTURES, *vector.shape[1:]]
+        if vector.ndim == 1 or found.shape.as_list() != [2, *vector.shape[1:]]:
+            return None
+    # At least two: for a single picture TensorFlow chooses other kernels, whose results differ in
+    # the last bits from those of all larger batches.
+    return min(max(2, _BATCH_MEMORY // max(1, memory)), MOST_PICTURES)
 
 
 def decoder(graph_def: tf.GraphDef, jpeg_input: str) -> str:
@@ -218,20 +226,27 @@ def _check_declared(graph_def: tf.GraphDef, base: Any) -> None:
             raise ValueError(f"'{base.image_input}' takes the shape {declared}, not {fed}")
 
 
-def _tried(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Computes a tensor of a graph from the values of others."""
+def _tried(
+    graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, int]:
+    """Computes a tensor of a graph from the values of others; also returns its peak memory."""
     config = tf.ConfigProto(allow_soft_placement=True)
     config.graph_options.rewrite_options.disable_meta_optimizer = True  # not worth it for one run
     with tf.Graph().as_default(), tf.Session(config=config) as sess:
         places = {
             name: tf.placeholder(value.dtype, value.shape, "fed") for name, value in fed.items()
         }
-        tensor = _imported(graph_def, wanted, places)
-        return sess.run(tensor, {place: fed[name] for name, place in places.items()})
+        tensor, memory = _imported(graph_def, wanted, places)
+        return sess.run(tensor, {place: fed[name] for name, place in places.items()}), memory
 
 
-def _imported(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, tf.Tensor]) -> tf.Tensor:
+def _imported(
+    graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, tf.Tensor]
+) -> tuple[tf.Tensor, int]:
     """Imports the part of a graph between the fed tensors and `wanted` into the default graph.
+
+    Returns:
+        (the tensor, the peak of bytes of tensors in memory at the same time).
 
     Raises:
         ValueError: a placeholder is not fed; the size of a tensor is unknown; the tensors in
@@ -243,6 +258,7 @@ def _imported(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, tf.Tensor])
     uses = collections.Counter(itertools.chain.from_iterable(needed.values()))
     made: dict[tuple[str, int], Any] = {_key(name): tensor for name, tensor in fed.items()}
     memory: dict[str, int] = {}  # bytes of each node's outputs, until their last use
+    most = 0
     sorter = graphlib.TopologicalSorter(needed)
     sorter.prepare()
     while sorter.is_active():
@@ -255,13 +271,14 @@ def _imported(graph_def: tf.GraphDef, wanted: str, fed: Mapping[str, tf.Tensor])
             _check_filter(op)
             # `read` has bounded the constants, and an Identity needs no memory.
             memory[name] = 0 if op.type in ("Const", "Identity") else _bytes_of(name, op)
-        if sum(memory.values()) > MOST_MEMORY:
+        most = max(most, sum(memory.values()))
+        if most > MOST_MEMORY:
             largest = max(memory, key=memory.__getitem__)
             raise ValueError(f"it needs too much memory: '{largest}' takes {memory[largest]} bytes")
         uses.subtract(itertools.chain.from_iterable(needed[name] for name in layer))
         memory = {name: size for name, size in memory.items() if uses[name] > 0}
         sorter.done(*layer)
-    return made[_key(wanted)]
+    return made[_key(wanted)], most
 
 
 def _key(text: str) -> tuple[str, int]:

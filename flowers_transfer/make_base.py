@@ -137,8 +137,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--alpha", type=number(float, 0.01), default=1.0, help="The width of MobileNetV2.")
     add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seeds random weights.")
     add = parser.add_argument_group("bottlenecks").add_argument
-    size = "Height and width of pictures, in pixels; by default 224, or 299 for InceptionV3."
-    add("--size", type=number(int, 32), help=size)
+    pixels = "Height and width of pictures, in pixels; by default 224, or 299 for InceptionV3."
+    add("--size", type=number(int, 32), help=pixels)
     add("--mirror", action="store_true", help="Average over the picture and its mirror image.")
     add("--root", action="store_true", help="Take the square root of each feature.")
     flags = parser.parse_args(argv)

@@ -27,10 +27,12 @@ class TrainedNet(trained.TrainedNet):
         self.image_shape = (base_graph.Base(**flags["base"]).size,) * 2 + (3,)
 
     @staticmethod
-    def add_flags(parser: argparse.ArgumentParser) -> None:
+    def add_flags(parser: argparse._ActionsContainer) -> None:
         """Adds the flag for a base that has moved."""
         parser.add_argument(
-            "--base_graph", help="The frozen graph of the base, if it has moved since the training."
+            "--base_graph",
+            metavar="FILE",
+            help="The frozen graph of the base, if it has moved since the training.",
         )
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""Every command in every page runs as written, on the samples and with fewer steps."""
+"""Every command on every page runs exactly as printed, shortened and on the samples."""
 
 import os
 import re
@@ -19,7 +19,7 @@ PAGES = [
     ),
 ]
 
-# Shortens a training, unless the command sets its length.
+# Flags that shorten a training, unless the command sets its length.
 SHORT = {
     "mnist_mechanics.fully_connected_feed": ["--max_steps", "20"],
     "mnist_mechanics.fully_connected_dataset": ["--max_steps", "20"],
@@ -29,7 +29,7 @@ SHORT = {
     "flowers_transfer.retrain": ["--how_many_training_steps", "20"],
     "catsdogs_finetune.train": ["--initial_epochs", "1", "--fine_tune_epochs", "1"],
 }
-# Files that a reader brings: the name in the commands, and the file used here.
+# Files that the reader provides: their names in the commands, and what replaces them here.
 BROUGHT = {
     "my_digit.png": "pictures/digit.png",
     "ship.png": "pictures/ship.png",
@@ -43,7 +43,7 @@ BROUGHT = {
     "cats_and_dogs_filtered": "drawn_cats_and_dogs",
     "data": ".",
 }
-# Commands that are not run: they need a cluster, a network, another package or a user's own
+# Commands that no test runs: they need a cluster, a network, another package or a reader's own
 # file, or never end.
 LEFT_OUT = re.compile(
     r"local_cluster|_replicated|benchmarks|pytest|--eval_interval_secs|mine\.pb|weights\.h5"
@@ -52,7 +52,7 @@ LEFT_OUT = re.compile(
 
 
 def commands(page):
-    """The commands in a page's code blocks; `\\` joins lines."""
+    """The commands in a page's code blocks; a trailing `\\` joins lines."""
     text = (REPOSITORY / page).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = re.findall(r"^(?:    |\$ |    \$ )?(python -m [a-z_0-9]+\.\S.*)$", text, re.M)
     return [re.sub(r"\s{2,}\(.*\)$", "", line) for line in lines if not LEFT_OUT.search(line)]
@@ -74,7 +74,7 @@ def test_every_command_of_a_page_runs(page, tmp_path):
             shutil.copy(source, tmp_path / name)
     variables = {
         "GRAPH_TUTORIALS_DATA": str(tmp_path / "cache"),
-        "https_proxy": "http://127.0.0.1:9",  # nothing answers there, so the samples are used
+        "https_proxy": "http://127.0.0.1:9",  # not a proxy, so the samples are used
         "HOME": str(tmp_path),
         "PYTHONPATH": str(REPOSITORY),
     }

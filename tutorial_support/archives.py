@@ -82,8 +82,10 @@ def unpack(archive: pathlib.Path, folder: pathlib.Path, member: str) -> pathlib.
         unpacked = temporary / member
         if not unpacked.exists():
             raise UsageError(f"{archive}: contains no '{member}'; use the archive as published")
+        files.tree_to_disk(unpacked)
         try:
             unpacked.replace(target)
+            files.to_disk(folder)
         except OSError:
             if not target.exists():  # otherwise another program has unpacked it meanwhile
                 raise

@@ -205,7 +205,8 @@ class Saver(tf.train.Saver):
         if not isinstance(found, Mapping):
             found = {variable.op.name: variable for variable in found}
         self._variables, self._keep = dict(found), keep
-        self._are_finite = all_finite(self._variables.values())
+        with tf.name_scope(f"{self.saver_def.save_tensor_name.rpartition('/')[0]}/"):
+            self._are_finite = all_finite(self._variables.values())
 
     def save(
         self, sess: tf.Session, save_path: str, global_step: int | None = None, **options
@@ -280,8 +281,11 @@ def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:
 
 
 def _files_of(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+    """Returns the files of a checkpoint, the index before the data: without it there is none."""
     pattern = re.compile(re.escape(name) + r"\.(index|meta|data-\d+-of-\d+)")
-    return [folder / file for file in _names(folder) if pattern.fullmatch(file)]
+    return [
+        folder / file for file in sorted(_names(folder), reverse=True) if pattern.fullmatch(file)
+    ]
 
 
 def _sweep(folder: pathlib.Path) -> None:

@@ -46,12 +46,13 @@ _OTHER_SPLIT_NAMES = {"training": TRAIN, "testing": TEST}  # of earlier versions
 
 def _parser(kind: type[trained.TrainedNet], description: str | None) -> ArgumentParser:
     parser = ArgumentParser(description)
-    parser.add_argument_group("net").add_argument(
+    group = parser.add_argument_group("net")
+    group.add_argument(
         "--checkpoint",
         default=kind.default_checkpoint,
         help="The checkpoint to use, or a run folder, which means its newest checkpoint.",
     )
-    kind.add_flags(parser)
+    kind.add_flags(group)
     return parser
 
 
@@ -286,26 +287,54 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
     folder = pathlib.Path(flags.output_dir or pathlib.Path(net.prefix).parent / "export")
     checkpoints.check_path(folder)  # a SavedModel holds a checkpoint
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with net.opened() as (sess, tensors):
-            probabilities = tf.nn.softmax(tensors.logits, name=net.output)
-            classes = tf.argmax(tensors.logits, axis=1, name="classes")
-            exits = [probabilities, classes]
-            if tensors.bottleneck is not None:
-                exits.append(tf.identity(tensors.bottleneck, "bottleneck"))
-            _write_frozen_graph(sess, folder / "frozen_graph.pb", exits)
-            _write_saved_model(sess, folder / "saved_model", tensors, classes, probabilities)
-        if flags.tflite:
-            _write_tflite(folder)
-        labels = "".join(f"{one_line(name)}\n" for name in net.class_names)
-        files.write_text(folder / "labels.txt", labels)
-        files.write_text(folder / "origin.json", json.dumps(_origin(net), indent=2) + "\n")
+        with files.temporary_folder(folder / "new") as new:
+            with net.opened() as (sess, tensors):
+                probabilities = tf.nn.softmax(tensors.logits, name=net.output)
+                classes = tf.argmax(tensors.logits, axis=1, name="classes")
+                exits = [probabilities, classes]
+                if tensors.bottleneck is not None:
+                    exits.append(tf.identity(tensors.bottleneck, "bottleneck"))
+                _write_frozen_graph(sess, new / "frozen_graph.pb", exits)
+                _write_saved_model(sess, new / "saved_model", tensors, classes, probabilities)
+            if flags.tflite:
+                _write_tflite(new)
+            labels = "".join(f"{one_line(name)}\n" for name in net.class_names)
+            files.write_text(new / "labels.txt", labels)
+            files.write_text(new / "origin.json", json.dumps(_origin(net), indent=2) + "\n")
+            _put_in_place(new, folder)
     except OSError as error:
         raise UsageError(
             f"'{folder}' cannot be written: {error.strerror}; name another --output_dir"
         ) from error
     print(f"Exported '{net.prefix}', step {net.step}, to '{folder}'.")
     return 0
+
+
+def _put_in_place(new: pathlib.Path, folder: pathlib.Path) -> None:
+    """Moves an export to its folder, where other files are kept.
+
+    The files of an older export are deleted before the first new one comes: a program that is
+    killed meanwhile leaves an export that lacks files, never one made of two nets' files.
+    """
+    moves = [(path, folder / path.relative_to(new)) for path in sorted(new.rglob("*"))]
+    for path, target in moves:
+        if target.exists() and target.is_dir() != path.is_dir():
+            raise UsageError(f"'{target}' is in the way; move it or name another --output_dir")
+    if (old := folder / "model.tflite").exists() and not (new / old.name).exists():
+        LOG.warning("'%s' is of an earlier export; --tflite writes it anew", old)
+    files.tree_to_disk(new)
+    folders = [folder, *(target for path, target in moves if path.is_dir())]
+    for target in folders:
+        target.mkdir(exist_ok=True)
+    files_moved = [(path, target) for path, target in moves if not path.is_dir()]
+    for _, target in files_moved:
+        target.unlink(missing_ok=True)
+    for target in folders:
+        files.to_disk(target)
+    for path, target in files_moved:
+        path.replace(target)
+    for target in folders:
+        files.to_disk(target)
 
 
 def _write_frozen_graph(sess: tf.Session, path: pathlib.Path, outputs: list[tf.Tensor]) -> None:
@@ -323,7 +352,7 @@ def _write_saved_model(
     classes: tf.Tensor,
     probabilities: tf.Tensor,
 ) -> None:
-    """Writes a SavedModel that takes the place of an older one; other files in it are kept.
+    """Writes a SavedModel.
 
     Its signature `serving_default` takes a batch of images; `jpeg`, where there is such an
     entrance, the bytes of one JPEG. Both give `classes` and `probabilities`.
@@ -333,21 +362,9 @@ def _write_saved_model(
     signatures = {"serving_default": sign({"images": tensors.images}, outputs)}
     if tensors.jpeg is not None:
         signatures["jpeg"] = sign({"jpeg": tensors.jpeg}, outputs)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"'{folder}' is no folder; name another --output_dir")
-    with files.temporary_folder(folder) as temporary:
-        builder = tf.saved_model.Builder(str(temporary / "new"))
-        builder.add_meta_graph_and_variables(sess, [tf2.saved_model.SERVING], signatures)
-        builder.save()
-        for path in (temporary / "new").rglob("*"):
-            target = folder / path.relative_to(temporary / "new")
-            if path.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-            else:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                files.to_disk(path)
-                path.replace(target)
-    files.to_disk(folder)
+    builder = tf.saved_model.Builder(str(folder))
+    builder.add_meta_graph_and_variables(sess, [tf2.saved_model.SERVING], signatures)
+    builder.save()
 
 
 def _write_tflite(folder: pathlib.Path) -> None:

@@ -169,6 +169,20 @@ def to_disk(path: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
+def tree_to_disk(folder: pathlib.Path) -> None:
+    """Returns once everything in a folder is on the disk: files, folders and their entries."""
+    for path in [folder, *folder.rglob("*")]:
+        to_disk(path)
+
+
+def make_folder(path: pathlib.Path) -> None:
+    """Makes a folder and those above it; returns once they are on the disk."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        to_disk(folder.parent)
+
+
 def cache_folder(name: str) -> pathlib.Path:
     """Returns the folder of the data set `name` in the cache; it may not exist."""
     root = os.environ.get(CACHE_VARIABLE) or os.path.join("~", ".cache", "graph-tutorials")  # noqa: PTH118

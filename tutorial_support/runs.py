@@ -41,6 +41,7 @@ from tutorial_support.programs import (
 )
 
 FLAGS_FILE = "flags.json"
+_PLACE = "run_dir"
 _LOCK_FILE = ".lock"
 # Flags that control this start of the program, not the training itself.
 _FOR_THIS_START = (
@@ -130,7 +131,7 @@ class Run:
         self._resources = contextlib.ExitStack()
         try:
             self._is_new = not self.path.exists()
-            self.path.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path)
             self._lock = _locked(self.path)
             files.sweep(self.path)
         except OSError as error:
@@ -227,7 +228,7 @@ class Run:
         # From here on, a signal asks the loop to save; until now it ended the program at once.
         self._resources.enter_context(self.stop)
         kept = self._to_keep | {"last_step": last_step}
-        files.write_text(self.path / FLAGS_FILE, json.dumps(kept, indent=2) + "\n")
+        write_flags(self.path, kept)
         if first_step:
             what = f"'{self._resumed_from}'"
             print(
@@ -277,7 +278,7 @@ class Run:
                 bar.update(span_end - first)
                 first = span_end
         if self._is_stopping:
-            say(f"Stopped by a signal; {unit} {first} is saved.")
+            print_line(f"Stopped by a signal; {unit} {first} is saved.")
 
     def is_save_step(self, steps_done: int, every: int) -> bool:
         """Returns whether to save now: every `every` steps, at the end, and after a signal."""
@@ -315,7 +316,7 @@ class Run:
         """
         is_sample = bool(self._to_keep.get("sample"))
         if is_sample:
-            say("These results are on the shipped sample, not on the full data set.")
+            print_line("These results are on the shipped sample, not on the full data set.")
         sample = " of the shipped sample" * is_sample
         title = f"{split.capitalize()} images{sample}, {self.path.name} at step {self._last_step}"
         scalars = events.scalars(self.path)
@@ -323,7 +324,7 @@ class Run:
         drawn = plots.draw_curves(self.path, scalars, name, mark, x_axis)
         if len(labels):
             drawn += plots.draw_predictions(self.path, labels, logits, class_names, pictures, title)
-        say(f"Pictures: {self.path}/{', '.join([*drawn, *more])}")
+        print_line(f"Pictures: {self.path}/{', '.join([*drawn, *more])}")
 
     def _move_aside(self) -> None:
         """Moves an earlier run in the folder aside, holding the lock throughout."""
@@ -339,6 +340,7 @@ class Run:
         try:
             self.path.rename(aside)
             self.path.mkdir()
+            files.to_disk(self.path.parent)
             moved, self._lock = self._lock, _locked(self.path)
             moved.release()
         except OSError as error:
@@ -368,7 +370,7 @@ def differences(
     ]
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Prints a line on standard output without breaking a progress bar."""
     tqdm.write(printable(text))
 
@@ -386,7 +388,24 @@ def read_flags(folder: str | os.PathLike) -> dict[str, Any]:
         flags = json.loads(files.read_text(path, "repair it or move it away"))
         if not isinstance(flags, dict):
             raise ValueError("it is not a JSON object")
-        return flags
+        return _moved_along(flags, path.parent)
+
+
+def write_flags(folder: pathlib.Path, flags: dict[str, Any]) -> None:
+    """Keeps the flags and facts of a run in its folder, and where that folder is."""
+    kept = flags | {_PLACE: str(folder.resolve())}
+    files.write_text(folder / FLAGS_FILE, json.dumps(kept, indent=2) + "\n")
+
+
+def _moved_along(flags: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the flags; what is gone from its place, but moved along with the run, is found."""
+    place = str(flags.get(_PLACE, folder.resolve()))
+    for name, value in flags.items():
+        path = pathlib.Path(value if isinstance(value, str) else "")
+        if path.is_absolute() and not os.path.lexists(path):
+            moved = (folder / os.path.relpath(path, place)).resolve()
+            flags[name] = str(moved if moved.exists() else path)
+    return flags
 
 
 def _locked(path: pathlib.Path) -> filelock.FileLock:

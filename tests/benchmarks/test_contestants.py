@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from benchmarks import catsdogs, cifar10, contest, extraction, flowers, limits, mnist
-from flowers_transfer import bottlenecks
 from tests.conftest import REPOSITORY
 from tests.flowers_transfer import tiny
 
@@ -78,7 +77,6 @@ def test_catsdogs_contestants_take_the_same_steps(phase, monkeypatch):
 
 def test_extraction_contestants_find_the_same_bottlenecks(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(pathlib.Path.cwd()))
-    monkeypatch.setattr(bottlenecks, "BATCH", bottlenecks.BATCH)  # restores what `here` changes
     monkeypatch.setattr(extraction, "BATCH", 6)
     monkeypatch.setattr(extraction, "_frozen", tiny.frozen)
     expected, found = (np.stack(work(1)) for work in (extraction.original_way(), extraction.here()))

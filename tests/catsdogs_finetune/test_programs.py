@@ -158,6 +158,42 @@ def test_killed_and_resumed_ends_bit_identical(made, tmp_path, program_environme
     assert_alike(made / "run", "killed")
 
 
+def test_a_signal_while_bottlenecks_are_computed_ends_at_once_and_loses_none(
+    made, monkeypatch, tmp_path, capsys
+):
+    append, kept = feature_store.FeatureStore.append, []
+
+    def append_and_interrupt(store, keys, *values):
+        append(store, keys, *values)
+        kept.extend(keys)
+        signal.raise_signal(signal.SIGINT)
+
+    flags = [*where(made), "--no_augmentation", "--train_dir", "run", "--bottleneck_dir", "mine"]
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_store.FeatureStore, "append", append_and_interrupt)
+        assert train.main(flags) == 130
+    assert capsys.readouterr().err.endswith("error: interrupted\n")
+    assert len(kept) == 4 and not (tmp_path / "run").exists()  # one batch; nothing came of the run
+
+    def append_and_note(store, keys, *values):
+        append(store, keys, *values)
+        assert not set(keys) & set(kept)
+
+    monkeypatch.setattr(feature_store.FeatureStore, "append", append_and_note)
+    assert train.main(flags) == 0
+    assert_alike(tmp_path / "run", made / "plain")
+
+
+def test_only_the_best_checkpoints_that_are_asked_for_stay_across_resumes(made, tmp_path):
+    for epochs in ("1", "2"):
+        flags = ["--fine_tune_epochs", epochs, "--keep_checkpoints", "2", "--train_dir", "run"]
+        assert train.main([*where(made), *flags]) == 0
+    for folder in (tmp_path / "run", tmp_path / "run" / "best"):
+        assert len(checkpoints.all_numbered(folder)) == 2
+    best = json.loads((tmp_path / "run" / "best" / "best.json").read_text())
+    assert checkpoints.newest(tmp_path / "run" / "best").endswith(f"-{best['step']}")
+
+
 def bottlenecks_of(made, images):
     """The reference: every photo through the net, which other tests compare with Keras."""
     with tf.Graph().as_default(), tf.Session() as sess:

@@ -366,12 +366,19 @@ def test_a_base_of_one_picture_at_a_time_is_given_them_one_by_one(build, first_c
     try:
         getattr(tf, first_call)()
         frozen = base_graph.load(*net_of(build))
-        assert not frozen.takes_batches
+        assert frozen.batch_size is None
         pictures = np.random.default_rng(0).random((5, tiny.SIZE, tiny.SIZE, 3), np.float32)
         vectors = run(frozen, "bottlenecks", {"images": pictures})
     finally:
         (tf.enable_control_flow_v2 if was_enabled else tf.disable_control_flow_v2)()
     np.testing.assert_array_equal(vectors, pictures.reshape(5, -1))
+
+
+@pytest.mark.parametrize(("times", "batch_size"), [(1, 16), (60, 10), (132, 2), (400, 2)])
+def test_a_base_is_given_fewer_pictures_the_larger_its_tensors(times, batch_size):
+    """A picture of 12x12x3 float32 numbers is tiled to 2 KB, 6, 30 and 276 MB; 67 MB are given."""
+    frozen = base_graph.load(*net_of(lambda images: mean(tf.tile(images, [1, times, times, 1]))))
+    assert frozen.batch_size == batch_size
 
 
 def test_a_base_that_fails_on_a_picture_is_blamed_itself():

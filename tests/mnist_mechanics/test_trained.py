@@ -1,6 +1,8 @@
 """Evaluation, prediction and export of a trained net, from their command lines."""
 
+import contextlib
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -18,6 +20,8 @@ from mnist_mechanics import (
     predict,
 )
 from mnist_mechanics.trained import TrainedNet
+from tutorial_support import drivers
+from tutorial_support.programs import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def test_evaluates_a_named_checkpoint_on_another_split(run, tmp_path, capsys, en
 
 
 def test_copied_or_moved_run_folder_stands_for_itself(run, tmp_path, capsys):
-    """The record of the newest checkpoint names the folder where the run was made."""
+    """The state file may name the folder in which the run was created."""
     shutil.copytree(run, tmp_path / "copy")
     record = (tmp_path / "copy" / "checkpoint").read_text()
     assert str(run) not in record
@@ -91,7 +95,7 @@ def test_checkpoints_that_are_not_there_or_damaged_are_named(run, tmp_path, caps
 
 
 def enlarged(image, tmp_path, name, inverted=False, size=(500, 400), corner=(150, 30)):
-    """Saves a digit of MNIST, ten times as large, somewhere on a larger sheet; returns the path."""
+    """Saves an MNIST digit, ten times enlarged, off-centre on a larger sheet; returns the path."""
     sheet = Image.new("L", size, 0)
     sheet.paste(Image.fromarray(image).resize((280, 280), Image.Resampling.BICUBIC), corner)
     pixels = np.asarray(sheet)
@@ -101,7 +105,7 @@ def enlarged(image, tmp_path, name, inverted=False, size=(500, 400), corner=(150
 
 
 def test_prepared_pictures_are_like_mnist(sample, tmp_path):
-    """A digit of MNIST, enlarged, shifted and inverted, comes back nearly as it was."""
+    """An MNIST digit that was enlarged, shifted and inverted comes back nearly unchanged."""
     images = sample.test.pixels[:40].reshape(-1, 28, 28)
     for inverted in (False, True):
         errors = [
@@ -238,6 +242,52 @@ def test_a_second_export_replaces_the_first_and_keeps_the_users_files(run, tmp_p
     (tmp_path / "file").write_text("x")
     assert export.main([*flags[:-1], "file/model"]) == 2
     assert "'file/model' cannot be written" in capsys.readouterr().err
+
+
+def test_an_export_is_on_the_disk_before_it_says_so(run, tmp_path, lost_in_a_power_cut):
+    assert export.main(["--checkpoint", str(run), "--output_dir", "model"]) == 0
+    assert not lost_in_a_power_cut(tmp_path / "model")
+
+
+def test_an_export_killed_anywhere_mixes_no_files_of_two(tmp_path, monkeypatch):
+    """Killed before each change in turn that it makes to the folder of an older export."""
+    names = ("frozen_graph.pb", "labels.txt", "saved_model/saved_model.pb", "saved_model/variables")
+
+    def write(folder, content):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content)
+
+    def read(folder):
+        return {path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+    class Killed(BaseException):
+        pass
+
+    for calls in range(2 * len(names) + 1):
+        old, new, left = tmp_path / f"{calls}", tmp_path / f"new{calls}", [calls]
+        write(old, "old")
+        write(new, "new")
+
+        def dying(real, left=left):
+            def change(*arguments, **options):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+                return real(*arguments, **options)
+
+            return change
+
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            for name in ("unlink", "replace"):
+                patch.setattr(pathlib.Path, name, dying(getattr(pathlib.Path, name)))
+            drivers._put_in_place(new, old)
+        assert read(old) != {"old", "new"}
+    assert read(old) == {"new"}
+    write(tmp_path / "new", "new")
+    (tmp_path / "taken" / "labels.txt").mkdir(parents=True)
+    with pytest.raises(UsageError, match="labels.txt' is in the way"):
+        drivers._put_in_place(tmp_path / "new", tmp_path / "taken")
 
 
 def test_predictions_as_json_and_of_folders(run, sample, tmp_path, capsys):
