@@ -335,7 +335,7 @@ def class_logits(logits: tf.Tensor) -> tf.Tensor:
     """
     if logits.shape.as_list()[-1] != 1:
         return logits
-    with tf.name_scope("class_logits"):
+    with tf.name_scope(f"{logits.op.name.rpartition('/')[0]}/class_logits/"):
         return tf.concat([tf.zeros_like(logits), logits], axis=1)
 
 

@@ -80,7 +80,7 @@ def report_accuracy(images: image_lists.ImageList, logits: np.ndarray) -> float:
     """Prints and returns the accuracy on the test images, and prints the confusion matrix."""
     matrix = plots.confusion_matrix(images.labels, logits)
     accuracy = np.trace(matrix) / len(logits)
-    runs.say(accuracy_line(TEST, accuracy, len(logits)))
+    runs.print_line(accuracy_line(TEST, accuracy, len(logits)))
     plots.print_confusion(matrix, images.class_names)
     return accuracy
 
@@ -131,7 +131,7 @@ def load(
             why = bad[found.paths[found.of_split(split)[0]]]
             raise UsageError(f"no {TITLES[split]} image of '{images.folder}' can be read: {why}")
     described = ", ".join(f"{count} {TITLES[split]}" for split, count in counts.items())
-    runs.say(f"{described} images in '{images.folder}'.")
+    runs.print_line(f"{described} images in '{images.folder}'.")
     return images, {"images": images.fingerprint(), "class_names": list(images.class_names)}
 
 

@@ -76,7 +76,7 @@ def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[pathlib.Path,
     if flags.alpha is None:
         flags.alpha = alpha_of(path)
     what = "a net that has seen CIFAR-10" if is_shipped else f"'{path}'"
-    runs.say(f"The base: MobileNetV2, alpha {flags.alpha}, with the weights of {what}.")
+    runs.print_line(f"The base: MobileNetV2, alpha {flags.alpha}, with the weights of {what}.")
     return path, digest(path)
 
 

@@ -114,7 +114,7 @@ def run_training(flags: argparse.Namespace) -> int:
             if first_step == 0:
                 photo_input.draw_examples(run.path, images, training, flags, distort)
                 before = validate(first_fine_step > 0, 0)
-                runs.say(f"Before training: validation {LINE.format(*before)}")
+                runs.print_line(f"Before training: validation {LINE.format(*before)}")
 
             for epoch in range(first_step // steps, num_epochs):
                 is_frozen = epoch < flags.initial_epochs
@@ -142,7 +142,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     if steps_done % steps == 0:
                         line = LINE.format(*log(writer, TRAIN, [totals], steps_done))
                         found = validate(is_frozen, steps_done)
-                        runs.say(f"{name}: {line}; validation {LINE.format(*found)}")
+                        runs.print_line(f"{name}: {line}; validation {LINE.format(*found)}")
                         sess.run(begin_epoch)
                         best.keep(sess, *found, steps_done)
                     if run.is_save_step(steps_done, every=steps):

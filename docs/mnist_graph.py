@@ -31,6 +31,9 @@ CHOICES: list[tuple[str, list[str], list[str]]] = [
 _BLOCKS = [
     ("images_placeholder", "input", 0, 0),
     ("labels_placeholder", "input", 0, 0),
+    ("hidden1/images", "summaries", 2, 1),
+    ("hidden1/zeros", "summaries", 2, 1),
+    ("hidden2/zeros", "summaries", 2, 1),
     ("hidden1", "hidden1", 0, 1),
     ("hidden2", "hidden2", 0, 2),
     ("softmax_linear", "softmax_linear", 0, 3),

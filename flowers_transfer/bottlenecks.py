@@ -284,7 +284,7 @@ def get_or_create_bottleneck(
         TrainingError: other tasks have not computed their share in time.
     """
     for split, name in enumerate(("training", "validation", "testing")):
-        runs.say(f"{np.sum(images.splits == split)} {name} images in '{images.folder}'.")
+        runs.print_line(f"{np.sum(images.splits == split)} {name} images in '{images.folder}'.")
     folder = feature_store.store_folder(bottleneck_dir, images.folder, base.digest)
     stamps, bad = feature_store.stamps(images)
     with Extractor(base) as extractor:
@@ -297,7 +297,7 @@ def get_or_create_bottleneck(
         store.finish_filling()
         others = {path: stamp for path, stamp in stamps.items() if path not in bad}
         bad |= store.await_others(others, lambda path: extractor.why_bad(images.folder / path))
-    runs.say(f"The base is {base}: {size} values a bottleneck.")
+    runs.print_line(f"The base is {base}: {size} values a bottleneck.")
     images.check_training(bad)
     images = images.without(bad)
     rows = [store.find(path, stamps[path]) for path in images.paths]

@@ -109,7 +109,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     feed_dict = {bottleneck_input: vectors, ground_truth: labels}
                     num_correct, validation_loss = sess.run([correct, loss], feed_dict)
                     accuracy = num_correct / len(labels)
-                    runs.say(
+                    runs.print_line(
                         f"Step {steps_done}: Validation accuracy on random sampled {len(labels)} "
                         f"examples = {100 * accuracy:.1f}%"
                     )
@@ -141,17 +141,17 @@ def report(
     test, predictions = found.images.only(chosen), test_logits.argmax(axis=1)
     if len(chosen):
         accuracy = float(np.mean(predictions == test.labels))
-        runs.say(f"Final test accuracy = {100 * accuracy:.1f}% (N={len(chosen)})")
+        runs.print_line(f"Final test accuracy = {100 * accuracy:.1f}% (N={len(chosen)})")
         events.write_scalar(writer, "accuracy/test", accuracy, step)
         writer.flush()
     if flags.print_misclassified_test_images:
-        runs.say("=== MISCLASSIFIED TEST IMAGES ===")
+        runs.print_line("=== MISCLASSIFIED TEST IMAGES ===")
         for i in np.flatnonzero(predictions != test.labels):
             name = test.class_names[predictions[i]]
-            runs.say(f"{programs.one_line(test.paths[i])}  {programs.one_line(name)}")
+            runs.print_line(f"{programs.one_line(test.paths[i])}  {programs.one_line(name)}")
     if found.bad:
-        runs.say(f"Pictures that could not be read and were left out: {len(found.bad)}")
-        runs.say("\n".join(f"  {programs.one_line(sentence)}" for sentence in found.bad))
+        runs.print_line(f"Pictures that could not be read and were left out: {len(found.bad)}")
+        runs.print_line("\n".join(f"  {programs.one_line(sentence)}" for sentence in found.bad))
     drawn = [bottlenecks.draw_bottlenecks(run.path, found)]
     pictures = functools.partial(bottlenecks.thumbnails, test)
     run.draw(test.labels, test_logits, test.class_names, pictures, more=drawn)

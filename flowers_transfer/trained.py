@@ -27,7 +27,7 @@ class TrainedNet(trained.TrainedNet):
         self.image_shape = (base_graph.Base(**flags["base"]).size,) * 2 + (3,)
 
     @staticmethod
-    def add_flags(parser: argparse.ArgumentParser) -> None:
+    def add_flags(parser: argparse._ActionsContainer) -> None:
         """Adds the flag that says where the base is now."""
         parser.add_argument(
             "--base_graph", help="The base's frozen graph, where it has moved since the training."

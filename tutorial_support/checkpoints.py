@@ -205,7 +205,8 @@ class Saver(tf.train.Saver):
         if not isinstance(found, Mapping):
             found = {variable.op.name: variable for variable in found}
         self._variables, self._keep = dict(found), keep
-        self._are_finite = all_finite(self._variables.values())
+        with tf.name_scope(f"{self.saver_def.save_tensor_name.rpartition('/')[0]}/"):
+            self._are_finite = all_finite(self._variables.values())
 
     def save(
         self, sess: tf.Session, save_path: str, global_step: int | None = None, **options

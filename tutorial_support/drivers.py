@@ -46,12 +46,13 @@ _OTHER_SPLIT_NAMES = {"training": TRAIN, "testing": TEST}  # of earlier versions
 
 def _parser(kind: type[trained.TrainedNet], description: str | None) -> ArgumentParser:
     parser = ArgumentParser(description)
-    parser.add_argument_group("net").add_argument(
+    group = parser.add_argument_group("net")
+    group.add_argument(
         "--checkpoint",
         default=kind.default_checkpoint,
         help="The checkpoint to use, or a run folder, which means its newest checkpoint.",
     )
-    kind.add_flags(parser)
+    kind.add_flags(group)
     return parser
 
 

@@ -30,7 +30,7 @@ _TABLE = """CREATE TABLE IF NOT EXISTS vectors
     (row INTEGER PRIMARY KEY AUTOINCREMENT, version BLOB, checksum INTEGER, vector BLOB)"""
 _BUSY_SECS = 60.0  # how long a statement waits for another task's transaction
 _CHECKED_AT_ONCE = 16  # pictures
-_MAX_IN_MEMORY = 1 << 27  # bytes of vectors
+_MAX_IN_MEMORY = 1 << 29  # bytes of vectors
 _ALIGNMENT = 64  # bytes, Eigen's; a session can take an aligned array without copying it
 
 Stamp = tuple[int, int]
@@ -173,9 +173,10 @@ class FeatureStore:
         rows = [(v, _checksum(v, x), x) for v, x in zip(versions, map(bytes, vectors), strict=True)]
         insert = "INSERT INTO vectors (version, checksum, vector) VALUES (?, ?, ?)"
         with self._transaction("IMMEDIATE"):
-            self._database.executemany(insert, rows)
-        with self._transaction("DEFERRED"):
-            self._read_new_entries()
+            self._read_new_entries()  # of other tasks
+            added = [self._database.execute(insert, row).lastrowid for row in rows]
+        for (version, *_), row in zip(rows, added, strict=True):
+            self._rows[version] = self._last = int(row or 0)
 
     def await_others(
         self, wanted: dict[str, Stamp], why_never: Callable[[str], str | None]
@@ -221,7 +222,7 @@ class FeatureStore:
     def read(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the vectors in `rows`, int [n], as float32 [n, size].
 
-        A store of up to 128 MiB is kept in memory after the first call. A larger store is read row
+        A store of up to 512 MiB is kept in memory after the first call. A larger store is read row
         by row, so that memory does not grow with it; the operating system caches frequent reads.
 
         Raises:

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -326,7 +327,8 @@ _WRITE_FAILURES = (*FULL_DISK, errno.EACCES, errno.EPERM)
 def is_failed_write(error: BaseException) -> bool:
     """Returns whether Python or TensorFlow's file system failed to write a file.
 
-    An error that a graph's op raises does not count; TensorFlow stores the op in it.
+    An error that a graph's op raises does not count; TensorFlow stores the op in it. Errors from
+    TensorFlow's event file writer do, whatever their kind.
     """
     if isinstance(error, PermissionError) and error.filename:
         # If the file exists but is unreadable, or its folder is not accessible, reading failed.
@@ -336,8 +338,9 @@ def is_failed_write(error: BaseException) -> bool:
         return os.access(path, os.R_OK) if is_there else os.access(folder, os.X_OK)
     if isinstance(error, OSError):
         return error.errno in _WRITE_FAILURES
-    if "Failed to flush" in str(error) or "tfevents" in str(error):
-        return True  # from TensorFlow's event file writer, which raises many kinds of errors
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").endswith(".event_file_writer"):
+            return True
     is_of_file_system = hasattr(error, "error_code") and getattr(error, "op", None) is None
     kinds = ("ResourceExhaustedError", "PermissionDeniedError")
     return is_of_file_system and type(error).__name__ in kinds
