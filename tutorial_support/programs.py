@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import tutorial_support
+from tutorial_support import early_parsing
 
 LOG = logging.getLogger("graph_tutorials")
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -110,6 +111,13 @@ class ArgumentParser(argparse.ArgumentParser):
         self.add_argument("-h", "--help", action="help", help=show)
         self.add_argument("--version", action="version", version=version, help=version_help)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses as argparse does; ends the program if it was started for that alone."""
+        flags = super().parse_args(args, namespace)
+        if early_parsing.is_parsing_only:
+            raise early_parsing.FlagsParsed
+        return flags
+
     def error(self, message: str) -> Any:
         """Raises UsageError instead of printing the usage and exiting."""
         hint = ""
@@ -167,9 +175,10 @@ def number(kind: type, low: float = -math.inf, high: float = math.inf) -> Callab
 def before_tensorflow(small_net: bool = False) -> None:
     """Prepares this process for TensorFlow; call it before TensorFlow is imported.
 
-    A program calls it when it is run, never when it is imported. It sets the variables in
-    ENVIRONMENT unless the user has set them, loads TensorFlow without its start-up messages, and
-    lets Ctrl-C end the process quietly in the meantime.
+    A program calls it when it is run, never when it is imported. It answers --help and wrong flags
+    at once, so the program's `main` has to parse its flags before it does anything else. Then it
+    sets the variables in ENVIRONMENT unless the user has set them, loads TensorFlow without its
+    start-up messages, and lets Ctrl-C end the process quietly in the meantime.
 
     Args:
         small_net: use one thread per op. The ops of a small net take microseconds, less than
@@ -179,6 +188,13 @@ def before_tensorflow(small_net: bool = False) -> None:
     op_threads = 1 if small_net else 0
     _open_standard_streams()
     signal.signal(signal.SIGINT, _interrupted_early)
+    caller = sys._getframe(1).f_globals
+    specification = caller.get("__spec__")  # None for a script that is run by its path
+    if caller["__name__"] == "__main__" and specification and "tensorflow" not in sys.modules:
+        exit_code = early_parsing.exit_code(specification.name)
+        if exit_code is not None:
+            sys.exit(exit_code)
+        signal.signal(signal.SIGINT, _interrupted_early)  # the program's `main` has changed it
     is_quiet = LOG_LEVEL not in os.environ
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""From class folders to batches of photos, against Keras' own reading and turning."""
+"""From class folders to batches of photos, compared with Keras' reading and rotation."""
 
 import collections
 import pathlib
@@ -58,7 +58,7 @@ def test_turning_equals_keras(part):
 
 
 def test_augmentation_turns_and_mirrors_within_its_bounds():
-    """Of two bright pixels, one tells by how much it was turned, the other whether mirrored."""
+    """The positions of two bright pixels show the rotation and the mirroring."""
     image = np.zeros((1, 65, 65, 3), np.float32)
     image[0, 32 - 24, 32, 0] = image[0, 32, 32 + 24, 1] = 1000
     image = np.repeat(image, 400, axis=0)
@@ -131,7 +131,7 @@ def test_held_out_images_are_divided_and_never_trained_on(tmp_path):
     assert 6 <= len(parts["test"]) <= 30
     counts = collections.Counter(zip(images.splits, images.labels, strict=True))
     assert len(counts) == 6
-    # Adding photos moves none.
+    # Adding photos moves no image to another split.
     before = dict(zip(images.paths, images.splits, strict=True))
     painted.picture((9, 9, 9), 1).save(tmp_path / "set" / "validation" / "cats" / "new.jpg")
     images = photo_input.find_images(tmp_path / "set")

@@ -1,4 +1,4 @@
-"""The programs after the switches that ported programs begin with."""
+"""The programs after the compatibility calls with which ported programs start."""
 
 import pytest
 from PIL import Image

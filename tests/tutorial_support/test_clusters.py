@@ -1,4 +1,4 @@
-"""TF_CONFIG, read and refused."""
+"""Reading TF_CONFIG, and refusing bad values."""
 
 import json
 import socket

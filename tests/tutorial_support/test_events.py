@@ -1,4 +1,4 @@
-"""Event files that are damaged, cut off, odd or empty, read beside whole ones."""
+"""Reading event files that are intact, damaged, truncated, unusual or empty."""
 
 import os
 import pathlib
@@ -47,7 +47,7 @@ def losses(folder="run"):
 
 @pytest.mark.parametrize("place", [3, 9, 14, -2])
 def test_a_flipped_byte_costs_one_record_and_is_told(place, caplog):
-    """In the length, in its checksum, in the content, in its checksum."""
+    """The damage is in the length, its checksum, the content, or the content's checksum."""
     records = steps(10)
     path = write("run/events.out.tfevents.1.host", *records)
     content = bytearray(path.read_bytes())
@@ -61,7 +61,7 @@ def test_a_flipped_byte_costs_one_record_and_is_told(place, caplog):
 def test_a_length_of_gigabytes_costs_one_record(caplog):
     records = steps(6)
     path = write("run/events.out.tfevents.1.host", *records)
-    # The header of a record of 2**35 bytes, checksum and all, as TensorFlow would write it.
+    # A header with a valid checksum that declares a record of 2**35 bytes.
     length = struct.pack("<Q", 2**35)
     crc = 0xFFFFFFFF
     for byte in length:

@@ -1,4 +1,4 @@
-"""Class folders to splits."""
+"""Splitting folders of class folders."""
 
 import dataclasses
 import pathlib
@@ -12,7 +12,7 @@ from tutorial_support.programs import UsageError
 
 
 def make(folder, names):
-    """Empty files suffice: the list does not look into them."""
+    """Empty files are enough, because the list does not open them."""
     for name in names:
         path = pathlib.Path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def test_neither_moving_nor_adding_moves_an_image():
 
 
 def by_hash(path):
-    """The split that the hash of a path says, of 10% for each of validation and test."""
+    """The split for the hash of a path, with 10% each for validation and test."""
     number = image_lists.percentile(path)
     return 1 if number < 10 else 2 if number < 20 else 0
 
@@ -166,7 +166,7 @@ def test_endings_hidden_files_unicode_spaces_and_links():
 
 
 def test_a_class_without_training_images_is_named_with_a_picture_of_its_own():
-    """Not with one of another class, nor with one of another split."""
+    """An image of another class or split does not count."""
     images = image_lists.create(many(count=5))
     split = split_of(images)
     of_b = [path for path in images.paths if path.startswith("b/")]
