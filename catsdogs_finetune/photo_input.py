@@ -136,7 +136,11 @@ def load(
             raise UsageError(f"no {TITLES[split]} image of '{images.folder}' can be read: {why}")
     described = ", ".join(f"{count} {TITLES[split]}" for split, count in counts.items())
     runs.print_line(f"{described} images in '{images.folder}'.")
-    return images, {"images": images.fingerprint(), "class_names": list(images.class_names)}
+    return images, {
+        "images": images.fingerprint(),
+        "class_names": list(images.class_names),
+        "sample": flags.sample,
+    }
 
 
 def find_images(folder: str | os.PathLike) -> image_lists.ImageList:

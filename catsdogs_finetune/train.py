@@ -32,7 +32,7 @@ EPOCHS, SAMPLE_EPOCHS = 10, 40  # epochs per phase, as in the original and for t
 SUMMARY_EVERY = 10  # steps
 Found = tuple[float, float]  # mean loss, accuracy
 LINE = "loss {:.4f}, accuracy {:.4f}"
-MAY_CHANGE = ("data_dir", "weights", "fine_tune_epochs", "train_dir", "bottleneck_dir")
+MAY_CHANGE = ("data_dir", "sample", "weights", "fine_tune_epochs", "train_dir", "bottleneck_dir")
 
 
 def run_training(flags: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """From class folders to batches of photos, compared with Keras' reading and rotation."""
 
+import argparse
 import collections
 import pathlib
 
@@ -177,3 +178,19 @@ def test_bad_pictures_are_found_and_odd_ones_read_as_people_see_them(tmp_path):
         pictures.encoded(folder / "dogs" / "01.jpg")
         == pathlib.Path(folder / "dogs" / "01.jpg").read_bytes()
     )
+
+
+def test_a_run_on_the_sample_is_resumed_on_it_without_being_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_input, "find_images", str)  # without reading them
+    write(tmp_path / "cache" / photo_input.FOLDER / photo_input.TRAIN, cats=2, dogs=2)
+    flags = argparse.Namespace(data_dir=None, sample=True, image_size=SIZE)
+    sample = photo_input.find(flags, {})
+    flags = argparse.Namespace(data_dir=None, sample=False, image_size=SIZE)
+    assert photo_input.find(flags, {"sample": True}) == sample and flags.sample
+
+
+def test_what_a_run_keeps_says_whether_it_is_of_the_sample():
+    write(pathlib.Path("photos"), cats=30, dogs=30)
+    flags = argparse.Namespace(data_dir="photos", sample=False, image_size=SIZE)
+    _, facts = photo_input.load(flags, {})
+    assert facts["sample"] is False
