@@ -97,7 +97,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None) -> None:
         module = sys.modules["__main__"].__spec__
-        name = module.name if module else pathless(sys.argv[0])
+        name = module.name.removesuffix(".__main__") if module else pathless(sys.argv[0])
         super().__init__(
             prog=f"python -m {name}",
             description=description,
