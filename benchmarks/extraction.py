@@ -1,7 +1,7 @@
-"""Extraction, batch 16: pictures a second from JPEG files to Inception-v3's bottlenecks.
+"""Extraction, batch 16: pictures per second from JPEG files to Inception-v3's bottlenecks.
 
-The net is Keras' Inception-v3 with random weights, frozen. The original sends one picture after the
-other through it.
+The net is Keras' Inception-v3 with random weights, frozen. The original runs it on one picture at a
+time.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ def _frozen():
 
     path = pathlib.Path(tempfile.mkdtemp(prefix="benchmark-"), "base.pb")
     if make_base.main(["--net", "InceptionV3", "--weights", "random", str(path)]):
-        raise SystemExit("no base could be made")
+        raise SystemExit("the base could not be made")
     return base_graph.load(path, base_graph.described(path))
 
 
@@ -47,7 +47,7 @@ def _pictures():
 
 
 def original_way():
-    """The JPEG in, the bottleneck out, picture by picture, in the default session."""
+    """From JPEG to bottleneck, picture by picture, in the default session."""
     import tensorflow.compat.v1 as tf
 
     graph_def = _frozen().graph_def

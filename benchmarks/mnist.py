@@ -1,7 +1,7 @@
-"""MNIST, batch 100: training steps a second of the fully connected net.
+"""MNIST, batch 100: training steps per second of the fully connected net.
 
-All contestants train the same net with the same first weights by plain gradient descent, each with
-its own way of getting a shuffled batch of 100 from images in memory.
+All contestants train the same net from the same initial weights with plain gradient descent. Each
+draws a shuffled batch of 100 from images in memory in its own way.
 """
 
 import os
@@ -16,7 +16,7 @@ BASE = "original way"
 BATCH = int(os.environ.get("BENCHMARK_BATCH", "100"))
 SIZES = (784, 128, 32, 10)
 RATE = 0.01
-BLOCK = 100  # steps that a loop in the graph takes
+BLOCK = 100  # steps per run of a loop in the graph
 
 CONTESTANTS = [
     Contestant(BASE, "original_way", PLAIN),
@@ -33,7 +33,7 @@ STEPS = {"": 400}
 
 
 def examples():
-    """Returns (uint8 [n, 784], uint8 [n]): as many images as MNIST has, which time alone needs."""
+    """Returns simple patterns, uint8 [n, 784], and their labels, uint8 [n]; n as in MNIST."""
     count = int(os.environ.get("BENCHMARK_EXAMPLES", "55000"))
     random = np.random.default_rng(0)
     labels = random.integers(0, 10, count, dtype=np.uint8)
@@ -43,7 +43,7 @@ def examples():
 
 
 def first_weights():
-    """Returns a list of (float32 [inputs, units], float32 [units]) a layer."""
+    """Returns (float32 [inputs, units], float32 [units]) for each layer, in a list."""
     random = np.random.default_rng(1)
     return [
         (
@@ -61,7 +61,7 @@ def _set_weights(sess, variables):
 
 
 def original_way():
-    """Float images, shuffled as a whole each epoch; placeholders, a feed dictionary a step."""
+    """Float images, shuffled each epoch by copying; placeholders, one feed dictionary per step."""
     import tensorflow.compat.v1 as tf
 
     from mnist_mechanics import mnist
@@ -100,7 +100,7 @@ def original_way():
 
 
 def keras_fit():
-    """A Sequential model in compiled form, fitted on arrays."""
+    """A compiled Sequential model, fitted on arrays."""
     import keras
 
     pixels, labels = examples()
@@ -166,7 +166,7 @@ def _jax_step():
 
 
 def jax_jit():
-    """A compiled step, given a batch of numpy arrays each time."""
+    """A compiled step that takes a batch of numpy arrays."""
     import jax
 
     pixels, labels = examples()
@@ -191,7 +191,7 @@ def jax_jit():
 
 
 def jax_scan():
-    """A compiled loop over steps, which picks its batches from arrays on the device."""
+    """A compiled loop over steps that takes its batches from arrays on the device."""
     import jax
 
     arrays = [jax.numpy.asarray(array) for array in examples()]
@@ -217,7 +217,7 @@ def jax_scan():
 
 
 def _here(add_training):
-    """Returns (a session with the first weights, what `add_training` has added to its graph)."""
+    """Returns (a session with the initial weights, the result of `add_training`)."""
     import tensorflow.compat.v1 as tf
 
     from tutorial_support import runs
@@ -322,5 +322,5 @@ def here_looped():
 
 
 def limit():
-    """The net's matrix products alone."""
+    """Only the net's matrix products."""
     return limits.products(limits.dense(BATCH, SIZES))

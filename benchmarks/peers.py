@@ -1,4 +1,4 @@
-"""What the loops of other libraries have in common, whatever they train."""
+"""Shared parts of the training loops in other libraries."""
 
 import functools
 
@@ -19,7 +19,7 @@ def keras_fitted(model, inputs, labels, batch):
 
 
 def torch_step(optimizer, loss):
-    """Lets a torch.optim.Optimizer take a step down a loss; returns the loss, a float."""
+    """Takes one step with a torch.optim.Optimizer; returns the loss as a float."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -27,13 +27,13 @@ def torch_step(optimizer, loss):
 
 
 def jax_scanned(step):
-    """Returns a compiled loop over steps, which picks its batches from arrays on the device.
+    """Returns a compiled loop over steps that takes its batches from arrays on the device.
 
     Args:
-        step: function of (weights, the arrays of a batch), which returns (weights, loss).
+        step: a function (weights, arrays of a batch) -> (weights, loss).
 
     Returns:
-        function of (weights, arrays of all examples, int [steps, batch]), which returns (weights,
+        a function (weights, arrays of all examples, indices int [steps, batch]) -> (weights,
         losses).
     """
     import jax

@@ -42,6 +42,7 @@ BROUGHT = {
     "flower_photos": "drawn_flowers",
     "cats_and_dogs_filtered": "drawn_cats_and_dogs",
     "data": ".",
+    "cifar10_cnn/results": "../cifar10_cnn/results",
 }
 # Commands that no test runs: they need a cluster, a network, another package or a reader's own
 # file, or never end.

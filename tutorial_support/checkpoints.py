@@ -282,7 +282,7 @@ def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:
 
 
 def _files_of(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
-    """Returns the files of a checkpoint, the index before the data: without it there is none."""
+    """Returns a checkpoint's files, the index before the data; no index means no checkpoint."""
     pattern = re.compile(re.escape(name) + r"\.(index|meta|data-\d+-of-\d+)")
     return [
         folder / file for file in sorted(_names(folder), reverse=True) if pattern.fullmatch(file)

@@ -77,7 +77,7 @@ def read(folder: str | os.PathLike) -> list[Tag]:
     ]
 
 
-_COLUMNS = ["run", "tag", "step", "value"]  # of a table of scalars
+_COLUMNS = ["run", "tag", "step", "value"]  # the columns of a table of scalars
 
 
 def _read_csv(path: pathlib.Path) -> list[Tag]:
@@ -144,7 +144,7 @@ def add_details(**tensors: tf.Tensor) -> None:
             tf.summary.image(name, tensor, max_outputs=6, collections=[DETAILS])
         else:
             tf.summary.histogram(f"activations/{name}", tensor, collections=[DETAILS])
-            # In the tensor's own name scope: TensorBoard draws no box more.
+            # Use the tensor's own name scope, so that TensorBoard draws no additional box.
             scope = tensor.op.name.rpartition("/")[0]
             with tf.name_scope(f"{scope}/zeros/" if scope else "zeros"):
                 zeros = tf.reduce_sum(tf.cast(tf.equal(tensor, 0), tf.float32))
@@ -260,7 +260,7 @@ def _tag(run: str, plugin: str, name: str, points: dict[int, float | None]) -> T
 
 
 def _read_all(paths: Sequence[str]) -> list[Tag]:
-    """Returns the tags below several paths; the name of a run begins with that of its path."""
+    """Returns the tags in several paths; the name of each run starts with its path's name."""
     if len(paths) == 1:
         return read(paths[0])
     return [

@@ -101,7 +101,7 @@ def draw_curves(
             for tag, (at, values) in sorted(scalars.items())
             if tag.partition("/")[0] == quantity
         }
-        # In this order, a split has the same colour in both plots.
+        # This order gives each split the same colour in both plots.
         lines = {name: found[name] for name in sorted(found, key=[*SPLITS, *found].index)}
         name = f"{quantity}.png"
         curves(folder / name, lines, f"{quantity.capitalize()}: {title}", x_label, y_label, mark)
@@ -274,7 +274,7 @@ def picture_sheet(
         columns: images per row.
     """
     rows = max(1, -(-len(images) // columns))
-    # An image is 1 wide in the coordinates of the sheet, and `inch` inches on it.
+    # In the sheet's coordinates an image has a width of 1; that is `inch` inches on paper.
     width = 1.05 * columns
     inch = min(1.4, _WIDTH / width)
     in_a_line = int(inch * 72 / (0.6 * _CAPTION))

@@ -392,13 +392,13 @@ def read_flags(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def write_flags(folder: pathlib.Path, flags: dict[str, Any]) -> None:
-    """Keeps the flags and facts of a run in its folder, and where that folder is."""
+    """Stores the flags and facts of a run in its folder, together with the folder's path."""
     kept = flags | {_PLACE: str(folder.resolve())}
     files.write_text(folder / FLAGS_FILE, json.dumps(kept, indent=2) + "\n")
 
 
 def _moved_along(flags: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
-    """Returns the flags; what is gone from its place, but moved along with the run, is found."""
+    """Returns the flags, with new paths for files that were moved together with the run."""
     place = str(flags.get(_PLACE, folder.resolve()))
     for name, value in flags.items():
         path = pathlib.Path(value if isinstance(value, str) else "")

@@ -69,7 +69,7 @@ def test_catsdogs_contestants_take_the_same_steps(phase, monkeypatch):
         monkeypatch.setattr(catsdogs, name, value)
     trained = [c for c in catsdogs.CONTESTANTS if c.prepare.endswith(phase)]
     found = losses(catsdogs, trained, monkeypatch, 8)
-    if "PyTorch, phase 2" in found:  # its RMSprop adds epsilon to the root, the others below it
+    if "PyTorch, phase 2" in found:  # its RMSprop adds epsilon outside the root, others inside
         others = found.pop("PyTorch, phase 2")
         np.testing.assert_allclose(others, found["here: phase 2"], rtol=0.03)
     assert_equal(found, 1e-4, trained[-1].name)

@@ -218,7 +218,7 @@ def test_views_are_averaged_in_evaluation_prediction_and_export(run, data, capsy
         printed = capsys.readouterr().out
         correct = int((wanted[views].argmax(axis=1) == records.labels).sum())
         assert f"{correct} of 30 images correct" in printed
-        assert (f"by {views} views" in printed) == (views > 1)
+        assert (f"with {views} views" in printed) == (views > 1)
         ending = f"-{views}-views" * (views > 1)
         tags = events.scalars(f"evaluation{views}")
         assert tags[f"accuracy/test{ending}"][1] == [pytest.approx(correct / 30)]

@@ -78,7 +78,7 @@ def test_steps_against_keras(momentum):
 
 
 def trained(steps=3, optimizer=None, **flags):
-    """Builds the head, takes steps on VECTORS; returns what the variables have become, and ops."""
+    """Builds the head and takes steps on VECTORS; returns the variables' values, and the ops."""
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(0)
         bottleneck_input, ground_truth = head.placeholder_inputs(7)
@@ -99,7 +99,7 @@ def trained(steps=3, optimizer=None, **flags):
 
 
 def test_weight_decay_makes_weights_smaller():
-    """Each step of gradient descent takes away rate times strength of them besides."""
+    """Each step of gradient descent also subtracts rate times strength times the weights."""
     start = trained(0)[0]["final_training_ops/weights"]
     plain, decayed = (
         trained(1, weight_decay=w)[0]["final_training_ops/weights"] for w in (0.0, 2.0)

@@ -382,7 +382,7 @@ def test_wrong_use_is_one_sentence(monkeypatch, capsys):
     main = fully_connected_replicated.main
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert main(["--sample"]) == 2
-    assert "needs the variable TF_CONFIG" in capsys.readouterr().err
+    assert "needs the environment variable TF_CONFIG" in capsys.readouterr().err
     monkeypatch.setenv("TF_CONFIG", json.dumps(launcher.plan(1, 3)["worker", 0]))
     assert main(["--sample", "--batch_size", "100"]) == 2
     assert (

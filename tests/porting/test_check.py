@@ -1,4 +1,4 @@
-"""`python -m porting.check` on small programs whose trouble is known."""
+"""`python -m porting.check` on small programs with known problems."""
 
 import ast
 import json
@@ -9,7 +9,7 @@ import pytest
 from porting import check, findings, sources, syntax
 from tests.conftest import REPOSITORY
 
-# Programs, with the (line, name) of each finding. What is passed is asked for separately.
+# Programs, with the (line, name) of each finding. Other tests check the passed uses.
 PROGRAMS = {
     "modern": ("import tensorflow as tf\ntf.reduce_sum(tf.constant([1.0]))", []),
     "v1": ("import tensorflow.compat.v1 as tf\ntf.placeholder(tf.float32)", []),
@@ -204,7 +204,7 @@ def test_names_of_files_are_printed_in_one_line(tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """What is found in all programs; TensorFlow is loaded once."""
+    """The findings in all programs; TensorFlow is loaded once."""
     folder = tmp_path_factory.mktemp("programs")
     for name, (code, _) in PROGRAMS.items():
         (folder / f"{name}.py").write_text(code)
@@ -242,7 +242,7 @@ def test_remedies_name_what_took_the_place(report):
 
 
 def test_switch_in_the_program_counts_where_tf_keras_answers(tmp_path, monkeypatch):
-    """The lookups are given, as if tf_keras were installed."""
+    """Fakes the lookups, as if tf_keras were installed."""
     from porting import installed
 
     code = "os.environ['TF_USE_LEGACY_KERAS'] = '1'\nimport tensorflow.compat.v1 as tf\ntf.layers.a"
@@ -342,7 +342,7 @@ def test_python_2_keeps_lines_and_names():
 
 
 def test_this_project_is_clean(capsys):
-    """All but the recipes that are here to fail, and the one that needs the package tf_keras."""
+    """All recipes except those that must fail, and the one that needs the package tf_keras."""
     recipes = ["--exclude", "before_*.py", "--exclude", "*_with_keras_2.py"]
     assert check.main([str(REPOSITORY), *recipes]) == 0
     assert "0 of " in capsys.readouterr().out
