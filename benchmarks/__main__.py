@@ -75,19 +75,21 @@ def draw(path, title, results, unit):
 def main(argv=None):
     """Parses the flags and runs the benchmarks."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
-    rounds = "Rounds per contestant."
-    parser.add_argument("--rounds", type=number(int, 1), default=7, help=rounds)
-    folder = "The folder for the JSON file and the charts."
-    parser.add_argument("--output_dir", default="benchmark_results", help=folder)
+    names = f"The benchmarks to run, by default all: {', '.join(NAMES)}."
+    parser.add_argument("names", nargs="*", metavar="NAME", help=names)
+    add = parser.add_argument_group("measurement").add_argument
+    add("--rounds", type=number(int, 1), default=7, help="Rounds per contestant.")
     threads = "Numbers of processors to allow; by default all, in one run."
-    parser.add_argument("--threads", type=number(int, 1), nargs="+", help=threads)
+    add("--threads", type=number(int, 1), nargs="+", help=threads)
     batches = "Batch sizes to measure; by default the benchmark's own."
-    parser.add_argument("--batch_sizes", type=number(int, 1), nargs="+", help=batches)
+    add("--batch_sizes", type=number(int, 1), nargs="+", help=batches)
+    folder = "The folder for the JSON file and the charts."
+    output = parser.add_argument_group("output")
+    output.add_argument("--output_dir", default="benchmark_results", help=folder)
     flags = parser.parse_args(argv)
     unknown = set(flags.names) - set(NAMES)
     if unknown:
-        parser.error(f"there is no benchmark '{unknown.pop()}'; there are {', '.join(NAMES)}")
+        parser.error(f"there is no benchmark '{unknown.pop()}'; name one of {', '.join(NAMES)}")
     folder = pathlib.Path(flags.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     where = machine()

@@ -159,7 +159,8 @@ def main(argv=None):
     """Measures and prints."""
     parser = ArgumentParser(__doc__)
     parser.add_argument("--rounds", type=number(int, 1), default=5, help="Runs of each command.")
-    parser.add_argument("--output_dir", default="benchmark_results", help="for JSON")
+    folder = "The folder for the JSON file."
+    parser.add_argument("--output_dir", default="benchmark_results", help=folder)
     flags = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         todo = commands(pathlib.Path(temporary))

@@ -217,12 +217,19 @@ def fuzz(name, count, seed, keep, first=0):
 
 def main(argv=None):
     """Prints a table; returns 1 if there are findings."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=1000, help="The number of files in all.")
-    parser.add_argument("--seed", type=int, default=0, help="Each seed makes other files.")
-    parser.add_argument("--reader", action="append", help="Test only this one; may be repeated.")
-    parser.add_argument("--first", type=int, default=0, help="Number of each reader's first file.")
-    parser.add_argument("--keep", default="fuzz-findings", help="The folder for findings.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fuzz",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = " (default: %(default)s)"
+    add = parser.add_argument_group("files").add_argument
+    add("--count", type=int, default=1000, help=f"The number of files in all.{default}")
+    add("--seed", type=int, default=0, help=f"Each seed makes other files.{default}")
+    add("--first", type=int, default=0, help=f"The number of each reader's first file.{default}")
+    add("--reader", action="append", help="Test only this reader; may be repeated.")
+    add = parser.add_argument_group("output").add_argument
+    add("--keep", default="fuzz-findings", help=f"The folder for findings.{default}")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     flags = parser.parse_args(argv)
     if flags.serve:

@@ -285,11 +285,11 @@ def _serving(folder: pathlib.Path):
 def main(argv: list[str] | None = None) -> int:
     """Parses the flags and prints the tables."""
     parser = ArgumentParser(__doc__)
-    kills = "Kills of single programs."
-    parser.add_argument("--kills", type=number(int, 0), default=100, help=kills)
-    kills = "Kills of cluster tasks."
-    parser.add_argument("--cluster-kills", type=number(int, 0), default=0, help=kills)
-    parser.add_argument("--only", nargs="+", help="Run cases whose names contain these words.")
+    programs, tasks = "The number of kills of programs.", "The number of kills of cluster tasks."
+    parser.add_argument("--kills", type=number(int, 0), default=100, help=programs)
+    parser.add_argument("--cluster-kills", type=number(int, 0), default=0, help=tasks)
+    only = "Run only cases whose names contain one of these words."
+    parser.add_argument("--only", nargs="+", metavar="WORD", help=only)
     seed = "Seeds the moments and the signals."
     parser.add_argument("--seed", type=number(int, 0), default=0, help=seed)
     parser.add_argument("--jobs", type=number(int, 1), default=2, help="Cases that run at a time.")

@@ -340,7 +340,9 @@ def class_logits(logits: tf.Tensor) -> tf.Tensor:
     """
     if logits.shape.as_list()[-1] != 1:
         return logits
-    with tf.name_scope(f"{logits.op.name.rpartition('/')[0]}/class_logits/"):
+    # A scope name that ends in "/" is absolute: these ops go into the scope of the logits.
+    *scopes, _ = logits.op.name.split("/")
+    with tf.name_scope("/".join([*scopes, "class_logits", ""])):
         return tf.concat([tf.zeros_like(logits), logits], axis=1)
 
 

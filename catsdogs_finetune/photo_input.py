@@ -22,7 +22,7 @@ from tutorial_support import SPLITS, TEST, archives, files, image_lists, picture
 from tutorial_support.programs import LOG, UsageError, number, reason
 
 # By default, tf.data runs AutoGraph on each function of a pipeline. That takes longer than tracing.
-_as_it_is = tf.autograph.experimental.do_not_convert
+_without_autograph = tf.autograph.experimental.do_not_convert
 
 FOLDER, SAMPLE = "cats_and_dogs_filtered", "drawn_cats_and_dogs"
 ARCHIVE = files.RemoteFile(
@@ -280,7 +280,7 @@ def index_batches(
     """
     steps = steps_per_epoch(len(chosen), batch_size)
 
-    @_as_it_is
+    @_without_autograph
     def of_epoch(epoch):
         # A stateless op has no hidden counter: the same seed always gives the same order. The epoch
         # is part of the seed, so each epoch has another order.
@@ -316,7 +316,7 @@ def training_batches(
     """
     load = _loader(images, size)
 
-    @_as_it_is
+    @_without_autograph
     def prepare(step, indices):
         loaded, labels = load(indices)
         return scale(distort(loaded, tf.stack([tf.constant(seed, tf.int64), step]))), labels
@@ -343,7 +343,7 @@ def evaluation_batches(
     """
     load = _loader(images, size)
 
-    @_as_it_is
+    @_without_autograph
     def prepare(indices):
         loaded, labels = load(indices)
         return scale(loaded), labels
@@ -440,7 +440,7 @@ def photos(images: image_lists.ImageList, chosen: np.ndarray, size: int) -> Iter
     """
     with tf.Graph().as_default() as graph:
         batches = tf.data.Dataset.from_tensor_slices(np.int64(chosen)).batch(_EVALUATION_BATCH)
-        load = _as_it_is(_loader(images, size))
+        load = _without_autograph(_loader(images, size))
         loaded = batches.map(load, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
         iterator = tf.data.make_initializable_iterator(loaded)
         batch, _ = iterator.get_next()

@@ -124,7 +124,7 @@ def write_training(training: Callable[[tf.Tensor, float], tf.Operation]) -> str:
         sess.run(train_op)
         sess.run(train_op)
         value, count = sess.run([weight, step])
-    require(value != 3, "Two steps left the weight where it was.", 1)
+    require(value != 3, "Two steps did not change the weight.", 1)
     require(np.isclose(value, 0.75), f"Two steps of gradient descent end at 0.75, not {value}.", 1)
     require(count == 2, f"Two steps were taken, but the counter says {count}.", 1)
     return "Each run moves the weight once and counts once."

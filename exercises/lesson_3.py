@@ -251,7 +251,7 @@ def split_of(answer: Callable) -> str:
         "The net would be tested on nearly the same images that it was trained on.",
         3,
     )
-    return "An image stays where it is when others are added, and when the folder moves."
+    return "An image stays in its split when others are added, and when the folder moves."
 
 
 @exercise(

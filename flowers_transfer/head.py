@@ -69,8 +69,7 @@ def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         labels: int64 [batch], in 0 .. num_classes - 1.
     """
     with tf.name_scope("cross_entropy"):
-        # One op computes softmax and logarithm together, which is numerically stable. As two ops, a
-        # probability that rounds to 0 would make the loss infinite.
+        # In one op with the softmax, a probability that rounds to 0 cannot make the loss infinite.
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         mean = tf.reduce_mean(cross_entropy)
     # Adds the op to the graph's collection of summaries, which merge_all() reads.
@@ -87,8 +86,7 @@ def weight_decay(strength: float) -> tf.Tensor:
 
 def gradient_descent(learning_rate: float, momentum: float = 0.0) -> tf.train.Optimizer:
     """Returns the optimizer; a momentum of 0 is plain gradient descent."""
-    # Momentum adds one more variable, a "slot", to each trainable one. The saver saves slots too,
-    # so a resumed run keeps its momentum.
+    # Momentum adds a "slot" variable for each trainable one. The saver saves slots, too.
     if momentum:
         return tf.train.MomentumOptimizer(learning_rate, momentum)
     return tf.train.GradientDescentOptimizer(learning_rate)
@@ -113,8 +111,7 @@ def training(
     if optimizer is None:
         optimizer = gradient_descent(learning_rate, momentum)
     with tf.name_scope("train"):
-        # minimize() adds the gradients and the update ops. There is no base in this graph, so only
-        # the head's variables are trained.
+        # minimize() adds gradients and updates, here only for the head: the graph has no base.
         return optimizer.minimize(loss, global_step=tf.train.get_or_create_global_step())
 
 

@@ -2,7 +2,7 @@
 
 The modules that define a program's flags also import TensorFlow, for their graphs. So the program
 is first imported with a stand-in for TensorFlow, and its `main` runs until the flags are parsed. If
-they are right, the modules are forgotten, and the program starts in earnest, with TensorFlow.
+the flags are valid, these modules are unloaded, and the program starts again with TensorFlow.
 """
 
 import importlib
@@ -27,7 +27,7 @@ def exit_code(program: str) -> int | None:
         program: name of a module with a `main`.
 
     Returns:
-        the exit code if the program has ended, after --help or a wrong flag; else None.
+        the exit code if the program ended, because of --help or a wrong flag; else None.
     """
     global is_parsing_only
     before, finder = set(sys.modules), _StandIn()
@@ -35,7 +35,7 @@ def exit_code(program: str) -> int | None:
     is_parsing_only = True
     try:
         return importlib.import_module(program).main()
-    except (FlagsParsed, Exception):  # whatever else there is, the program meets it itself
+    except (FlagsParsed, Exception):  # the real start will report any other error
         return None
     finally:
         is_parsing_only = False
@@ -50,7 +50,7 @@ _TENSORFLOW = "tensorflow"
 
 
 def _forget(name: str) -> None:
-    """Lets a module be imported anew, for it holds the stand-in."""
+    """Unloads a module that contains the stand-in, so that it is imported again."""
     del sys.modules[name]
     package, _, child = name.rpartition(".")
     if package in sys.modules:  # `from package import child` looks there first
@@ -58,7 +58,7 @@ def _forget(name: str) -> None:
 
 
 class _AnyType(type):
-    """Type of a class that stands for everything in TensorFlow: its attributes are itself."""
+    """Metaclass of a class that replaces everything in TensorFlow: every attribute is itself."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
@@ -67,14 +67,14 @@ class _AnyType(type):
 
 
 class _Anything(metaclass=_AnyType):
-    """May be called, subclassed and used in annotations, which is all that importing needs."""
+    """Can be called, subclassed and used in annotations, which is all that imports need."""
 
     def __init__(self, *args: object, **options: object) -> None:
         pass
 
 
 class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the stand-in for `tensorflow` and for all modules in it."""
+    """Finds the stand-in for `tensorflow` and all its submodules."""
 
     def find_spec(self, name: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
         if name.partition(".")[0] != _TENSORFLOW:

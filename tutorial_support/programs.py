@@ -97,7 +97,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None) -> None:
         module = sys.modules["__main__"].__spec__
-        name = module.name if module else pathless(sys.argv[0])
+        name = module.name.removesuffix(".__main__") if module else pathless(sys.argv[0])
         super().__init__(
             prog=f"python -m {name}",
             description=description,
@@ -112,7 +112,7 @@ class ArgumentParser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=version, help=version_help)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parses as argparse does; ends the program if it was started for that alone."""
+        """Parses like argparse; then ends the program if only its flags are to be parsed."""
         flags = super().parse_args(args, namespace)
         if early_parsing.is_parsing_only:
             raise early_parsing.FlagsParsed
@@ -176,7 +176,7 @@ def before_tensorflow(small_net: bool = False) -> None:
     """Prepares this process for TensorFlow; call it before TensorFlow is imported.
 
     A program calls it when it is run, never when it is imported. It answers --help and wrong flags
-    at once, so the program's `main` has to parse its flags before it does anything else. Then it
+    at once, so the program's `main` must parse its flags before it does anything else. Then it
     sets the variables in ENVIRONMENT unless the user has set them, loads TensorFlow without its
     start-up messages, and lets Ctrl-C end the process quietly in the meantime.
 
@@ -189,12 +189,12 @@ def before_tensorflow(small_net: bool = False) -> None:
     _open_standard_streams()
     signal.signal(signal.SIGINT, _interrupted_early)
     caller = sys._getframe(1).f_globals
-    specification = caller.get("__spec__")  # None for a script that is run by its path
+    specification = caller.get("__spec__")  # None for a script that is run by path
     if caller["__name__"] == "__main__" and specification and "tensorflow" not in sys.modules:
         exit_code = early_parsing.exit_code(specification.name)
         if exit_code is not None:
             sys.exit(exit_code)
-        signal.signal(signal.SIGINT, _interrupted_early)  # the program's `main` has changed it
+        signal.signal(signal.SIGINT, _interrupted_early)  # `main` has changed it
     is_quiet = LOG_LEVEL not in os.environ
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
