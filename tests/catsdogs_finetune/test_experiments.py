@@ -76,6 +76,7 @@ EXPERIMENTS = {
 }
 
 
+@pytest.mark.usefixtures("pictures_not_drawn")
 @pytest.mark.parametrize(
     ("name", "more"),
     # A summary of the base needs the photos even if bottlenecks are fed.

@@ -35,6 +35,7 @@ def data(tmp_path_factory):
     return made.write(tmp_path_factory.mktemp("data") / "set")
 
 
+@pytest.mark.usefixtures("pictures_not_drawn")
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_touch_one_file(name, data):
     module, *changes = EXPERIMENTS[name]

@@ -20,7 +20,7 @@ from cifar10_cnn.trained import TrainedNet
 from tests import processes
 from tests.cifar10_cnn import records as made
 from tests.saved import variables
-from tutorial_support import events
+from tutorial_support import events, plots
 
 FEW = ["--batch_size", "16", "--output_every", "2", "--eval_every", "4", "--save_every", "4"]
 
@@ -93,13 +93,18 @@ def test_killed_and_resumed_ends_bit_identical(data, tmp_path, program_environme
     assert events.scalars("whole") == events.scalars("killed")
 
 
-def test_validation_in_place_of_the_test_images(data, capsys):
+def test_validation_in_place_of_the_test_images(data, capsys, monkeypatch):
+    titles, draw = [], plots.draw_predictions
+    monkeypatch.setattr(
+        plots, "draw_predictions", lambda *a, **k: titles.append(a[5]) or draw(*a, **k)
+    )
     flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "4", *FEW]
     assert train.main([*flags, "--validation_size", "30"]) == 0
     printed = capsys.readouterr().out
     assert "Training on 50 images" in printed
     assert " --- Validation Accuracy= " in printed and "Test Accuracy" not in printed
     assert "accuracy/test" not in events.scalars("run")
+    assert titles == ["Validation images, run at step 4"]
     found = {}
     for split in ("train", "validation", "test"):
         assert evaluate.main(["--checkpoint", "run", "--split", split]) == 0

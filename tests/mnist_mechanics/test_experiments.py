@@ -57,6 +57,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.usefixtures("pictures_not_drawn")
 @pytest.mark.parametrize(("program", "name"), PAIRS)
 def test_experiments_touch_one_file(program, name):
     width = "16" if name == "two equal widths" else "8"

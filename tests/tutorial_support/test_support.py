@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 from tensorboard.backend.event_processing import plugin_event_multiplexer
 
-from tutorial_support import checkpoints, events, files, programs, runs
+from tutorial_support import SPLITS, checkpoints, events, files, plots, programs, runs
 from tutorial_support.programs import TrainingError, UsageError
 from tutorial_support.runs import StopSignals
 
@@ -579,3 +579,14 @@ def test_the_end_of_a_checkpoint_asks_for_no_more_than_there_is(version, tmp_pat
     path.write_bytes(content)
     with pytest.raises(checkpoints.DamagedCheckpoint, match="is damaged at its end"):
         checkpoints.values(prefix)
+
+
+def test_a_runs_pictures_name_the_split_that_was_evaluated(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(plots, "draw_predictions", lambda *a: titles.append(a[-1]) or [])
+    run = begin(str(tmp_path / "run"), flags_of())
+    for split in SPLITS:
+        run.draw(np.array([0]), np.eye(2)[:1], ["a", "b"], lambda chosen: [], split=split)
+    assert titles == [
+        f"{split} images, run at step 10" for split in ("Train", "Validation", "Test")
+    ]
