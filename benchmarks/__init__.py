@@ -1,4 +1,4 @@
-"""Measurements, for anyone to repeat.
+"""Benchmarks that anyone can repeat.
 
-Nothing is imported here: a contestant that is not of this package gets TensorFlow as it comes.
+This module imports nothing, so other contestants get TensorFlow with its default settings.
 """

@@ -1,11 +1,11 @@
-"""How fast this package is, against what one would use instead, on the same work.
+"""Compares the speed of this package with that of other libraries on the same work.
 
     python -m benchmarks                      (all of them)
     python -m benchmarks mnist cifar10
     python -m benchmarks mnist --batch_sizes 32 100 1024 --threads 1 2
 
-Contestants work in turn. The table tells medians of several rounds, their spread, and ratios. The
-same goes to a file of JSON and a bar chart; of several batch sizes, there are lines as well.
+Contestants take turns. A table shows the medians of several rounds, their range, and ratios. A JSON
+file and a bar chart hold the same figures; for several batch sizes, a line chart as well.
 """
 
 import importlib
@@ -20,10 +20,11 @@ from tutorial_support import files
 from tutorial_support.programs import ArgumentParser, number, program
 
 NAMES = ("mnist", "cifar10", "flowers", "extraction", "catsdogs")
+SHORTEST_TURN = 2.0  # seconds
 
 
 def machine():
-    """Returns a dict that says where the figures were measured."""
+    """Returns a dict that describes the machine and the libraries."""
     import numpy as np
 
     model = [
@@ -56,7 +57,7 @@ def say(title, results, base, unit):
 
 
 def draw(path, title, results, unit):
-    """Draws the medians as bars, with whiskers from the lowest to the highest rate."""
+    """Draws the medians as bars, with error bars from the lowest to the highest rate."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 0.45 * len(results) + 1.2), layout="constrained")
@@ -75,15 +76,21 @@ def draw(path, title, results, unit):
 def main(argv=None):
     """Parses the flags and runs the benchmarks."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
-    parser.add_argument("--rounds", type=number(int, 1), default=7, help="turns of each contestant")
-    parser.add_argument("--output_dir", default="benchmark_results", help="for JSON and charts")
-    parser.add_argument("--threads", type=number(int, 1), nargs="+", help="processors to allow")
-    parser.add_argument("--batch_sizes", type=number(int, 1), nargs="+", help="others to try")
+    names = f"The benchmarks to run, by default all: {', '.join(NAMES)}."
+    parser.add_argument("names", nargs="*", metavar="NAME", help=names)
+    add = parser.add_argument_group("measurement").add_argument
+    add("--rounds", type=number(int, 1), default=7, help="Rounds per contestant.")
+    threads = "Numbers of processors to allow; by default all, in one run."
+    add("--threads", type=number(int, 1), nargs="+", help=threads)
+    batches = "Batch sizes to measure; by default the benchmark's own."
+    add("--batch_sizes", type=number(int, 1), nargs="+", help=batches)
+    folder = "The folder for the JSON file and the charts."
+    output = parser.add_argument_group("output")
+    output.add_argument("--output_dir", default="benchmark_results", help=folder)
     flags = parser.parse_args(argv)
     unknown = set(flags.names) - set(NAMES)
     if unknown:
-        parser.error(f"there is no benchmark '{unknown.pop()}'; there are {', '.join(NAMES)}")
+        parser.error(f"there is no benchmark '{unknown.pop()}'; name one of {', '.join(NAMES)}")
     folder = pathlib.Path(flags.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     where = machine()
@@ -111,10 +118,10 @@ def main(argv=None):
 
 
 def measure(module, batch, threads, rounds):
-    """Lets the contestants of a benchmark work; returns (title, list of contest.Result)."""
+    """Runs the contestants of a benchmark; returns (title, list of contest.Result)."""
     title = module.__doc__.splitlines()[0].replace(f"batch {module.BATCH}", f"batch {batch}")
     title += f" (processors: {threads})" if threads else ""
-    # As many examples a turn, whatever the batch.
+    # The same number of examples per turn for every batch size.
     steps = {
         contestant: max(1, round(count * module.BATCH / batch))
         for contestant, count in module.STEPS.items()
@@ -122,19 +129,21 @@ def measure(module, batch, threads, rounds):
     scale = batch if module.UNIT == "images/s" else 1
     os.environ["BENCHMARK_BATCH"] = str(batch)
     try:
-        results = contest.run(module.__name__, module.CONTESTANTS, steps, rounds, threads, scale)
+        results = contest.run(
+            module.__name__, module.CONTESTANTS, steps, rounds, threads, scale, SHORTEST_TURN
+        )
     finally:
         del os.environ["BENCHMARK_BATCH"]
     return title, results
 
 
 def draw_growth(path, name, grown):
-    """Draws examples a second over the batch size, a line for each contestant.
+    """Plots examples per second by batch size, with one line per contestant.
 
     Args:
-        path: where the picture goes.
-        name: the benchmark's.
-        grown: dict from (contestant, processors) to a list of (batch, examples per second).
+        path: the file of the plot.
+        name: the name of the benchmark.
+        grown: {(contestant, processors): list of (batch, examples per second)}.
     """
     from matplotlib.figure import Figure
 
@@ -153,7 +162,7 @@ def draw_growth(path, name, grown):
         axes.set_xticks(batches, [str(batch) for batch in batches])
         axes.xaxis.minorticks_off()
         axes.grid(alpha=0.3)
-    all_axes[0].set_ylabel("examples a second")
+    all_axes[0].set_ylabel("examples per second")
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path)
 

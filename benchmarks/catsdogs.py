@@ -1,8 +1,8 @@
-"""Cats and dogs, batch 32: training steps a second of MobileNetV2, alpha 1.0, at 160 pixels.
+"""Cats and dogs, batch 32: training steps per second of MobileNetV2, alpha 1.0, at 160 pixels.
 
-Both phases: the head alone on the frozen base, then with it the layers from 100 on. Photos are
-read, resized, turned and mirrored, and shown to the net anew in every step; but in `bottlenecks
-kept`, where nothing is distorted, they go through the base once. All begin with the same weights.
+Phase 1 trains the head on the frozen base, phase 2 also the layers from 100 on. Every step reads,
+resizes, rotates and mirrors its photos and runs the base on them. Only in `bottlenecks kept`, which
+has no augmentation, photos go through the base once. All start from the same weights.
 """
 
 import collections
@@ -23,7 +23,7 @@ BATCH = int(os.environ.get("BENCHMARK_BATCH", "32"))
 SIZE, ALPHA, FINE_TUNE_AT = 160, 1.0, 100
 RATE, FINE_RATE = 1e-4, 1e-5  # of Adam for the head, of RMSProp for fine-tuning
 DROPOUT, ROTATION = 0.2, 0.2
-# Changed in tests alone: then all contestants see the same photos, to the bit.
+# Tests change this, so all contestants see exactly the same photos.
 IS_RANDOM = True
 PHOTO_SIZE, PHOTO_TYPE = (400, 300), "jpg"
 
@@ -38,7 +38,7 @@ CONTESTANTS = [
     Contestant("JAX, phase 2", "jax_fine", PLAIN, "jax"),
     Contestant("here: phase 2", "here_fine", OURS),
 ]
-NOT_DRAWN = ("here: phase 1, bottlenecks kept",)  # hundreds of times as long as all other bars
+NOT_DRAWN = ("here: phase 1, bottlenecks kept",)  # hundreds of times as long as the other bars
 STEPS = {"": 4, "here: phase 1, bottlenecks kept": 100}
 
 
@@ -89,7 +89,7 @@ def net():
 
 
 def first_weights():
-    """Returns dict from a variable's name to its value; the head's begin with `prediction`."""
+    """Returns {variable's name: value}; names in the head begin with `prediction`."""
     random = np.random.default_rng(1)
     values = {}
     for convolutions, _ in net():
@@ -127,7 +127,7 @@ def _layer_names(alpha):
 
 
 def _keras(is_fine):
-    """The tutorial as Keras teaches it: files as a dataset, layers that distort, a base."""
+    """The Keras tutorial: a dataset of files, augmentation layers, a base."""
     import keras
     from keras import layers
 
@@ -143,7 +143,7 @@ def _keras(is_fine):
             layer.trainable = False
 
     class Inference(layers.Layer):
-        """The base, by its moving averages: `fit` overrides a `training=False` given outside."""
+        """The base in inference mode: `fit` overrides a `training=False` given outside."""
 
         def __init__(self):
             super().__init__()
@@ -194,7 +194,7 @@ def _read(path):
 
 
 def _pillow_batches():
-    """Yields (uint8 [BATCH, SIZE, SIZE, 3], int32 [BATCH]) without end; threads read ahead."""
+    """Yields (uint8 [BATCH, SIZE, SIZE, 3], int32 [BATCH]) endlessly; threads read ahead."""
     import concurrent.futures
 
     folder, paths, labels = _photos()
@@ -211,7 +211,7 @@ def _pillow_batches():
 
 
 def _turns(random, count):
-    """Returns affine maps, float32 [count, 2, 3]: random turns, half of them mirrored."""
+    """Returns affine maps, float32 [count, 2, 3]: random rotations, half of them mirrored."""
     turn = random.uniform(-ROTATION, ROTATION, count) * 2 * np.pi
     side = np.where(random.random(count) < 0.5, -1, 1)
     rows = [side * np.cos(turn), -np.sin(turn), 0 * turn, side * np.sin(turn), np.cos(turn)]
@@ -219,7 +219,7 @@ def _turns(random, count):
 
 
 def _pytorch(is_fine):
-    """Modules, an optimizer, a loop; photos of a batch are turned at once."""
+    """Modules, an optimizer, a loop; rotates a whole batch at once."""
     import torch
     from torch import nn
 
@@ -309,7 +309,7 @@ def pytorch_fine():
 
 
 def _jax(is_fine):
-    """A compiled step; photos are turned in it."""
+    """A compiled step that also rotates the photos."""
     import jax
     import jax.numpy as jnp
     from jax import lax

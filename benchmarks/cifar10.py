@@ -1,7 +1,8 @@
-"""CIFAR-10, batch 128: training images a second of the cookbook's net, the input included.
+"""CIFAR-10, batch 128: training images per second of the cookbook's net, including the input.
 
-All contestants train the same net with LRN, from the same first weights, by plain gradient descent.
-Training images are cropped, mirrored, brightened, contrasted and standardized at random.
+All contestants train the same net with LRN, from the same initial weights, with plain gradient
+descent. Training images are randomly cropped, mirrored and changed in brightness and contrast, then
+standardized.
 """
 
 import os
@@ -16,7 +17,7 @@ from benchmarks.contest import OURS, PLAIN, Contestant
 UNIT = "images/s"
 BASE = "original way"
 BATCH = int(os.environ.get("BENCHMARK_BATCH", "128"))
-# Off in tests alone: then all contestants see the same images, the middle ones.
+# Tests turn this off, so all contestants see the same central crops.
 IS_RANDOM = os.environ.get("BENCHMARK_RANDOM", "1") == "1"
 CROP = 24
 RATE = 0.01
@@ -42,7 +43,7 @@ CONTESTANTS = [
     Contestant("here, input alone", "here_input", OURS),
     Contestant("limit: matrix products", "limit", PLAIN),
 ]
-NOT_DRAWN = ("here, LRN alone", "here, input alone")  # ten times as long as all other bars
+NOT_DRAWN = ("here, LRN alone", "here, input alone")  # ten times as long as the other bars
 STEPS = {"": 10, "here, LRN alone": 100, "here, input alone": 200}  # of which 4 are ready
 
 
@@ -57,7 +58,7 @@ def examples():
 
 
 def first_weights():
-    """Returns a flat list of float32 arrays, in the layers' order."""
+    """Returns a flat list of float32 arrays, in the order of the layers."""
     random = np.random.default_rng(1)
     values = []
     for kernel, biases in SHAPES:
@@ -174,7 +175,7 @@ def here_with_op():
 
 
 def here_without_lrn():
-    """The same without LRN: another net, to tell what LRN costs."""
+    """The same without LRN: another net, which shows the cost of LRN."""
     sess, train_op, loss, _ = _here(lambda images, **_: images)
     return lambda count: [sess.run([train_op, loss])[1] for _ in range(count)]
 
@@ -195,7 +196,7 @@ def here_lrn():
             images = tf.get_variable(place, initializer=value, use_resource=True).read_value()
             normalized = lrn(images, **LRN, name=f"{place}_lrn")
             (gradient,) = tf.gradients(normalized, images, images)
-            # A session computes what it is asked for; a corner is not much to hand over.
+            # Fetch only one value, so copying the result takes no time.
             fetches += [normalized[0, 0], gradient[0, 0]]
         sess = tf.Session(config=runs.session_config())
         sess.run(tf.global_variables_initializer())
@@ -265,7 +266,7 @@ def _drawn(random, count):
 
 
 def pytorch():
-    """A module, an optimizer, a loop; distortions of a whole batch at once."""
+    """A module, an optimizer, a loop; distorts a whole batch at once."""
     import torch
     from torch import nn
 
@@ -275,7 +276,7 @@ def pytorch():
     size = 2 * LRN["depth_radius"] + 1
 
     class Flatten(nn.Module):
-        """In the order of TensorFlow: channels last."""
+        """Flattens in TensorFlow's order: channels last."""
 
         def forward(self, x):
             return x.permute(0, 2, 3, 1).flatten(1)
@@ -283,7 +284,7 @@ def pytorch():
     layers = []
     for inner in (3, 64):
         layers += [nn.Conv2d(inner, 64, 5, padding=2), nn.ReLU()]
-        layers += [nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(3, 2)]  # as SAME pads even sizes
+        layers += [nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(3, 2)]  # like SAME for even sizes
         layers += [nn.LocalResponseNorm(size, LRN["alpha"] * size, LRN["beta"], LRN["bias"])]
     layers += [Flatten()]
     for inner, units in ((2304, 384), (384, 192)):
@@ -332,7 +333,7 @@ def pytorch():
 
 
 def jax_jit():
-    """A compiled step, distortions included; LRN as a window's sum."""
+    """A compiled step, including distortions; LRN as a window sum."""
     import jax
     import jax.numpy as jnp
     from jax import lax
@@ -391,7 +392,7 @@ def jax_jit():
 
 
 def limit():
-    """The net's matrix products alone; a convolution's as those of its patches."""
+    """Only the net's matrix products; a convolution becomes the product of its patches."""
     shapes = []
     for place, (inner, size) in enumerate(((75, CROP), (1600, CROP // 2))):
         rows = BATCH * size * size

@@ -1,10 +1,10 @@
 """Kills and freezes tasks of a cluster at random, as part of `python -m benchmarks.stress`.
 
-A ps, a chief and a worker train MNIST's net on the shipped sample, half of the rounds in step
-(`--sync`). A random task gets SIGKILL, SIGTERM, SIGINT, SIGHUP or SIGSTOP at some moment. Like a
-supervisor on Kubernetes, this program starts a task again when it has ended otherwise than with 0,
-and a frozen one after a while, as if its machine had been given up. All computing tasks must end
-with 0 at the last step, with finite variables; in step, with those of an undisturbed cluster.
+A ps, a chief and a worker train MNIST's net on the shipped sample, half of the rounds with
+`--sync`. A random task gets SIGKILL, SIGTERM, SIGINT, SIGHUP or SIGSTOP at a random moment. Like a
+supervisor on Kubernetes, this program restarts a task whose exit code is not 0, and a frozen one
+after a while, as if its machine were lost. All computing tasks must end with exit code 0 at the
+last step, with finite variables; with `--sync`, with those of an undisturbed cluster.
 """
 
 import pathlib
@@ -28,7 +28,7 @@ _KILLS_IN_A_ROUND = 3
 
 
 class Supervised:
-    """The tasks of one training; starts again what has failed."""
+    """The tasks of one training; restarts failed ones."""
 
     def __init__(self, folder: pathlib.Path, options: list[str]) -> None:
         folder.mkdir(parents=True)
@@ -51,7 +51,7 @@ class Supervised:
         self._tasks[task] = process
 
     def tend(self) -> bool:
-        """Starts failed tasks again; returns whether all that compute have ended well."""
+        """Restarts failed tasks; returns whether all computing tasks have succeeded."""
         for task, since in list(self._frozen.items()):
             if time.monotonic() - since > _WAIT_SECS + 10:
                 self._tasks[task].kill()
@@ -64,7 +64,7 @@ class Supervised:
         return all(code == 0 for task, code in codes.items() if task[0] != PS)
 
     def disturb(self, generator: random.Random) -> int | None:
-        """Sends a random signal to a random task; returns the signal, None where none took it."""
+        """Sends a random signal to a random task; returns the signal, or None if no task got it."""
         running = [t for t, p in self._tasks.items() if p.poll() is None and t not in self._frozen]
         if not running:
             return None
@@ -75,13 +75,13 @@ class Supervised:
         return number
 
     def end(self) -> None:
-        """Ends what is left."""
+        """Ends the remaining tasks."""
         for process in self._tasks.values():
             process.kill()
             process.wait()
 
     def output(self) -> str:
-        """Returns everything that was printed."""
+        """Returns the output of all tasks."""
         return "".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
 
 

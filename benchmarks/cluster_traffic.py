@@ -1,10 +1,10 @@
-"""Measures what moves between a worker and its ps in a step, and computes how far that scales.
+"""Measures the traffic between a worker and its ps per step, and computes how far that scales.
 
     python -m benchmarks.cluster_traffic
 
-Runs each replicated program on loopback, with one ps and one worker, and the program of a single
-process, each for two numbers of steps. The difference of the two holds steps only, without starting
-and saving. The kernel counts the bytes.
+Runs each replicated program on loopback, with one ps and one worker, and the single-process
+program, each for two numbers of steps. The difference between the two excludes starting and saving.
+The kernel counts the bytes.
 """
 
 import os
@@ -18,8 +18,8 @@ from tutorial_support import checkpoints
 from tutorial_support.cluster import launcher
 from tutorial_support.programs import ArgumentParser, program
 
-# Of each tutorial: the single program, the replicated one, their flags, the flag that names the
-# run's folder, the one that limits the steps, and two limits.
+# For each tutorial: the single-process program, the replicated one, their flags, the flag for the
+# run folder, the flag for the number of steps, and two numbers of steps.
 PROGRAMS = {
     "MNIST": (
         "mnist_mechanics.fully_connected_feed",
@@ -50,7 +50,7 @@ NETWORKS = (1, 10, 100)  # Gbit/s
 
 
 def loopback_bytes():
-    """Returns how many bytes this machine has sent to itself."""
+    """Returns the number of bytes that this machine has sent on loopback."""
     for line in pathlib.Path("/proc/net/dev").read_text(encoding="utf-8").splitlines():
         name, _, counters = line.partition(":")
         if name.strip() == "lo":
@@ -72,12 +72,12 @@ def on_cluster(command):
 
 
 def step_cost(how, command, steps_flag, limits, folder_flag, folder):
-    """Returns (bytes, seconds) of a step.
+    """Returns (bytes, seconds) per step.
 
     Args:
         how: `alone` or `on_cluster`.
         command: list of strings.
-        steps_flag, limits: the flag, and two values of it.
+        steps_flag, limits: the flag for the number of steps, and two values.
         folder_flag, folder: the flag for run folders, and a folder for them.
     """
     found = []
@@ -92,16 +92,16 @@ def step_cost(how, command, steps_flag, limits, folder_flag, folder):
 
 
 def best_workers(seconds, overhead, size, gigabits, num_ps):
-    """Returns (number of synchronous workers that is fastest, how much faster than one process).
+    """Returns (the best number of synchronous workers, its speed relative to one process).
 
-    Each of n workers takes an n-th of the batch, and then reads all variables and sends all their
-    gradients; the ps tasks do so for all workers, each for its part of the variables.
+    Each of n workers computes an n-th of the batch, reads all variables and sends all gradients.
+    Each ps task does so for all workers and its part of the variables.
 
     Args:
-        seconds: a step's, of one process.
-        overhead: seconds that a step on a cluster takes besides, however little moves.
-        size: bytes that move between a worker and all ps tasks in a step.
-        gigabits: per second, of each machine's network, both ways.
+        seconds: time of a step in one process.
+        overhead: additional seconds of a step on a cluster, without traffic.
+        size: bytes between a worker and all ps tasks in a step.
+        gigabits: network speed of each machine in Gbit/s, in each direction.
         num_ps: int.
     """
 
@@ -129,15 +129,15 @@ def main(argv=None):
             values = checkpoints.values(checkpoints.find(folder / f"{limits[0]}")).values()
             variables = sum(value.nbytes for value in values if value.dtype.kind == "f")
             rows.append((name, variables, costs[1][0], costs[0][1], costs[1][1]))
-    print("\n          variables, kB   a step moves, kB   alone, ms   ps and worker, ms")
+    print("\n          variables, kB   traffic/step, kB   alone, ms   ps and worker, ms")
     for name, variables, size, seconds, replicated_seconds in rows:
         print(
             f"{name:10}{variables / 1e3:13.1f}{size / 1e3:19.1f}{1e3 * seconds:12.2f}"
             f"{1e3 * replicated_seconds:20.2f}"
         )
     overhead = min(replicated_seconds - seconds for *_, seconds, replicated_seconds in rows)
-    print(f"\nThe least that a step on the cluster takes more: {1e3 * overhead:.1f} ms.")
-    print("On paper: the number of synchronous workers that is fastest, and by how much.")
+    print(f"\nSmallest overhead of a step on the cluster: {1e3 * overhead:.1f} ms.")
+    print("Computed: the best number of synchronous workers, and its relative speed.")
     for name, _, size, seconds, _ in rows:
         for num_ps in (1, 4):
             found = [

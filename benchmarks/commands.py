@@ -1,10 +1,10 @@
-"""Whole commands, from start to exit: seconds, and the peak of memory.
+"""Measures whole commands from start to exit: seconds and peak memory.
 
     python -m benchmarks.commands
 
-MNIST's default training beside the original way's, on images as many as MNIST has; what a training
-program adds to importing TensorFlow before its first step, on the samples; and how long evaluate
-and predict take beyond that import.
+It compares MNIST's default training with the original way, on as many images as MNIST has. On the
+samples, it measures the time from importing TensorFlow to the first training step, and the time of
+evaluate and predict beyond that import.
 """
 
 import gzip
@@ -24,7 +24,7 @@ from tutorial_support import files
 from tutorial_support.programs import ArgumentParser, number, program
 
 IMPORT = [sys.executable, "-c", "import os, tensorflow; os._exit(0)"]
-# Starts a training program, and ends when its first step has been taken.
+# Starts a training program and exits after its first step.
 FIRST_STEP = """
 import sys, os, importlib, tutorial_support
 from tutorial_support import files
@@ -59,11 +59,11 @@ def write_idx(folder):
 
 
 def cost(command, plain=False):
-    """Runs a command; returns (seconds, peak of memory in MB).
+    """Runs a command; returns (seconds, peak memory in MB).
 
     Args:
         command: list of strings.
-        plain: whether TensorFlow shall be as it comes.
+        plain: whether TensorFlow has its default settings.
     """
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("TF_", "OMP_"))
@@ -71,7 +71,7 @@ def cost(command, plain=False):
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     if plain:
         environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    # A small process in between: what it starts would else count this one's memory as its own.
+    # A small process in between: otherwise the command's peak would include our own memory.
     between = [sys.executable, "-S", "-c", _MEASURE, *command]
     done = subprocess.run(between, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -103,7 +103,7 @@ def first_step(name, *flags):
 
 
 def commands(folder):
-    """Returns a dict from a name to (command, whether TensorFlow is as it comes)."""
+    """Returns {name: (command, whether TensorFlow has its default settings)}."""
     write_idx(folder)
     picture = np.zeros((40, 40, 3), np.uint8)
     picture[10:30, 18:22] = 255
@@ -158,8 +158,9 @@ def commands(folder):
 def main(argv=None):
     """Measures and prints."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("--rounds", type=number(int, 1), default=5, help="runs of each command")
-    parser.add_argument("--output_dir", default="benchmark_results", help="for JSON")
+    parser.add_argument("--rounds", type=number(int, 1), default=5, help="Runs of each command.")
+    folder = "The folder for the JSON file."
+    parser.add_argument("--output_dir", default="benchmark_results", help=folder)
     flags = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         todo = commands(pathlib.Path(temporary))

@@ -1,14 +1,15 @@
-"""Times contestants against each other: in turn, in the same minutes, each in a process of its own.
+"""Times contestants against each other, in turns, each in its own process.
 
 A contestant is a function without arguments that prepares everything and returns a function from
-a number of steps to the losses it saw. Its process then waits, asleep, for its turns: so no
-contestant disturbs another one, nor brings its libraries' threads and settings along.
+a number of steps to the losses of these steps. Its process sleeps between its turns. So contestants
+do not disturb each other, and do not share threads or settings of their libraries.
 """
 
 import contextlib
 import dataclasses
 import importlib
 import importlib.util
+import math
 import os
 import pathlib
 import statistics
@@ -17,20 +18,20 @@ import sys
 import tempfile
 import time
 
-# What this package sets for itself; the others get TensorFlow as it comes.
+# The settings of this package; other contestants get TensorFlow's defaults.
 OURS = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 PLAIN = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Contestant:
-    """One way of doing the work.
+    """One way to do the work.
 
     Attributes:
-        name: what the table calls it.
-        prepare: the name of the function in its benchmark's module.
-        environment: dict of variables for its process.
-        needs: the package that it is skipped without.
+        name: its name in the table.
+        prepare: the name of the function in the benchmark's module.
+        environment: environment variables for its process.
+        needs: a package; without it, the contestant is skipped.
     """
 
     name: str
@@ -41,12 +42,12 @@ class Contestant:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a contestant reached.
+    """The result of a contestant.
 
     Attributes:
-        name: the contestant's.
-        rates: list of float, steps (or what else is counted) per second, one a round.
-        peak: int, MB of memory that its process has had at most; 0 where Linux does not tell.
+        name: the contestant's name.
+        rates: list of float, steps (or other units) per second, one per round.
+        peak: int, the peak memory of its process in MB; 0 if the system does not report it.
     """
 
     name: str
@@ -59,16 +60,18 @@ class Result:
         return statistics.median(self.rates)
 
 
-def run(module, contestants, steps, rounds, threads=None, scale=1):
-    """Lets contestants work in turn.
+def run(module, contestants, steps, rounds, threads=None, scale=1, shortest=0.0):
+    """Runs contestants in turns.
 
     Args:
-        module: the name of the module of their functions.
-        contestants: list of Contestant; those whose package is missing are left out, and said so.
-        steps: dict from a contestant's name to its steps a turn, with "" for all others.
-        rounds: int, turns of each.
-        threads: int, processors that they may use; None for all.
-        scale: what a step counts for.
+        module: the name of the module with their functions.
+        contestants: list of Contestant; prints the names of those whose package is missing.
+        steps: {contestant's name: its steps per turn}, with "" for all others. A turn repeats them
+            until it lasts `shortest` seconds.
+        rounds: int, the number of turns.
+        threads: int, the number of processors that they may use; None for all.
+        scale: the number of units per step.
+        shortest: the least number of seconds per turn.
 
     Returns:
         list of Result.
@@ -84,12 +87,16 @@ def run(module, contestants, steps, rounds, threads=None, scale=1):
                 (contestant, stack.enter_context(_Worker(module, contestant, threads, folder)))
             )
         rates = {contestant.name: [] for contestant, _ in workers}
-        for turn in range(rounds + 1):
+        counts = {}
+        for contestant, worker in workers:
+            count = steps.get(contestant.name, steps[""])
+            worker.work(count)  # warms up
+            # Whole multiples, for a loop of another length would be compiled anew.
+            counts[contestant.name] = count * math.ceil(max(1, shortest / worker.work(count)))
+        for _ in range(rounds):
             for contestant, worker in workers:
-                count = steps.get(contestant.name, steps[""])
-                seconds = worker.work(count)
-                if turn:  # the first one warms up
-                    rates[contestant.name].append(scale * count / seconds)
+                count = counts[contestant.name]
+                rates[contestant.name].append(scale * count / worker.work(count))
         return [
             Result(contestant.name, rates[contestant.name], worker.peak)
             for contestant, worker in workers
@@ -106,7 +113,9 @@ class _Worker:
             if not name.startswith(("TF_", "OMP_", "XLA_"))
         }
         environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-        environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        # So that Python finds this package, whatever the current folder is.
+        project = str(pathlib.Path(__file__).parents[1])
+        environment |= {"PYTHONPATH": os.pathsep.join([project, *filter(None, sys.path)])}
         environment |= {"TMPDIR": folder} | contestant.environment
         command = [sys.executable, "-m", "benchmarks.contest", module, contestant.prepare]
         if threads is not None:
@@ -150,7 +159,7 @@ class _Worker:
 
 
 def main(module, prepare):
-    """Is a contestant's process: answers each number of steps with the seconds that they took."""
+    """Runs in a contestant's process: answers each number of steps with the seconds they took."""
     work = getattr(importlib.import_module(module), prepare)()
     print("answer ready", flush=True)
     for line in sys.stdin:
@@ -160,7 +169,7 @@ def main(module, prepare):
 
 
 def _peak():
-    """Returns the most memory in MB that this process has had, without what its parent had."""
+    """Returns the peak memory of this process in MB, without that of its parent."""
     status = pathlib.Path("/proc/self/status")
     lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     return sum(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))

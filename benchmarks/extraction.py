@@ -1,9 +1,10 @@
-"""Extraction, batch 16: pictures a second from JPEG files to Inception-v3's bottlenecks.
+"""Extraction, batch 16: pictures per second from JPEG files to Inception-v3's bottlenecks.
 
-The net is Keras' Inception-v3 with random weights, frozen. The original sends one picture after the
-other through it.
+The net is Keras' Inception-v3 with random weights, frozen. The original runs it on one picture at a
+time.
 """
 
+import dataclasses
 import os
 import pathlib
 import tempfile
@@ -30,7 +31,7 @@ def _frozen():
 
     path = pathlib.Path(tempfile.mkdtemp(prefix="benchmark-"), "base.pb")
     if make_base.main(["--net", "InceptionV3", "--weights", "random", str(path)]):
-        raise SystemExit("no base could be made")
+        raise SystemExit("the base could not be made")
     return base_graph.load(path, base_graph.described(path))
 
 
@@ -46,7 +47,7 @@ def _pictures():
 
 
 def original_way():
-    """The JPEG in, the bottleneck out, picture by picture, in the default session."""
+    """From JPEG to bottleneck, picture by picture, in the default session."""
     import tensorflow.compat.v1 as tf
 
     graph_def = _frozen().graph_def
@@ -70,8 +71,7 @@ def here():
     """`flowers_transfer.extract`: pictures read by threads, batches through the base."""
     from flowers_transfer import bottlenecks
 
-    bottlenecks.BATCH = BATCH
-    extractor = bottlenecks.Extractor(_frozen())
+    extractor = bottlenecks.Extractor(dataclasses.replace(_frozen(), batch_size=BATCH))
     paths = _pictures()
 
     def work(count):

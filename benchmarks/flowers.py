@@ -1,10 +1,11 @@
-"""Flowers, batch 100: training steps a second of a new head on bottlenecks of 2,048 values.
+"""Flowers, batch 100: training steps per second of a new head on bottlenecks of 2,048 values.
 
-The original keeps each bottleneck as a text file and reads 100 of them in every step; here they are
-rows of one file, 5,000 or 500,000 of them. Others hold 5,000 in memory. All train the same head,
-from zeros, by plain gradient descent.
+The original keeps each bottleneck in a text file and reads 100 of them in every step. Here, 5,000
+or 500,000 of them are rows of one file. Others hold 5,000 in memory. All train the same head from
+zeros with plain gradient descent.
 """
 
+import functools
 import itertools
 import os
 import pathlib
@@ -12,16 +13,16 @@ import tempfile
 
 import numpy as np
 
-from benchmarks import peers
+from benchmarks import ours, peers
 from benchmarks.contest import OURS, PLAIN, Contestant
 
 UNIT = "steps/s"
 BASE = "original way"
 BATCH = int(os.environ.get("BENCHMARK_BATCH", "100"))
-SAMPLING = "class"  # "image" in tests alone: then a batch as large as the set is all of it
+SAMPLING = "class"  # tests use "image", so a batch of the set's size holds every image once
 VALUES, CLASSES = 2048, 5
 RATE = 0.01
-BLOCK = 100  # steps that JAX's loop takes
+BLOCK = 100  # steps per call of JAX's loop
 
 CONTESTANTS = [
     Contestant(BASE, "original_way", PLAIN),
@@ -36,7 +37,7 @@ STEPS = {"": 300, BASE: 3}
 
 
 def examples():
-    """Returns how many bottlenecks there are; but in the large store."""
+    """Returns the number of bottlenecks, except in the large store."""
     return int(os.environ.get("BENCHMARK_EXAMPLES", "5000"))
 
 
@@ -51,7 +52,7 @@ def _labels(count):
 
 
 def _found(count, store=None):
-    """Returns the bottlenecks of `count` training images, and what draws their batches."""
+    """Returns the bottlenecks of `count` training images, and their sampler."""
     from flowers_transfer import bottlenecks
     from tutorial_support import TRAIN, image_lists
 
@@ -87,7 +88,7 @@ def _head(tf, config):
 
 
 def original_way():
-    """A text file for each image, numbers with commas between, read anew in every step."""
+    """One text file per image, with numbers separated by commas, read in every step."""
     import tensorflow.compat.v1 as tf
 
     folder = pathlib.Path(tempfile.mkdtemp(prefix="benchmark-"))
@@ -114,7 +115,7 @@ def original_way():
 
 
 def keras_fit():
-    """A layer, fitted on arrays."""
+    """A dense layer, fitted on arrays."""
     import keras
 
     inputs, labels = vectors(0, examples()), _labels(examples())
@@ -164,7 +165,7 @@ def _jax_step():
 
 
 def jax_jit():
-    """A compiled step, given a batch of numpy arrays each time."""
+    """A compiled step that takes a batch of numpy arrays."""
     import jax
 
     inputs, labels = vectors(0, examples()), _labels(examples())
@@ -185,7 +186,7 @@ def jax_jit():
 
 
 def jax_scan():
-    """A compiled loop over steps, which picks its batches from arrays on the device."""
+    """A compiled loop over steps that takes its batches from arrays on the device."""
     import jax
 
     arrays = [jax.numpy.asarray(array) for array in (vectors(0, examples()), _labels(examples()))]
@@ -224,17 +225,14 @@ def here(count=None):
     sess, placeholders, train_op, loss = _head(tf, runs.session_config(small_net=True))
     every_step = itertools.count()
 
-    def work(steps):
-        losses = []
-        for step in itertools.islice(every_step, steps):
-            batch = bottlenecks.get_random_cached_bottlenecks(found, sampler, BATCH, step)
-            feed_dict = dict(zip(placeholders, batch, strict=True))
-            losses.append(sess.run([train_op, loss], feed_dict)[1])
-        return losses
+    def take_step():
+        step = next(every_step)
+        batch = bottlenecks.get_random_cached_bottlenecks(found, sampler, BATCH, step)
+        return sess.run([train_op, loss], dict(zip(placeholders, batch, strict=True)))[1]
 
-    return work
+    return functools.partial(ours.trained, take_step)
 
 
 def large_store():
-    """The same with many more than a program should hold in memory."""
+    """The same with more bottlenecks than a program should hold in memory."""
     return here(500_000)

@@ -1,11 +1,11 @@
-"""Feeds every reader of users' files with damaged ones.
+"""Tests every reader of users' files with damaged files.
 
     python -m benchmarks.fuzz --count 20000 --seed 1
 
-Each file is a small whole one that was changed: bytes flipped, cut, inserted, swapped, lengths
-replaced. The only good ends are a UsageError and a right result. An exception of another kind, a
-wrong result, a crash, more than 2 GB of memory or 10 seconds of work is a finding: the program says
-which, keeps the files, and ends with exit code 1. The same seed makes the same files.
+It damages small valid files: bits flipped, bytes cut, inserted or swapped, lengths replaced. A
+reader must raise UsageError or return a right result. Another exception, a wrong result, a crash,
+more than 2 GB of memory or 10 seconds of work is a finding: the program prints it, keeps the files,
+and ends with exit code 1. The same seed makes the same files.
 """
 
 import argparse
@@ -42,13 +42,13 @@ _TEXTS = (
 
 
 def mutated(content, random):
-    """Returns the bytes of a file, changed in one place or a few."""
+    """Returns the bytes of a file with one or several changes."""
     content = bytearray(content)
     for _ in range(min(4, random.geometric(0.6))):
         size = len(content)
         if not size:
             break
-        # Headers are at the beginning, directories of zip files at the end: go there more often.
+        # Headers are at the start, directories of zip files at the end: change these more often.
         place = int(random.choice([random.integers(size), min(size - 1, random.geometric(0.03))]))
         length = int(min(size - place, random.geometric(0.05)))
         what = random.integers(9)
@@ -78,7 +78,7 @@ def mutated(content, random):
 
 
 def make_damaged(reader, folder, random):
-    """Makes a reader's files in a folder and damages one of them, which alone is kept or not."""
+    """Makes a reader's files in a folder and damages one of them."""
     reader.make(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     path = paths[random.integers(len(paths))]
@@ -92,7 +92,7 @@ def make_damaged(reader, folder, random):
 
 
 def serve(name):
-    """Reads the folders that come on standard input, one a line; answers in JSON."""
+    """Reads the folders named on standard input, one per line; answers in JSON."""
     import resource  # which Windows lacks
 
     answers = os.fdopen(os.dup(1), "w")
@@ -103,12 +103,12 @@ def serve(name):
     reader = fuzz_readers.READERS[name]
     with tempfile.TemporaryDirectory() as folder:
         reader.make(pathlib.Path(folder))
-        reader.read(pathlib.Path(folder))  # whole files are read; what is made once, is made
+        reader.read(pathlib.Path(folder))  # undamaged files first, which also warms up the reader
     taken = _memory("VmSize")
     resource.setrlimit(resource.RLIMIT_AS, (taken + 2 * MOST_MEMORY,) * 2)
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        pathlib.Path("/proc/self/clear_refs").write_text("5")  # begins VmHWM anew
+        pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak memory
         before = _memory("VmRSS")
         outcome, text = _outcome(reader, pathlib.Path(line.strip()))
         grown = _memory("VmHWM") - before
@@ -138,7 +138,7 @@ def _memory(field):
 
 
 class Worker:
-    """A process that reads; started again after a crash or when it hangs."""
+    """A process that reads; it is restarted after a crash or if it hangs."""
 
     def __init__(self, name):
         self._name = name
@@ -151,7 +151,7 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=project
         )
         if not self._line(MOST_WALL_SECS):
-            raise SystemExit(f"the reader of {self._name} does not read its own whole files")
+            raise SystemExit(f"the reader of {self._name} does not read undamaged files")
 
     def _line(self, most_wall_secs):
         start, began = time.monotonic(), self._worked()
@@ -163,13 +163,13 @@ class Worker:
                 return None
 
     def _worked(self):
-        """The processor time of the process so far, in seconds."""
+        """Returns the processor time of the process so far, in seconds."""
         fields = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2]
         user, system = fields.split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def read(self, folder):
-        """Returns what became of reading a folder, as `serve` answers it."""
+        """Returns the result of reading a folder, as `serve` reports it."""
         self._process.stdin.write(f"{folder}\n")
         self._process.stdin.flush()
         line = self._line(None)
@@ -187,7 +187,7 @@ class Worker:
 
 
 def fuzz(name, count, seed, keep, first=0):
-    """Feeds one reader; returns a row of the table: counts, seconds, memory."""
+    """Tests one reader; returns a row of the table: counts, seconds, memory."""
     from benchmarks import fuzz_readers
 
     reader, row = fuzz_readers.READERS[name], {"files": 0, "read": 0, "refused": 0, "failed": 0}
@@ -216,13 +216,20 @@ def fuzz(name, count, seed, keep, first=0):
 
 
 def main(argv=None):
-    """Prints a table; returns 1 where there are findings."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=1000, help="Files in all.")
-    parser.add_argument("--seed", type=int, default=0, help="Another one makes other files.")
-    parser.add_argument("--reader", action="append", help="Only this one; can be repeated.")
-    parser.add_argument("--first", type=int, default=0, help="Number of each reader's first file.")
-    parser.add_argument("--keep", default="fuzz-findings", help="Folder for what fails.")
+    """Prints a table; returns 1 if there are findings."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fuzz",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = " (default: %(default)s)"
+    add = parser.add_argument_group("files").add_argument
+    add("--count", type=int, default=1000, help=f"The number of files in all.{default}")
+    add("--seed", type=int, default=0, help=f"Each seed makes other files.{default}")
+    add("--first", type=int, default=0, help=f"The number of each reader's first file.{default}")
+    add("--reader", action="append", help="Test only this reader; may be repeated.")
+    add = parser.add_argument_group("output").add_argument
+    add("--keep", default="fuzz-findings", help=f"The folder for findings.{default}")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     flags = parser.parse_args(argv)
     if flags.serve:

@@ -1,7 +1,7 @@
-"""What `benchmarks.fuzz` feeds with damaged files: for each reader, small whole files, and a call.
+"""The readers that `benchmarks.fuzz` tests: for each, small valid files and a call that reads them.
 
-A reader gets a folder in which one file may be damaged. It either raises UsageError, or it returns,
-and what it returns is right as far as that can be told: whatever has a checksum is unchanged.
+A reader gets a folder in which one file may be damaged. It must raise UsageError or return a right
+result. Only content with a checksum can be checked: it must be unchanged.
 """
 
 import bz2
@@ -47,10 +47,10 @@ class Reader:
     """A reader under test.
 
     Attributes:
-        make: writes whole files into an empty folder.
-        read: reads the folder; raises AssertionError where the result is wrong.
-        mutate: changes one file behind its checksums, given its path, a generator, and a function
-            that changes bytes; returns whether it did. Or None.
+        make: writes valid files into an empty folder.
+        read: reads the folder; raises AssertionError if the result is wrong.
+        mutate: changes the content of a file and corrects its checksums, given its path, a
+            generator, and a function that changes bytes; returns whether it did. Or None.
     """
 
     make: Callable
@@ -59,7 +59,7 @@ class Reader:
 
 
 def _mutate_inside(path, random, mutated):
-    """Changes what is packed in a file, and packs it again with the right checksums."""
+    """Changes the content of an archive, and packs it again with correct checksums."""
     if packer := _PACKERS.get(path.suffix):
         path.write_bytes(packer.compress(mutated(packer.decompress(path.read_bytes()), random)))
     elif path.suffix in (".zip", ".keras"):
@@ -224,7 +224,7 @@ _ODD_NUMBERS = (0, 1, -1, 2, 3, 1000, 10**6, 2**31 - 1, -(2**31), 2**40, 2**62, 
 
 
 def _mutate_graph(path, random, mutated):
-    """Changes nodes so that the file still is a GraphDef."""
+    """Changes nodes; the file is still a GraphDef."""
     if path.suffix != ".pb":
         return False
     graph_def = tf.GraphDef.FromString(path.read_bytes())
@@ -280,7 +280,7 @@ def _mutate_attribute(value, random):
 
 @functools.cache
 def _saved():
-    """A checkpoint's files by name, and the values in it."""
+    """Returns a checkpoint's files by name, and its values."""
     values = {"weights": np.float32(_noise(4, 3)), "biases": np.float32([1, 2]), "global_step": 7}
     folder = pathlib.Path(_scratch(), "saved")
     folder.mkdir()
@@ -365,7 +365,7 @@ def _read_any_events(folder):
 
 
 def _mutate_event(path, random, mutated):
-    """Changes the content of a record; its checksum is right."""
+    """Changes the content of a record and corrects its checksum."""
     records = list(tf.io.tf_record_iterator(str(path)))
     chosen = random.integers(len(records))
     records[chosen] = mutated(records[chosen], random)

@@ -1,4 +1,4 @@
-"""What the processor can do at best: the yardstick of every other figure."""
+"""The limits of the processor, to compare other figures with."""
 
 import time
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def products(shapes):
-    """Returns a contestant that multiplies float32 matrices and does nothing else.
+    """Returns a contestant that only multiplies float32 matrices.
 
     Args:
         shapes: list of (rows, inner, columns), the products of one step.
@@ -30,7 +30,7 @@ def products(shapes):
 
 
 def best_product():
-    """Returns how many floating-point operations a second the best large product makes."""
+    """Returns the floating-point operations per second of the fastest large product."""
     size = 2048
     work = products([(size, size, size)])
     work(1)
@@ -38,7 +38,7 @@ def best_product():
 
 
 def best_copy():
-    """Returns how many bytes a second a large copy moves, read and written ones together."""
+    """Returns the bytes per second of a large copy, reads and writes together."""
     source = np.zeros(1 << 26, np.uint8)
     target = np.empty_like(source)
 
@@ -57,15 +57,15 @@ def _seconds(work):
 
 
 def dense(batch, sizes):
-    """Returns the shapes of the products of dense layers in training: forward, and both gradients.
+    """Returns the shapes of a training step's products in dense layers: forward and gradients.
 
     Args:
         batch: int.
-        sizes: list of int, the input's size and each layer's.
+        sizes: list of int, the sizes of the input and of each layer.
     """
     shapes = []
     for number, (inner, units) in enumerate(zip(sizes, sizes[1:], strict=False)):
         shapes += [(batch, inner, units), (inner, batch, units)]
-        if number:  # nobody asks for the gradient of the input
+        if number:  # the first layer needs no gradient of its input
             shapes.append((batch, units, inner))
     return shapes

@@ -1,22 +1,25 @@
-"""MNIST, batch 100: training steps a second of the fully connected net.
+"""MNIST, batch 100: training steps per second of the fully connected net.
 
-All contestants train the same net with the same first weights by plain gradient descent, each with
-its own way of getting a shuffled batch of 100 from images in memory.
+All contestants train the same net from the same initial weights with plain gradient descent. Each
+draws a shuffled batch of 100 from images in memory in its own way.
 """
 
+import functools
 import os
+import time
 
 import numpy as np
 
-from benchmarks import limits, peers
+from benchmarks import limits, ours, peers
 from benchmarks.contest import OURS, PLAIN, Contestant
+from tutorial_support import checkpoints
 
 UNIT = "steps/s"
 BASE = "original way"
 BATCH = int(os.environ.get("BENCHMARK_BATCH", "100"))
 SIZES = (784, 128, 32, 10)
 RATE = 0.01
-BLOCK = 100  # steps that a loop in the graph takes
+BLOCK = 100  # steps per run of a loop in the graph
 
 CONTESTANTS = [
     Contestant(BASE, "original_way", PLAIN),
@@ -33,7 +36,7 @@ STEPS = {"": 400}
 
 
 def examples():
-    """Returns (uint8 [n, 784], uint8 [n]): as many images as MNIST has, which time alone needs."""
+    """Returns simple patterns, uint8 [n, 784], and their labels, uint8 [n]; n as in MNIST."""
     count = int(os.environ.get("BENCHMARK_EXAMPLES", "55000"))
     random = np.random.default_rng(0)
     labels = random.integers(0, 10, count, dtype=np.uint8)
@@ -43,7 +46,7 @@ def examples():
 
 
 def first_weights():
-    """Returns a list of (float32 [inputs, units], float32 [units]) a layer."""
+    """Returns (float32 [inputs, units], float32 [units]) for each layer, in a list."""
     random = np.random.default_rng(1)
     return [
         (
@@ -61,7 +64,7 @@ def _set_weights(sess, variables):
 
 
 def original_way():
-    """Float images, shuffled as a whole each epoch; placeholders, a feed dictionary a step."""
+    """Float images, shuffled each epoch by copying; placeholders, one feed dictionary per step."""
     import tensorflow.compat.v1 as tf
 
     from mnist_mechanics import mnist
@@ -100,7 +103,7 @@ def original_way():
 
 
 def keras_fit():
-    """A Sequential model in compiled form, fitted on arrays."""
+    """A compiled Sequential model, fitted on arrays."""
     import keras
 
     pixels, labels = examples()
@@ -109,7 +112,7 @@ def keras_fit():
     model = keras.Sequential([keras.Input((784,)), *layers, keras.layers.Dense(SIZES[3])])
     model.set_weights([value for layer in first_weights() for value in layer])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(RATE), loss)
+    model.compile(keras.optimizers.SGD(RATE), loss, steps_per_execution=BLOCK)
     return peers.keras_fitted(model, images, labels, BATCH)
 
 
@@ -166,7 +169,7 @@ def _jax_step():
 
 
 def jax_jit():
-    """A compiled step, given a batch of numpy arrays each time."""
+    """A compiled step that takes a batch of numpy arrays."""
     import jax
 
     pixels, labels = examples()
@@ -191,7 +194,7 @@ def jax_jit():
 
 
 def jax_scan():
-    """A compiled loop over steps, which picks its batches from arrays on the device."""
+    """A compiled loop over steps that takes its batches from arrays on the device."""
     import jax
 
     arrays = [jax.numpy.asarray(array) for array in examples()]
@@ -217,7 +220,7 @@ def jax_scan():
 
 
 def _here(add_training):
-    """Returns (a session with the first weights, what `add_training` has added to its graph)."""
+    """Returns (a session with the initial weights, the result of `add_training`)."""
     import tensorflow.compat.v1 as tf
 
     from tutorial_support import runs
@@ -251,16 +254,13 @@ def here_feed():
 
     sess, (placeholders, train_op, loss) = _here(add_training)
 
-    def work(count):
+    def take_step():
         from mnist_mechanics import fully_connected_feed
 
-        losses = []
-        for _ in range(count):
-            feed_dict = fully_connected_feed.fill_feed_dict(data_set, *placeholders, BATCH)
-            losses.append(sess.run((train_op, loss), feed_dict)[1])
-        return losses
+        feed_dict = fully_connected_feed.fill_feed_dict(data_set, *placeholders, BATCH)
+        return sess.run((train_op, loss), feed_dict)[1]
 
-    return work
+    return functools.partial(ours.trained, take_step)
 
 
 def _dataset_graph(is_looped):
@@ -303,7 +303,7 @@ def here_dataset():
     """`mnist_mechanics.fully_connected_dataset`, step by step."""
     data_set, sess, inputs, train_op, loss, _, _ = _dataset_graph(is_looped=False)
     feed_dict = inputs.start_training(sess, data_set, 0)
-    return lambda count: [sess.run((train_op, loss), feed_dict)[1] for _ in range(count)]
+    return functools.partial(ours.trained, lambda: sess.run((train_op, loss), feed_dict)[1])
 
 
 def here_looped():
@@ -315,12 +315,17 @@ def here_looped():
         losses = []
         for first in range(0, count, BLOCK):
             some = min(BLOCK, count - first)
-            losses += sess.run(looped, {in_block: (0, some)})[:some].tolist()
+            started = time.time()
+            block = sess.run(looped, {in_block: (0, some)})[:some]
+            duration = time.time() - started
+            checkpoints.check_finite(np.isfinite(block).all(), "the loss", first + some)
+            print(f"Step {first}: loss = {block[0]:.2f} ({duration / some:.3f} sec)")
+            losses += block.tolist()
         return losses
 
     return work
 
 
 def limit():
-    """The net's matrix products alone."""
+    """Only the net's matrix products."""
     return limits.products(limits.dense(BATCH, SIZES))

@@ -1,7 +1,7 @@
-"""The original MNIST program in short, as a whole command: what it does, in the way it does it.
+"""A short version of the original MNIST program as a whole command, in the original's way.
 
-Float images, shuffled as a whole each epoch; a feed dictionary for each step; evaluation of all
-three splits every 1,000 steps, batch by batch, the remainder dropped; a checkpoint each time.
+Float images, shuffled each epoch by copying; one feed dictionary per step; evaluation of all three
+splits every 1,000 steps, batch by batch, without the last partial batch; then a checkpoint.
 """
 
 import gzip
@@ -36,7 +36,7 @@ class DataSet:
 
 
 def read(folder, name, offset):
-    """Returns the bytes of an idx file behind its header."""
+    """Returns the bytes of an idx file after its header."""
     return np.frombuffer(gzip.decompress((folder / name).read_bytes()), np.uint8, offset=offset)
 
 

@@ -1,25 +1,30 @@
-"""What the loops of other libraries have in common, whatever they train."""
+"""Shared parts of the training loops in other libraries."""
 
 import functools
 
 
 def keras_fitted(model, inputs, labels, batch):
-    """Returns a contestant that fits a compiled Keras model on arrays, shuffled in each epoch."""
+    """Returns a contestant that fits a compiled Keras model on arrays, shuffled in each epoch.
+
+    All whole epochs are one call of `fit`, as Keras' users would have it.
+    """
 
     def work(count):
         losses = []
-        while count:
-            some = min(count, len(labels) // batch)
-            part = slice(0, some * batch)
-            losses += model.fit(inputs[part], labels[part], batch, verbose=0).history["loss"]
-            count -= some
+        steps = len(labels) // batch
+        epochs, rest = divmod(count, steps)
+        for times, some in ((epochs, steps), (1, rest)):
+            if times and some:
+                part = slice(0, some * batch)
+                fitted = model.fit(inputs[part], labels[part], batch, times, verbose=0)
+                losses += fitted.history["loss"]
         return losses
 
     return work
 
 
 def torch_step(optimizer, loss):
-    """Lets a torch.optim.Optimizer take a step down a loss; returns the loss, a float."""
+    """Takes one step with a torch.optim.Optimizer; returns the loss as a float."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -27,13 +32,13 @@ def torch_step(optimizer, loss):
 
 
 def jax_scanned(step):
-    """Returns a compiled loop over steps, which picks its batches from arrays on the device.
+    """Returns a compiled loop over steps that takes its batches from arrays on the device.
 
     Args:
-        step: function of (weights, the arrays of a batch), which returns (weights, loss).
+        step: a function (weights, arrays of a batch) -> (weights, loss).
 
     Returns:
-        function of (weights, arrays of all examples, int [steps, batch]), which returns (weights,
+        a function (weights, arrays of all examples, indices int [steps, batch]) -> (weights,
         losses).
     """
     import jax

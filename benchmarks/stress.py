@@ -1,14 +1,14 @@
-"""Kills programs at random moments, starts them again, and compares with what undisturbed ones do.
+"""Kills programs at random moments, restarts them, and compares with undisturbed runs.
 
     python -m benchmarks.stress --kills 100 --cluster-kills 30 --seed 1
     python -m benchmarks.stress --kills 20 --only cifar10 towers
 
-Kills come by SIGKILL, SIGTERM, SIGINT and SIGHUP, at moments from the start of the process on or
-from its first line of output on; SIGINT comes once Python itself has started. A program that was
-killed is started again, until it ends by itself. Then every variable of the last checkpoint must be
-the same to the last bit, and so must every scalar in the event files; an export, a download and an
-archive's files must be the same. No temporary file may be left, and no traceback printed. All
-runs are on the shipped samples. `cluster_stress` tells what clusters must do.
+It sends SIGKILL, SIGTERM, SIGINT or SIGHUP at a random moment after the start of the process or
+after its first line of output; SIGINT only after Python itself has started. A killed program is
+restarted until it ends by itself. Then every variable of the last checkpoint, every scalar in the
+event files, and the files of an export, a download or an archive must be identical. No temporary
+file may be left, and no traceback printed. All runs use the shipped samples. `cluster_stress` says
+what clusters must do.
 """
 
 import concurrent.futures
@@ -40,20 +40,20 @@ _LONGEST_SECS = 3600  # of one process, on a very busy machine
 
 
 def run_result(folder: pathlib.Path) -> Any:
-    """Returns what a run came to: its variables as bytes, its scalars, and its best net."""
+    """Returns the result of a run: its variables as bytes, its scalars, and its best net."""
     values = checkpoints.values(checkpoints.find(folder))
     best = run_result(folder / "best") if (folder / "best").exists() else None
     return {name: value.tobytes() for name, value in values.items()}, events.scalars(folder), best
 
 
 def fresh_result(folder: pathlib.Path) -> Any:
-    """Returns the same of a run begun with --fresh, and of the run that it moved aside."""
+    """Returns the same for a run started with --fresh and for the run that it moved aside."""
     first_aside = min(folder.parent.glob("run-*"))
     return run_result(folder), run_result(first_aside)
 
 
 def export_result(folder: pathlib.Path) -> Any:
-    """Returns the variables and the names of the files of an export."""
+    """Returns the variables and the file names of an export."""
     values = checkpoints.values(str(folder / "saved_model" / "variables" / "variables"))
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     return {name: value.tobytes() for name, value in values.items()}, names
@@ -67,12 +67,12 @@ def tree_result(folder: pathlib.Path) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is killed, and how its result is read.
+    """A program to kill, and the function that reads its result.
 
     Attributes:
-        command: the arguments of the interpreter; {out} stands for the folder `result` looks at.
-        result: from that folder to something that can be compared.
-        before: a command that is run once, undisturbed, before the other, in its folder.
+        command: the arguments of the interpreter; {out} stands for the output folder.
+        result: a function from that folder to something that can be compared.
+        before: a command to run once in that folder before, undisturbed.
     """
 
     command: list[str]
@@ -136,7 +136,7 @@ CASES = {  # those that take longest first
 
 
 class Process:
-    """A program that runs; tells when its first line of output came."""
+    """A running program; records when its first line of output came."""
 
     def __init__(self, case_command: list[str], folder: pathlib.Path) -> None:
         arguments = [argument.replace("{out}", "run") for argument in case_command]
@@ -188,7 +188,7 @@ class Process:
 
 @dataclasses.dataclass
 class Tally:
-    """What came of a case."""
+    """The results of a case."""
 
     kills: Counter[int] = dataclasses.field(default_factory=Counter)
     runs: int = 0
@@ -200,7 +200,7 @@ _EXPECTED_CODES = {0, *(-s for s in SIGNALS), *(128 + s for s in SIGNALS)}
 
 
 def stress(case: Case, kills: int, generator: random.Random, folder: pathlib.Path) -> Tally:
-    """Compares a program that is killed at least `kills` times with one that is not."""
+    """Compares a program that is killed at least `kills` times with an undisturbed one."""
     tally = Tally()
     whole = _prepared(case, folder / "whole")
     process = Process(case.command, whole)
@@ -286,13 +286,16 @@ def _serving(folder: pathlib.Path):
 def main(argv: list[str] | None = None) -> int:
     """Parses the flags and prints the tables."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("--kills", type=number(int, 0), default=100, help="Of single programs.")
-    parser.add_argument("--cluster-kills", type=number(int, 0), default=0, help="Of cluster tasks.")
-    parser.add_argument("--only", nargs="+", help="Cases whose names hold one of these words.")
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="Of moments and signals.")
-    parser.add_argument("--jobs", type=number(int, 1), default=2, help="Cases at a time.")
+    programs, tasks = "The number of kills of programs.", "The number of kills of cluster tasks."
+    parser.add_argument("--kills", type=number(int, 0), default=100, help=programs)
+    parser.add_argument("--cluster-kills", type=number(int, 0), default=0, help=tasks)
+    only = "Run only cases whose names contain one of these words."
+    parser.add_argument("--only", nargs="+", metavar="WORD", help=only)
+    seed = "Seeds the moments and the signals."
+    parser.add_argument("--seed", type=number(int, 0), default=0, help=seed)
+    parser.add_argument("--jobs", type=number(int, 1), default=2, help="Cases that run at a time.")
     flags = parser.parse_args(argv)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup turns off, here and in what starts
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup makes us and our children ignore it
     chosen = [name for name in CASES if not flags.only or any(w in name for w in flags.only)]
     failures = 0
     with tempfile.TemporaryDirectory() as folder_name:

@@ -1,1 +1,1 @@
-"""Fine-tuning: MobileNetV2 built from low-level ops, with pretrained weights."""
+"""Fine-tuning: MobileNetV2 from low-level ops, with pretrained weights and a new head."""

@@ -1,4 +1,4 @@
-"""Keeps the checkpoint that validated best, in a folder of its own in the run's folder."""
+"""Keeps the checkpoint with the best validation accuracy, in the folder `best` of a run."""
 
 import json
 
@@ -10,25 +10,28 @@ FOLDER = "best"
 
 
 class BestCheckpoint:
-    """The best checkpoint of a run so far, with `best.json` about it, and the run's flags."""
+    """The best checkpoint of a run so far, its figures in `best.json`, and the run's flags."""
 
     def __init__(self, run: runs.Run, saver: checkpoints.Saver) -> None:
-        """Makes the folder, and copies the flags of the run, which has begun, into it.
+        """Creates the folder and copies the run's flags into it; the run must have begun.
 
         Args:
-            saver: of the variables that are worth keeping: the net's, not the optimizers'.
+            saver: a saver of the net's variables, without those of the optimizers.
         """
         self._folder, self._saver = run.path / FOLDER, saver
         self._folder.mkdir(exist_ok=True)
         runs.write_flags(self._folder, runs.read_flags(run.path))
 
     def keep(self, sess: tf.Session, loss: float, accuracy: float, step: int) -> None:
-        """Saves the variables if none before validated as well.
+        """Saves the variables if this is the best validation so far.
 
         Args:
-            sess: holds them.
-            loss, accuracy: on the validation images. Between equal accuracies, the loss decides.
+            sess: the session that holds the variables.
+            loss, accuracy: on the validation images. The lower loss wins at equal accuracy.
             step: the global step.
+
+        Raises:
+            UsageError: `best.json` is damaged.
         """
         record = self._folder / "best.json"
         if record.exists():

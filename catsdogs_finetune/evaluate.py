@@ -1,10 +1,10 @@
-"""Restores a trained net in a graph of its own and evaluates it on one split of the images.
+"""Restores a trained net in a new graph and evaluates it on one split of the images.
 
     python -m catsdogs_finetune.evaluate
     python -m catsdogs_finetune.evaluate --checkpoint logs/catsdogs/best --split validation
     python -m catsdogs_finetune.evaluate --data_dir other_photos
 
-Without a flag that names data, it takes the images that the run was trained on.
+By default it uses the images that the run was trained on.
 """
 
 import sys

@@ -1,13 +1,12 @@
-"""Writes a trained net as a SavedModel and as a frozen graph, for other programs.
+"""Exports a trained net as a SavedModel and as a frozen graph, for other programs.
 
     python -m catsdogs_finetune.export
     python -m catsdogs_finetune.export --checkpoint logs/catsdogs/best --output_dir my_classifier
 
-The folder then holds `frozen_graph.pb`, with two entrances, `DecodeJpeg/contents:0` for the bytes
-of one JPEG and `images:0` for a batch of pictures, and two exits, `bottleneck:0` and
-`probabilities:0`; `labels.txt`, with a class in each line; and `saved_model/`, whose signature
-`serving_default` takes `images`, float32 [n, size, size, 3] in [0, 255], and gives `classes` and
-`probabilities`.
+It writes `frozen_graph.pb`, with the inputs `DecodeJpeg/contents:0` for the bytes of one JPEG and
+`images:0` for a batch of pictures, and the outputs `bottleneck:0` and `probabilities:0`;
+`labels.txt`, one class per line; and `saved_model/`, whose signature `serving_default` takes
+`images`, float32 [n, size, size, 3] in [0, 255], and gives `classes` and `probabilities`.
 """
 
 import sys

@@ -1,11 +1,11 @@
-"""Computes the bottlenecks that phase 1 keeps ahead of it, alone or divided over several tasks.
+r"""Computes the bottlenecks for phase 1 before training, in one process or in several tasks.
 
     python -m catsdogs_finetune.extract --data_dir my_photos
     python -m tutorial_support.local_cluster --ps 0 --workers 2 -- \
         python -m catsdogs_finetune.extract --data_dir my_photos
-    TF_CONFIG=... python -m catsdogs_finetune.extract       (each task; --bottleneck_dir is shared)
+    TF_CONFIG=... python -m catsdogs_finetune.extract       (each task; all share --bottleneck_dir)
 
-All tasks end with the whole in one store, which training then reads.
+The tasks fill one store, which training then reads. Each ends when the store is complete.
 """
 
 import sys

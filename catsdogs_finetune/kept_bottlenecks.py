@@ -1,8 +1,8 @@
-"""Bottlenecks that are computed once and kept, for as long as the base is frozen.
+"""Keeps bottlenecks in a store while the base is frozen.
 
-In the first phase nothing in the base changes: of a picture that is not distorted, it always gives
-the same bottleneck. So the validation images, and without augmentation the training images too,
-go through the base once.
+In phase 1 the base does not change, so it always gives the same bottleneck for the same picture.
+The validation images therefore go through the base once. Without augmentation, so do the training
+images.
 """
 
 import argparse
@@ -20,7 +20,7 @@ _AT_ONCE = 1000
 
 
 class KeptBottlenecks:
-    """The bottlenecks of some images of a list, read from their store as they are asked for."""
+    """The bottlenecks of some images of a list, read from the store on demand."""
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class KeptBottlenecks:
         """Opens the store and computes what it lacks.
 
         Args:
-            images: the list.
-            chosen: int array, the indices of the images whose bottlenecks are wanted.
-            flags: with those of `pretrained.add_flags`, settled.
-            facts: with `weights_digest`; a store is for one base and one size of pictures.
-            compute: function from an int array of indices; yields float32 [n, size], the
-                bottlenecks of the first n of them, then of the next, and so on.
+            images: the image list.
+            chosen: int array, the indices of the images that need bottlenecks.
+            flags: must include those of `pretrained.add_flags`, after `pretrained.load`.
+            facts: must include `weights_digest`; a store is for one base and one image size.
+            compute: a generator function; from an int array of indices it yields the bottlenecks in
+                batches, float32 [n, size], in the same order.
             inputs: the tensors to feed with bottlenecks and labels.
-            share: which of them this task computes; it waits for the others'.
+            share: the part of the images that this task computes; it waits for the other parts.
 
         Raises:
             UsageError: a picture or the store cannot be read.
@@ -54,7 +54,7 @@ class KeptBottlenecks:
             raise UsageError("\nerror: ".join(bad.values()))
         keys = {i: images.paths[i] for i in chosen.tolist()}
         base = f"{facts['weights_digest']}-{flags.image_size}"
-        folder = feature_store.store_folder(flags.bottleneck_dir, images.folder, base)
+        folder = feature_store.store_folder(flags.bottleneck_dir, images.folder, base, share)
         size = mobilenet_v2.bottleneck_size(flags.alpha)
         self._store = feature_store.FeatureStore(folder, size, share)
         missing = [
@@ -73,19 +73,19 @@ class KeptBottlenecks:
         self._rows[chosen] = [self._store.find(keys[i], stamps[keys[i]]) for i in chosen]
 
     def feed(self, chosen: np.ndarray) -> dict[tf.Tensor, Any]:
-        """Returns the feed dictionary of the images with the indices `chosen`."""
-        # Any tensor can be fed. What only its own value needs, here the base, is not computed then.
+        """Returns the feed dictionary for the images with the indices `chosen`."""
+        # Feeding a tensor replaces its value, so the session skips the ops behind it: the base.
         values = self._store.read(self._rows[chosen]), self._labels[chosen]
         return dict(zip(self._inputs, values, strict=True))
 
     def training_feed(
         self, sess: tf.Session, photos: photo_input.PhotoInput, with_photos: bool
     ) -> dict[tf.Tensor, Any]:
-        """Returns the feed dictionary of the next training step, with its photos or without."""
+        """Returns the feed dictionary of the next training step, with or without its photos."""
         chosen = sess.run(photos.next_indices)
         return self.feed(chosen) | (photos.evaluation_feed(sess, chosen) if with_photos else {})
 
     def one_pass(self, sess: tf.Session, fetches: Any, chosen: np.ndarray) -> Iterator[Any]:
-        """Yields the values of fetches for batches of the images with the indices `chosen`."""
+        """Yields the values of `fetches` for batches of the images with the indices `chosen`."""
         for part in np.array_split(chosen, -(-len(chosen) // _AT_ONCE)):
             yield sess.run(fetches, self.feed(part))

@@ -1,14 +1,14 @@
-"""Builds the graph of MobileNetV2 and of a classifier on it, one function for each stage.
+"""Builds the graph of MobileNetV2 and of a classifier on top of it, one function per stage.
 
-    features()    from images to what the net sees where: the net without its top
-    bottlenecks() from features to what the net sees in the whole picture
-    inference()   from bottlenecks to logits: the new head
-    loss()        from logits and labels to the number that training lowers
-    training()    from the loss to the op that takes one step
-    evaluation()  from logits and labels to the number of correct predictions
+    features()    images -> feature maps: MobileNetV2 without its top
+    bottlenecks() feature maps -> one vector per image
+    inference()   bottlenecks -> logits: the new head
+    loss()        logits, labels -> mean cross entropy
+    training()    loss -> the op that takes one training step
+    evaluation()  logits, labels -> number of correct predictions
 
-A variable's name in a checkpoint is its name in Keras' h5 files of weights (`Conv1/kernel`,
-`bn_Conv1/gamma`, ..., `Conv_1_bn/moving_variance`), so that a name tells where a weight comes from.
+Checkpoints use the names of Keras' h5 files of weights (`Conv1/kernel`, `bn_Conv1/gamma`, ...,
+`Conv_1_bn/moving_variance`).
 The net: M. Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018.
 """
 
@@ -22,7 +22,7 @@ import tensorflow.compat.v1 as tf
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # the widths for which Keras offers weights
 EPSILON = 1e-3  # Keras' batch normalization divides by sqrt(variance + EPSILON)
 _OPTIMIZER_EPSILON = 1e-7  # Keras' default; TensorFlow's are 1e-8 and 1e-10
-# Of each stage of blocks: expansion, channels at alpha 1, number of blocks, stride of the first.
+# For each stage: expansion, channels at alpha 1, number of blocks, stride of the first block.
 _STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -34,15 +34,15 @@ _STAGES = (
 )
 
 Block = collections.namedtuple("Block", "prefix inputs expansion channels stride")
-Block.__doc__ = """An inverted residual: its names' prefix, channels in, expansion, channels out."""
+Block.__doc__ = """An inverted residual: prefix of names, channels in, expansion, channels out."""
 
-# The layers that have been built, as Keras counts them: an activation and a padding are layers too,
-# without variables. From a layer's name to its variables, and from theirs to the variable.
+# The layers built so far: {layer name: {variable name: variable}}. As in Keras, activations and
+# paddings count as layers; they have no variables.
 Layers = dict[str, dict[str, tf.Variable]]
 
 
 def blocks(alpha: float) -> list[Block]:
-    """Returns the net's 17 `Block`s; `alpha` as of `features`."""
+    """Returns the 17 blocks of the net; `alpha` is that of `features`."""
     found: list[Block] = []
     inputs = _channels(32 * alpha)
     for expansion, channels, count, first_stride in _STAGES:
@@ -59,14 +59,14 @@ def features(images: tf.Tensor, alpha: float = 1.0) -> tuple[tf.Tensor, Layers]:
 
     Args:
         images: float32 [batch, height, width, 3] in [-1, 1].
-        alpha: the width: how many channels, as a share of the published net's.
+        alpha: the width multiplier: the number of channels relative to the published net's.
 
     Returns:
-        (features, float32 [batch, height / 32, width / 32, channels] in [0, 6]; the net's layers).
+        (feature maps, float32 [batch, height / 32, width / 32, channels] in [0, 6]; the layers).
     """
     layers: Layers = {"input": {}}
-    # A variable scope puts its name in front of what get_variable makes, a name scope does not.
-    # So TensorBoard draws the net as one box, and in it a box for each block with its variables.
+    # A variable scope prefixes the names that get_variable makes; a name scope does not. So
+    # TensorBoard draws the net as one box, which holds one box per block with its variables.
     with tf.variable_scope("base"):
         with tf.variable_scope("stem"):
             channels = _channels(32 * alpha)
@@ -82,13 +82,14 @@ def features(images: tf.Tensor, alpha: float = 1.0) -> tuple[tf.Tensor, Layers]:
 
 
 def bottlenecks(features: tf.Tensor) -> tf.Tensor:
-    """Adds the mean over the picture: float32 [batch, channels]; `features` from `features`."""
+    """Adds global average pooling: from the feature maps of `features` to [batch, channels]."""
+    # The mean over height and width leaves one value per channel.
     with tf.name_scope("pooling"):
         return tf.reduce_mean(features, axis=[1, 2])
 
 
 def bottleneck_size(alpha: float) -> int:
-    """Returns how many numbers a bottleneck has."""
+    """Returns the number of values in a bottleneck."""
     return _channels(1280 * max(1.0, alpha))
 
 
@@ -99,17 +100,17 @@ def _channels(wanted: float) -> int:
 
 
 def _inverted_residual(layers: Layers, inputs: tf.Tensor, block: Block) -> tf.Tensor:
-    """Adds a block: expand to more channels, filter each by itself, project to few."""
+    """Adds a block: expand to more channels, filter each channel separately, project to few."""
     net, prefix = inputs, block.prefix
     if block.expansion != 1:
         expanded = block.expansion * block.inputs
         net = _convolution(layers, net, expanded, 1, f"{prefix}expand", f"{prefix}expand_BN")
         net = _relu6(layers, net, f"{prefix}expand_relu")
     if block.stride == 2:
-        layers[f"{prefix}pad"] = {}  # Keras pads in a layer of its own, TensorFlow's op does it
+        layers[f"{prefix}pad"] = {}  # Keras pads in a separate layer, TensorFlow inside the op
     net = _depthwise(layers, net, block.stride, f"{prefix}depthwise", f"{prefix}depthwise_BN")
     net = _relu6(layers, net, f"{prefix}depthwise_relu")
-    # No activation here: among so few channels, a ReLU would throw too much away.
+    # No activation here: with so few channels, a ReLU would lose too much information.
     net = _convolution(layers, net, block.channels, 1, f"{prefix}project", f"{prefix}project_BN")
     if block.stride == 1 and block.inputs == block.channels:
         layers[f"{prefix}add"] = {}
@@ -118,7 +119,7 @@ def _inverted_residual(layers: Layers, inputs: tf.Tensor, block: Block) -> tf.Te
 
 
 def _relu6(layers: Layers, inputs: tf.Tensor, name: str) -> tf.Tensor:
-    """Adds a ReLU that is cut off at 6."""
+    """Adds a ReLU with a maximum of 6."""
     layers[name] = {}
     return tf.nn.relu6(inputs)
 
@@ -132,11 +133,13 @@ def _convolution(
     normalization: str,
     stride: int = 1,
 ) -> tf.Tensor:
-    """Adds a convolution and its batch normalization, in the scopes of these names."""
+    """Adds a convolution and its batch normalization, in scopes with these names."""
     with tf.variable_scope(name):
         kernel = tf.get_variable("kernel", [size, size, inputs.shape.as_list()[-1], channels])
     layers[name] = {"kernel": kernel}
     scale, shift = _normalization(layers, channels, normalization)
+    # The scale broadcasts over the last dimension of the kernel, the output channels. With SAME
+    # padding, the output has ceil(height / stride) x ceil(width / stride) pixels.
     net = tf.nn.conv2d(inputs, kernel * scale, strides=stride, padding="SAME")
     return tf.nn.bias_add(net, shift)
 
@@ -144,26 +147,27 @@ def _convolution(
 def _depthwise(
     layers: Layers, inputs: tf.Tensor, stride: int, name: str, normalization: str
 ) -> tf.Tensor:
-    """Adds a filter for each channel by itself, and its batch normalization."""
+    """Adds a depthwise convolution (one filter per channel) and its batch normalization."""
     channels = inputs.shape.as_list()[-1]
     with tf.variable_scope(name):
         kernel = tf.get_variable("depthwise_kernel", [3, 3, channels, 1])
     layers[name] = {"depthwise_kernel": kernel}
     scale, shift = _normalization(layers, channels, normalization)
+    # A depthwise kernel is [height, width, channels, multiplier]; the scale is per channel.
     strides = [1, stride, stride, 1]
     net = tf.nn.depthwise_conv2d(inputs, kernel * scale[:, None], strides, "SAME")
     return tf.nn.bias_add(net, shift)
 
 
 def _normalization(layers: Layers, channels: int, name: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Adds the variables of a batch normalization by the moving mean and variance.
+    """Adds the variables of a batch normalization in inference mode.
 
-    It never takes the batch's own mean and variance: updating them with the few photos of a new
-    task would spoil what the layers behind it have learned to expect. So it is linear, and need not
-    pass over the images: the convolution before it takes the factor into its kernel.
+    It always uses the moving mean and variance, never the batch's. Updating them on the few photos
+    of a new task would change the inputs of all later layers. With fixed statistics it is linear,
+    so the convolution before it absorbs the scale, and the images need no extra pass.
 
     Returns:
-        (factor, what is added), two tensors, float32 [channels].
+        (scale, shift), both float32 [channels].
     """
     shape, zeros, ones = [channels], tf.zeros_initializer(), tf.ones_initializer()
     with tf.variable_scope(name):
@@ -182,7 +186,7 @@ def _normalization(layers: Layers, channels: int, name: str) -> tuple[tf.Tensor,
 
 
 def weights(layers: Layers) -> dict[str, tf.Variable]:
-    """Returns the variables of layers by the names that they have in Keras' files, in order."""
+    """Returns the variables of the layers by their names in Keras' files, in order."""
     return {
         f"{layer}/{name}": variable
         for layer, variables in layers.items()
@@ -191,10 +195,10 @@ def weights(layers: Layers) -> dict[str, tf.Variable]:
 
 
 def names_in_checkpoints(layers: Layers) -> dict[str, tf.Variable]:
-    """Returns all variables of the graph by their names in checkpoints, as a Saver takes them.
+    """Returns all variables of the graph by their names in checkpoints, for a Saver.
 
-    The scopes that only group the layers (`base/block_1/` before `block_1_expand/kernel`) stand in
-    no checkpoint, neither before a weight nor before what an optimizer keeps for it.
+    Checkpoints leave out the scopes that only group layers (`base/block_1/` in
+    `base/block_1/block_1_expand/kernel`), for weights and for optimizers' slots alike.
     """
     groups = {variable.op.name.removesuffix(name) for name, variable in weights(layers).items()}
 
@@ -205,11 +209,11 @@ def names_in_checkpoints(layers: Layers) -> dict[str, tf.Variable]:
 
 
 def variables_from(layer: int, layers: Layers) -> list[tf.Variable]:
-    """Returns the variables to train: the head's, and those of the net from a layer on.
+    """Returns the variables to train: those of the head, and of the net from a layer on.
 
     Args:
-        layer: the number of the first layer to train, as Keras counts them (`fine_tune_at`); the
-            number of all layers, or more, for the head alone.
+        layer: the index of the first layer to train, as in Keras (`fine_tune_at`); len(layers) or
+            more trains only the head.
         layers: from `features`.
     """
     frozen = {variable.ref() for name in list(layers)[:layer] for variable in layers[name].values()}
@@ -217,14 +221,14 @@ def variables_from(layer: int, layers: Layers) -> list[tf.Variable]:
 
 
 def dropout(rate: tf.Tensor, seed: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a function that adds a dropout layer; each layer has masks of its own.
+    """Returns a function that adds a dropout layer; each layer draws different masks.
 
-    Which units a step drops depends on the seed, the layer and `global_step` alone. So a run that
-    is stopped and resumed drops the same ones.
+    The mask depends only on the seed, the layer and `global_step`, so a resumed run drops the same
+    units as an uninterrupted one.
 
     Args:
-        rate: float32 scalar, the share that is dropped.
-        seed: below 2**31.
+        rate: float32 scalar in [0, 1), the share of units to drop.
+        seed: int in 0 .. 2**31 - 1.
     """
     global_step = tf.train.get_or_create_global_step()
     numbers = itertools.count()
@@ -248,11 +252,11 @@ def inference(
     Args:
         bottlenecks: float32 [batch, channels].
         num_classes: at least 2.
-        dropout: from `dropout`, for training.
+        dropout: from the function `dropout`, for training.
 
     Returns:
-        logits: float32 [batch, 1] for two classes, positive for the second; for more of them
-        [batch, num_classes].
+        logits: float32 [batch, 1] for two classes, positive for the second; [batch, num_classes]
+        for more than two.
     """
     outputs = 1 if num_classes == 2 else num_classes
     with tf.variable_scope("prediction"):
@@ -261,7 +265,7 @@ def inference(
         kernel = tf.get_variable("kernel", shape, initializer=tf.glorot_uniform_initializer())
         bias = tf.get_variable("bias", [outputs], initializer=tf.zeros_initializer())
         logits = tf.matmul(inputs, kernel) + bias
-    # At the end, because an op's random seed depends on how many ops were made before it.
+    # Added last: an op's default seed depends on the number of ops before it in the graph.
     tf.summary.histogram("values/prediction/kernel", kernel)
     tf.summary.histogram("values/prediction/bias", bias)
     return logits
@@ -272,9 +276,10 @@ def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
     Args:
         logits: from `inference`.
-        labels: int32 [batch].
+        labels: int32 [batch], in 0 .. num_classes - 1.
     """
     with tf.name_scope("cross_entropy"):
+        # Sigmoid and softmax are inside these ops, which is numerically stable for large logits.
         if logits.shape.as_list()[-1] == 1:
             targets = tf.cast(labels[:, None], tf.float32)
             entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
@@ -292,32 +297,32 @@ def training(
 
     Args:
         loss: float32 scalar.
-        optimizer: of the phase, `adam` or `RMSPropOptimizer` in the original.
-        variables: what it may change, from `variables_from`.
+        optimizer: the phase's; as in the original, `adam` and then `RMSPropOptimizer`.
+        variables: the variables that it may change, from `variables_from`.
 
     Returns:
         train_op: running it changes the variables once and adds 1 to `global_step`.
     """
     step = tf.train.get_or_create_global_step()
-    # The gradients of the other variables are not even computed: a step of the head alone does
-    # not go back through the base.
+    # minimize() adds gradients only for `variables`, so phase 1 has no backward pass through the
+    # base.
     return optimizer.minimize(loss, global_step=step, var_list=variables)
 
 
 def adam(learning_rate: float) -> tf.train.Optimizer:
-    """Returns the optimizer of the first phase."""
+    """Returns the optimizer of phase 1, with Keras' epsilon."""
     return tf.train.AdamOptimizer(learning_rate, epsilon=_OPTIMIZER_EPSILON)
 
 
 class RMSPropOptimizer(tf.train.RMSPropOptimizer):
-    """The optimizer of the second phase: TensorFlow's, but starting from the state of Keras'.
+    """The optimizer of phase 2: TensorFlow's RMSProp, started from Keras' initial state.
 
-    TensorFlow's mean of the squared gradients starts at 1, Keras' at 0. Gradients are far below 1:
-    so TensorFlow's first steps are tiny, where Keras' are as long as all later ones.
+    The moving average of squared gradients starts at 1 in TensorFlow and at 0 in Keras. Gradients
+    are far below 1, so TensorFlow's first steps are tiny, while Keras' are of full length.
     """
 
     def __init__(self, learning_rate: float) -> None:
-        """Takes the learning rate; the rest is Keras' default."""
+        """Sets the learning rate; decay and epsilon are Keras' defaults."""
         super().__init__(learning_rate, decay=0.9, epsilon=_OPTIMIZER_EPSILON)
 
     def _create_slots(self, var_list):
@@ -327,15 +332,17 @@ class RMSPropOptimizer(tf.train.RMSPropOptimizer):
 
 
 def class_logits(logits: tf.Tensor) -> tf.Tensor:
-    """Returns a logit for each class, float32 [batch, num_classes]; softmax gives probabilities.
+    """Returns one logit per class, float32 [batch, num_classes]; softmax gives probabilities.
 
     Args:
-        logits: from `inference`. A single one stands beside a 0 for the first class: of these
-            two, softmax gives what the sigmoid gives of the one.
+        logits: from `inference`. A single logit x becomes (0, x), whose softmax is the sigmoid of x
+            for the second class.
     """
     if logits.shape.as_list()[-1] != 1:
         return logits
-    with tf.name_scope("class_logits"):
+    # A scope name that ends in "/" is absolute: these ops go into the scope of the logits.
+    *scopes, _ = logits.op.name.split("/")
+    with tf.name_scope("/".join([*scopes, "class_logits", ""])):
         return tf.concat([tf.zeros_like(logits), logits], axis=1)
 
 
@@ -354,24 +361,24 @@ def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 def totals(
     logits: tf.Tensor, labels: tf.Tensor, loss: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Operation]:
-    """Adds what a mean over several batches, or over an epoch of training, needs.
+    """Adds the sums that give the mean loss and accuracy of several batches, or of an epoch.
 
     Args:
         logits: from `inference`.
         labels: int32 [batch].
-        loss: the mean of the batch, from `loss`.
+        loss: the mean loss of the batch, from `loss`.
 
     Returns:
-        of_batch: float32 [3]: the sum of the losses, the correct predictions, the images.
-        of_epoch: their sums since the epoch began; fetching it adds the batch.
-        begin_epoch: the op that sets them to 0.
+        of_batch: float32 [3]: sum of losses, number of correct predictions, number of images.
+        of_epoch: the same sums since the start of the epoch; fetching it adds the batch.
+        begin_epoch: the op that resets these sums to 0.
     """
     with tf.name_scope("totals"):
-        # The size of the batch is known when it is run: the last one of an epoch may be smaller.
+        # tf.size gives the batch size at run time: the last batch of an epoch may be smaller.
         size = tf.cast(tf.size(labels), tf.float32)
         correct = tf.cast(evaluation(logits, labels), tf.float32)
         of_batch = tf.stack([loss * size, correct, size])
-        # In a variable, because checkpoints hold variables: so a run that is stopped in mid-epoch
-        # and resumed still tells the whole epoch's loss. No optimizer changes it.
+        # Checkpoints hold variables, so a run that stops in mid-epoch resumes with these sums. The
+        # variable is not trainable: no optimizer changes it.
         epoch_totals = tf.get_variable("epoch_totals", initializer=tf.zeros([3]), trainable=False)
         return of_batch, epoch_totals.assign_add(of_batch), epoch_totals.initializer

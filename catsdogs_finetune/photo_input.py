@@ -1,7 +1,7 @@
 """From class folders to batches of photos, with tf.data.
 
-What the net sees in step k, and how it is distorted, is a pure function of (seed, k). Pictures are
-decoded and resized as Keras' `image_dataset_from_directory` does, to the last bit.
+The batch of step k and its augmentation are a pure function of (seed, k). Pictures are decoded and
+resized exactly as in Keras' `image_dataset_from_directory`, to the last bit.
 """
 
 import argparse
@@ -21,56 +21,57 @@ import tensorflow.compat.v1 as tf
 from tutorial_support import SPLITS, TEST, archives, files, image_lists, pictures, plots, runs
 from tutorial_support.programs import LOG, UsageError, number, reason
 
-# AutoGraph would translate each function of a pipeline first, which takes longer than to trace it.
-_as_it_is = tf.autograph.experimental.do_not_convert
+# By default, tf.data runs AutoGraph on each function of a pipeline. That takes longer than tracing.
+_without_autograph = tf.autograph.experimental.do_not_convert
 
 FOLDER, SAMPLE = "cats_and_dogs_filtered", "drawn_cats_and_dogs"
 ARCHIVE = files.RemoteFile(
     f"{FOLDER}.zip",
     68_606_236,
-    None,  # none is published; a zip holds a CRC-32 of each file
+    None,  # no checksum is published; the zip holds a CRC-32 of each file
     (f"https://storage.googleapis.com/mledu-datasets/{FOLDER}.zip",),
 )
 TRAIN, HELD_OUT = "train", "validation"  # folders of class folders
-TITLES = {"train": "training", "validation": "validation", "test": "testing"}  # of the splits
-# Percent of the images held out, as in the original: what training validates on is never tested on.
+TITLES = {"train": "training", "validation": "validation", "test": "testing"}  # printed names
+# Percent of the held-out images that are test images, as in the original; the rest validates.
 TESTING_OF_HELD_OUT = 20
-# Percent of all images, where nothing is held out in a folder of its own.
+# Percent of all images, if there is no folder of held-out images.
 TESTING, VALIDATION = 10, 20
-IMAGE_SIZE, SAMPLE_IMAGE_SIZE = 160, 96  # pixels: the original's, and what is enough for drawings
+IMAGE_SIZE, SAMPLE_IMAGE_SIZE = 160, 96  # pixels: the original's, and enough for the drawings
 _THREADS = min(16, os.cpu_count() or 1)  # each may hold a picture of several megapixels
 _EVALUATION_BATCH = 32  # images
 
-# A function that distorts pictures, float32 [batch, size, size, 3], in the way that a seed,
-# int64 [2], chooses.
+# A function of (pictures, float32 [batch, size, size, 3]; seed, int64 [2]) that distorts the
+# pictures at random.
 Distort = Callable[[tf.Tensor, Any], tf.Tensor]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say where the images come from, of which at most one can be given."""
+    """Adds the flags for the images; a user can give at most one of them."""
     group = parser.add_argument_group("data").add_mutually_exclusive_group()
     group.add_argument(
         "--data_dir",
-        help="A folder with the folders train and validation, each with a folder for each class; "
-        "or a folder with a folder for each class; by default the published photos are downloaded "
-        "once.",
+        help="A folder with one folder of images per class, or with folders train and validation "
+        "that each have one folder per class; by default the published photos, which are "
+        "downloaded once.",
     )
     group.add_argument("--sample", action="store_true", help="Use the shipped drawings.")
 
 
 def add_augmentation_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say how training images are distorted."""
+    """Adds the flags for the augmentation of training images."""
     add = parser.add_argument_group("augmentation").add_argument
-    add("--rotation", type=number(float, 0, 0.5), default=0.2, help="Largest part of a whole turn.")
+    rotation = "Rotate by up to this part of a full turn, either way."
+    add("--rotation", type=number(float, 0, 0.5), default=0.2, help=rotation)
     add(
         "--no_augmentation",
         action="store_true",
-        help="Neither turn nor mirror training images; the frozen base then sees each only once.",
+        help="Do not rotate or mirror training images; the frozen base then sees each only once.",
     )
 
 
 def distortion(flags: argparse.Namespace) -> Distort:
-    """Returns what these flags ask for."""
+    """Returns the distortion that the flags ask for."""
     if flags.no_augmentation:
         return no_distortion
     return functools.partial(rotate_and_flip, flags.rotation)
@@ -80,20 +81,23 @@ def report_accuracy(images: image_lists.ImageList, logits: np.ndarray) -> float:
     """Prints and returns the accuracy on the test images, and prints the confusion matrix."""
     matrix = plots.confusion_matrix(images.labels, logits)
     accuracy = np.trace(matrix) / len(logits)
-    runs.say(accuracy_line(TEST, accuracy, len(logits)))
+    runs.print_line(accuracy_line(TEST, accuracy, len(logits)))
     plots.print_confusion(matrix, images.class_names)
     return accuracy
 
 
 def accuracy_line(split: str, accuracy: float, count: int) -> str:
-    """Returns what is printed about the accuracy on `count` images of a split."""
+    """Returns the line that reports the accuracy, 0 to 1, on `count` images of a split."""
     return f"Accuracy on the {TITLES[split]} images: {accuracy:.4f} ({count} images)"
 
 
 def find(flags: argparse.Namespace, kept: dict[str, Any]) -> image_lists.ImageList:
-    """Lists the images that the flags name, or else those of the run whose flags were kept.
+    """Lists the images that the flags name, or else those of the run that is resumed.
 
-    Settles `flags.data_dir`, which is None unless it was named, and `flags.sample`.
+    Sets `flags.data_dir`, which stays None unless the user named it, and `flags.sample`.
+
+    Raises:
+        UsageError: the images cannot be used.
     """
     if not (flags.data_dir or flags.sample):
         flags.sample = kept.get("sample", False)
@@ -110,12 +114,12 @@ def find(flags: argparse.Namespace, kept: dict[str, Any]) -> image_lists.ImageLi
 def load(
     flags: argparse.Namespace, kept: dict[str, Any]
 ) -> tuple[image_lists.ImageList, dict[str, Any]]:
-    """Finds the images as `find` does and leaves out the bad ones; says how many there are.
+    """Finds the images as `find` does, leaves out the unreadable ones, and prints their number.
 
-    Settles `flags.image_size`, too.
+    It also sets `flags.image_size`.
 
     Returns:
-        the images, and the facts about them that a run keeps.
+        the images, and the facts about them to save with the run.
 
     Raises:
         UsageError: the images cannot be used.
@@ -131,23 +135,24 @@ def load(
             why = bad[found.paths[found.of_split(split)[0]]]
             raise UsageError(f"no {TITLES[split]} image of '{images.folder}' can be read: {why}")
     described = ", ".join(f"{count} {TITLES[split]}" for split, count in counts.items())
-    runs.say(f"{described} images in '{images.folder}'.")
-    return images, {"images": images.fingerprint(), "class_names": list(images.class_names)}
+    runs.print_line(f"{described} images in '{images.folder}'.")
+    return images, {
+        "images": images.fingerprint(),
+        "class_names": list(images.class_names),
+        "sample": flags.sample,
+    }
 
 
 def find_images(folder: str | os.PathLike) -> image_lists.ImageList:
     """Lists the images of a folder and divides them into training, validation and test images.
 
     Args:
-        folder: with the folders `train` and `validation`, each with a folder for each class; the
-            test images are then a fifth of the held-out ones. Or with a folder for each class: then
-            the images are divided. A hash of its path says where an image belongs.
-
-    Returns:
-        image_lists.ImageList.
+        folder: has one folder per class, or the folders `train` and `validation`, each with one
+            folder per class. In the second case, a fifth of the images in `validation` are the
+            test images. A hash of an image's path decides its split.
 
     Raises:
-        UsageError: the folder does not hold that.
+        UsageError: the folder has no such structure, or too few images.
     """
     folder = pathlib.Path(folder)
     if not all((folder / part).is_dir() for part in (TRAIN, HELD_OUT)):
@@ -178,13 +183,13 @@ def decode(contents: tf.Tensor, size: int) -> tf.Tensor:
 
     Args:
         contents: string scalar, from `pictures.encoded`.
-        size: pixels, height and width.
+        size: height and width, in pixels.
 
     Returns:
-        float32 [size, size, 3] in [0, 255], the whole picture, whatever its proportions.
+        float32 [size, size, 3] in [0, 255], the whole picture stretched to a square.
     """
     picture = tf.io.decode_image(contents, channels=3, expand_animations=False)
-    # The op takes several formats, and so knows no shape before it runs. What we know, we add.
+    # The op takes several formats, so its static shape is unknown. Resizing needs the rank.
     picture.set_shape([None, None, 3])
     resized = tf.image.resize_bilinear(
         tf.cast(picture, tf.float32)[None], [size, size], half_pixel_centers=True
@@ -193,23 +198,23 @@ def decode(contents: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def scale(images: Any) -> Any:
-    """Brings pixels from [0, 255] to [-1, 1], as the net takes them."""
+    """Scales pixels from [0, 255] to [-1, 1], the range that the net expects."""
     return images / 127.5 - 1
 
 
 def run_on_picture(
     sess: tf.Session, fetches: Any, contents: tf.Tensor, path: str | os.PathLike
 ) -> Any:
-    """Returns the values of what depends on a picture.
+    """Feeds a picture file and returns the values of `fetches`.
 
     Args:
         sess: the session.
-        fetches: as of `Session.run`.
-        contents: the placeholder that `decode` was given.
-        path: a PNG or JPEG file.
+        fetches: as in `Session.run`.
+        contents: the placeholder that `decode` reads.
+        path: a picture file of any format that `pictures.encoded` reads.
 
     Raises:
-        UsageError: the file is no whole PNG or JPEG.
+        UsageError: the file is not a complete picture.
     """
     try:
         return sess.run(fetches, {contents: pictures.encoded(path)})
@@ -220,10 +225,10 @@ def run_on_picture(
 
 
 def unreadable(images: image_lists.ImageList) -> dict[str, str]:
-    """Decodes every picture once; returns what is wrong with each bad one, by its path."""
+    """Decodes every picture once; returns {path: error} for the unreadable ones."""
     with tf.Graph().as_default(), tf.Session(config=runs.session_config()) as sess:
         contents = tf.placeholder(tf.string, ())
-        decoded = decode(contents, 1).op  # an op is run like a tensor, but nothing comes back
+        decoded = decode(contents, 1).op  # fetching an op runs it and returns no value
 
         def verdict(path):
             try:
@@ -247,7 +252,7 @@ def unreadable(images: image_lists.ImageList) -> dict[str, str]:
 
 
 def readable(images: image_lists.ImageList) -> tuple[image_lists.ImageList, dict[str, str]]:
-    """Returns the list without the bad pictures, which it logs, and `unreadable` of it."""
+    """Logs the unreadable pictures; returns the list without them, and {path: error}."""
     bad = unreadable(images)
     for sentence in bad.values():
         LOG.warning("left out: %s", sentence)
@@ -255,34 +260,36 @@ def readable(images: image_lists.ImageList) -> tuple[image_lists.ImageList, dict
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Returns how many batches `count` images make; the last one may be smaller."""
+    """Returns the number of batches in an epoch of `count` images; the last may be smaller."""
     return -(-count // batch_size)
 
 
 def index_batches(
     chosen: np.ndarray, batch_size: int, seed: int, first_step: tf.Tensor
 ) -> tf.data.Dataset:
-    """Builds the order of training as a tf.data pipeline that never ends.
+    """Builds the training order as an endless tf.data pipeline.
 
     Args:
         chosen: int array [n], the indices of the training images.
-        batch_size: images in a batch.
-        seed: of the order; every epoch has one of its own.
-        first_step: int64 scalar tensor, the number of batches to start after.
+        batch_size: images per batch.
+        seed: decides the order, together with the epoch.
+        first_step: int64 scalar tensor, the number of batches to skip.
 
     Returns:
-        a tf.data.Dataset of int64 [batch], a part of `chosen`.
+        a tf.data.Dataset of int64 [batch], indices from `chosen`.
     """
     steps = steps_per_epoch(len(chosen), batch_size)
 
-    @_as_it_is
+    @_without_autograph
     def of_epoch(epoch):
-        # Stateless: it draws from the seed that it is given, here another one for each epoch.
+        # A stateless op has no hidden counter: the same seed always gives the same order. The epoch
+        # is part of the seed, so each epoch has another order.
         order = tf2.random.experimental.stateless_shuffle(
             tf.constant(chosen, tf.int64), seed=[tf.constant(seed, tf.int64), epoch]
         )
         return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
 
+    # flat_map() turns each epoch's number into its batches, one epoch after the other.
     epochs = tf.data.Dataset.range(first_step // steps, tf.int64.max)
     return epochs.flat_map(of_epoch).skip(first_step % steps)
 
@@ -296,37 +303,39 @@ def training_batches(
     first_step: tf.Tensor,
     distort: Distort,
 ) -> tf.data.Dataset:
-    """Builds the training batches as a tf.data pipeline that never ends.
+    """Builds the training batches as an endless tf.data pipeline.
 
     Args:
-        images: good pictures.
-        size: pixels, height and width.
-        chosen, batch_size, seed, first_step: as of `index_batches`.
-        distort: is given a seed that differs from step to step.
+        images: readable pictures.
+        size: height and width, in pixels.
+        chosen, batch_size, seed, first_step: as in `index_batches`.
+        distort: gets another seed in each step.
 
     Returns:
         a tf.data.Dataset of (float32 [batch, size, size, 3] in [-1, 1], int32 [batch]).
     """
     load = _loader(images, size)
 
-    @_as_it_is
+    @_without_autograph
     def prepare(step, indices):
         loaded, labels = load(indices)
         return scale(distort(loaded, tf.stack([tf.constant(seed, tf.int64), step]))), labels
 
-    # enumerate() tells each batch its step, so that a resumed run distorts as it would have.
+    # enumerate() adds the step to each batch. It seeds the distortion, so a resumed run distorts
+    # its pictures exactly as an uninterrupted one.
     batches = index_batches(chosen, batch_size, seed, first_step).enumerate(first_step)
-    # Threads of TensorFlow's own load and distort two batches ahead, while the net computes.
+    # TensorFlow's threads load and distort up to two batches ahead while the net computes.
+    # deterministic=True keeps the batches in order.
     return batches.map(prepare, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
 
 
 def evaluation_batches(
     images: image_lists.ImageList, chosen: Any, size: int, batch_size: int
 ) -> tf.data.Dataset:
-    """Builds one pass over images in their order, the last partial batch included.
+    """Builds one pass over images in order, including the last partial batch.
 
     Args:
-        images, size, batch_size: as of `training_batches`.
+        images, size, batch_size: as in `training_batches`.
         chosen: int64 [n], a tensor or an array, the indices of the images.
 
     Returns:
@@ -334,7 +343,7 @@ def evaluation_batches(
     """
     load = _loader(images, size)
 
-    @_as_it_is
+    @_without_autograph
     def prepare(indices):
         loaded, labels = load(indices)
         return scale(loaded), labels
@@ -344,16 +353,16 @@ def evaluation_batches(
 
 
 class PhotoInput:
-    """The input of a training program's graph: training batches, or one pass over other images.
+    """The input of the training graph: training batches, or one pass over other images.
 
-    Both come out of the same two tensors, so that there is one net for both. What is fed to a
-    placeholder says which of the two iterators they are read from.
+    Both come from the same two tensors, so the graph holds the net only once. A feed selects the
+    iterator that the tensors read from.
 
     Attributes:
         images: float32 [batch, size, size, 3] in [-1, 1].
         labels: int32 [batch].
-        next_indices: int64 [batch], the order of the training images by itself.
-        training_feed: the feed dictionary that makes training batches come; after `begin`.
+        next_indices: int64 [batch], the indices of the next training batch, without its photos.
+        training_feed: the feed dictionary that selects training batches; set by `begin`.
     """
 
     def __init__(
@@ -366,11 +375,12 @@ class PhotoInput:
         """Adds the iterators.
 
         Args:
-            images, chosen, distort: as of `training_batches`.
-            flags: with `image_size`, `batch_size` and `seed`.
+            images, chosen, distort: as in `training_batches`.
+            flags: must include `image_size`, `batch_size` and `seed`.
         """
         size, batch_size, seed = flags.image_size, flags.batch_size, flags.seed
         with tf.name_scope("input"):
+            # Placeholders let one graph start at any step and evaluate any images.
             self._first_step = tf.placeholder(tf.int64, (), "first_step")
             self._to_evaluate = tf.placeholder(tf.int64, [None], "to_evaluate")
             self._dataset = tf.placeholder(tf.string, (), "dataset")
@@ -379,13 +389,13 @@ class PhotoInput:
             )
             evaluation = evaluation_batches(images, self._to_evaluate, size, batch_size)
             order = index_batches(chosen, batch_size, seed, self._first_step)
-            # An iterator is a resource of the session, as a variable is: it keeps its place from
-            # run to run, and it needs an initializer to begin.
+            # An iterator is a resource of the session, like a variable: it keeps its position
+            # between runs, and running its initializer starts it.
             self._training = tf.data.make_initializable_iterator(training)
             self._evaluation = tf.data.make_initializable_iterator(evaluation)
             self._order = tf.data.make_initializable_iterator(order)
             self.next_indices = self._order.get_next()
-            # This one has no data of its own. The string that is fed names the one to read from.
+            # This iterator has no data itself: the fed string handle names the one to read from.
             self.images, self.labels = tf.data.Iterator.from_string_handle(
                 self._dataset,
                 tf.data.get_output_types(training),
@@ -393,24 +403,27 @@ class PhotoInput:
             ).get_next()
 
     def begin(self, sess: tf.Session, first_step: int, first_photo_step: int) -> None:
-        """Sets the training batches and their order to begin after so many steps each."""
+        """Starts the order after `first_step` batches, the photos after `first_photo_step`."""
+        # The handle is a string that names the iterator in this session; it can be fed repeatedly.
         sess.run(self._order.initializer, {self._first_step: first_step})
         sess.run(self._training.initializer, {self._first_step: first_photo_step})
         self.training_feed = {self._dataset: sess.run(self._training.string_handle())}
 
     def evaluation_feed(self, sess: tf.Session, chosen: np.ndarray) -> dict[tf.Tensor, Any]:
-        """Returns the feed dictionary that makes the images with the indices `chosen` come."""
+        """Returns the feed dictionary that selects the images with the indices `chosen`."""
+        # Running the initializer again restarts the iterator, here on other images.
         sess.run(self._evaluation.initializer, {self._to_evaluate: chosen})
         return {self._dataset: sess.run(self._evaluation.string_handle())}
 
     def one_pass(self, sess: tf.Session, fetches: Any, chosen: np.ndarray) -> Iterator[Any]:
-        """Yields the values of fetches for batches of the images with the indices `chosen`."""
+        """Yields the values of `fetches` for batches of the images with the indices `chosen`."""
         return until_end(sess, fetches, self.evaluation_feed(sess, chosen))
 
 
 def until_end(sess: tf.Session, fetches: Any, feed_dict: dict | None = None) -> Iterator[Any]:
-    """Yields the values of fetches until the iterator that they are read from is at its end."""
+    """Yields the values of `fetches` until their iterator is exhausted."""
     while True:
+        # An exhausted tf.data iterator raises OutOfRangeError in sess.run.
         try:
             yield sess.run(fetches, feed_dict)
         except tf.errors.OutOfRangeError:
@@ -418,27 +431,27 @@ def until_end(sess: tf.Session, fetches: Any, feed_dict: dict | None = None) -> 
 
 
 def photos(images: image_lists.ImageList, chosen: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Yields batches of photos as the net sees them, float32 [batch, size, size, 3] in [0, 255].
+    """Yields batches of decoded photos, float32 [batch, size, size, 3] in [0, 255].
 
     Args:
-        images: good pictures.
-        chosen: the indices of those that are wanted.
-        size: pixels, height and width.
+        images: readable pictures.
+        chosen: int [n], the indices of the photos to yield.
+        size: height and width, in pixels.
     """
     with tf.Graph().as_default() as graph:
         batches = tf.data.Dataset.from_tensor_slices(np.int64(chosen)).batch(_EVALUATION_BATCH)
-        load = _as_it_is(_loader(images, size))
+        load = _without_autograph(_loader(images, size))
         loaded = batches.map(load, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
         iterator = tf.data.make_initializable_iterator(loaded)
         batch, _ = iterator.get_next()
-    # Not in the block: what takes the batches has a default graph of its own.
+    # Outside the block, because the caller of this generator has its own default graph.
     with contextlib.closing(tf.Session(graph=graph, config=runs.session_config())) as sess:
         sess.run(iterator.initializer)
         yield from until_end(sess, batch)
 
 
 def to_draw(images: image_lists.ImageList, chosen: np.ndarray, size: int) -> list[np.ndarray]:
-    """Returns photos as of `photos`, but one by one and in [0, 1]."""
+    """Returns the pictures of `photos` one by one, float32 [size, size, 3] in [0, 1]."""
     return [photo / 255 for batch in photos(images, chosen, size) for photo in batch]
 
 
@@ -449,14 +462,14 @@ def draw_examples(
     flags: argparse.Namespace,
     distort: Distort,
 ) -> None:
-    """Draws nine images, and what augmentation makes of one of them.
+    """Draws nine images, and nine augmentations of one of them.
 
     Args:
-        folder: where they go.
-        images: good pictures.
-        chosen: the indices of the images to choose from.
-        flags: with the size of a picture, and the seed that chooses the nine.
-        distort: as of `training_batches`.
+        folder: the folder for the two pictures.
+        images: readable pictures.
+        chosen: int [n], the indices of the images to choose from.
+        flags: must include `image_size` and `seed`, which chooses the nine.
+        distort: as in `training_batches`.
     """
     nine = np.random.default_rng(flags.seed).permutation(chosen)[:9]
     examples = to_draw(images, nine, flags.image_size)
@@ -480,12 +493,12 @@ def draw_results(
     flags: argparse.Namespace,
     steps_per_epoch: int,
 ) -> None:
-    """Draws the curves of a run, and test images with the classes that its net predicts.
+    """Draws the curves of a run, and test images with their predicted classes.
 
     Args:
-        images: good pictures.
-        logits: float32 [n, classes], one row for each image.
-        flags: those of the training.
+        images: readable pictures.
+        logits: float32 [n, classes], one row per image.
+        flags: the flags of the training.
     """
     names, predictions = images.class_names, logits.argmax(axis=1)
     some = np.random.default_rng(0).permutation(len(logits))[:25]
@@ -507,7 +520,7 @@ def _loader(
     """Returns a function from int64 [batch] to (float32 [batch, size, size, 3], int32 [batch])."""
     labels = tf.constant(images.labels, tf.int32)
 
-    # Python, called by the pipeline: it reads what TensorFlow's decoders do not take, too.
+    # The pipeline calls this Python function. It also reads formats that TensorFlow cannot decode.
     def contents(index):
         return pictures.encoded(images.folder / images.paths[index])
 
@@ -515,32 +528,33 @@ def _loader(
         return decode(tf.numpy_function(contents, [index], tf.string), size)
 
     def load(indices):
-        # Files have different sizes: they become a batch only after each has been resized.
+        # Pictures differ in size and can be stacked only after resizing, so map_fn loads each one.
         loaded = tf.map_fn(load_one, indices, tf.float32)
-        loaded.set_shape([None, size, size, 3])  # which the loop does not know
+        loaded.set_shape([None, size, size, 3])  # map_fn does not infer it
         return loaded, tf.gather(labels, indices)
 
     return load
 
 
 def no_distortion(images: tf.Tensor, seed: Any) -> tf.Tensor:
-    """Returns the images as they are."""
+    """Returns the images unchanged."""
     return images
 
 
 def rotate_and_flip(rotation: float, images: tf.Tensor, seed: Any) -> tf.Tensor:
-    """Turns each picture about its middle by a random angle, and mirrors it or not.
+    """Rotates each picture about its centre by a random angle, and mirrors half of them.
 
-    Where a picture's corners do not reach, its mirror image goes on, as in Keras' RandomRotation.
+    Reflections of the picture fill its empty corners, as in Keras' RandomRotation.
 
     Args:
-        rotation: the largest angle, as a part of a whole turn, to either side.
+        rotation: the largest angle to either side, as a part of a full turn.
         images: float32 [batch, size, size, 3].
         seed: int64 [2]; the same seed gives the same result.
 
     Returns:
-        the same shape.
+        float32 [batch, size, size, 3].
     """
+    # One stateless op draws the angle and the side of every picture in the batch.
     drawn = tf2.random.stateless_uniform([2, tf.shape(images)[0]], seed)
     turn = 2 * math.pi * rotation * (2 * drawn[0] - 1)
     side = tf.where_v2(drawn[1] < 0.5, -1.0, 1.0)
@@ -548,21 +562,21 @@ def rotate_and_flip(rotation: float, images: tf.Tensor, seed: Any) -> tf.Tensor:
 
 
 def turned(images: tf.Tensor, turn: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
-    """Turns pictures about their middle, clockwise.
+    """Rotates pictures clockwise about their centre; returns float32 [batch, size, size, 3].
 
     Args:
         images: float32 [batch, size, size, 3].
-        turn: float32 [batch], radians.
-        side: float32 [batch], 1, or -1 for a picture that is mirrored, left to right, before.
+        turn: float32 [batch], the angle in radians.
+        side: float32 [batch], -1 to mirror a picture from left to right first, else 1.
     """
     size = images.shape.as_list()[1]
     middle = (size - 1) / 2
     cosine, sine, zero = tf.cos(turn), tf.sin(turn), tf.zeros_like(turn)
-    # Where each pixel of the result comes from: x' = a x + b y + c, y' = d x + e y + f.
+    # The pixel at (x, y) of the result comes from (a x + b y + c, d x + e y + f).
     a, b = side * cosine, side * sine
     d, e = -sine, cosine
     c, f = middle * (1 - a - b), middle * (1 - d - e)
-    # tf.raw_ops has every op under its own name, also those that no function of tf.image wraps.
+    # tf.raw_ops offers every op by its own name, including those without a wrapper in tf.image.
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=tf.stack([a, b, c, d, e, f, zero, zero], axis=1),

@@ -1,9 +1,9 @@
-"""Classifies pictures with a trained net, prepared exactly as in its training.
+"""Classifies pictures with a trained net, preparing them exactly as the training did.
 
     python -m catsdogs_finetune.predict cat.jpg dog.png
     python -m catsdogs_finetune.predict --checkpoint logs/catsdogs/best holiday_photos
 
-A folder stands for all pictures in it and below.
+A folder stands for all pictures in it and in its subfolders.
 """
 
 import sys

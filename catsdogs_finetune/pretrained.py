@@ -1,4 +1,4 @@
-"""Finds a file of MobileNetV2's weights and puts them into a graph's variables."""
+"""Finds a file of MobileNetV2 weights and loads it into a graph's variables."""
 
 import argparse
 import collections
@@ -16,85 +16,92 @@ from tutorial_support.programs import LOG, UsageError, number
 
 IMAGENET, CIFAR10 = "imagenet", "cifar10"
 SHIPPED_ALPHA = 0.35
-SIZES = (96, 128, 160, 192, 224)  # pixels, for which weights from ImageNet are published
+SIZES = (96, 128, 160, 192, 224)  # pixels, for which ImageNet weights are published
 _URLS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/",
     "https://github.com/JonathanCMitchell/mobilenet_v2_keras/releases/download/v1.1/",
 )
-# What is known of the published files: their bytes, by alpha.
+# Known sizes of the published files in bytes, by alpha.
 _BYTES = {0.35: 2_019_640, 1.0: 9_406_464}
-_REMEDY = "name a file of MobileNetV2's weights of the same --alpha with --weights"
+_REMEDY = "use --weights to name MobileNetV2 weights with the same --alpha"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say which net is the base, and where its bottlenecks go."""
+    """Adds the flags for the base and the folder of its bottlenecks."""
     group = parser.add_argument_group("base")
     group.add_argument(
         "--weights",
-        help="An h5 or .keras file; or imagenet, downloaded once, which is taken where it can be "
-        "had; or cifar10, shipped.",
+        help="An .h5 or .keras file; or imagenet, which is downloaded once; or cifar10, which "
+        "ships with the package. By default imagenet, or cifar10 for the sample or if the download "
+        "fails.",
     )
     group.add_argument(
         "--alpha",
         type=float,
         choices=mobilenet_v2.ALPHAS,
-        help="The net's width; by default that of the weights, 1.0 for imagenet.",
+        help="The width of the net; by default that of the weights, 1.0 for imagenet.",
     )
     group.add_argument(
-        "--bottleneck_dir", help="Where bottlenecks are kept; by default in the cache."
+        "--bottleneck_dir", help="The folder for bottlenecks; by default one in the cache."
     )
     group.add_argument(
         "--image_size",
         type=number(int, 32),
-        help=f"Pixels, height and width; {photo_input.IMAGE_SIZE} by default, "
+        help=f"Height and width of images, in pixels; by default {photo_input.IMAGE_SIZE}, or "
         f"{photo_input.SAMPLE_IMAGE_SIZE} for the sample.",
     )
 
 
 def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[pathlib.Path, str]:
-    """Finds the weights that the flags name, or else those of the run whose flags were kept.
+    """Finds the weights that the flags name, or else those of the run that is resumed.
 
-    Settles `flags.weights` and `flags.alpha`, and says what it found.
+    Sets `flags.weights` and `flags.alpha`, and prints what it found.
 
     Args:
-        flags: with those of `add_flags`; its `sample` and `image_size` are settled.
-        kept: flags and facts of a run.
+        flags: must include those of `add_flags`, after `photo_input.load` set `sample` and
+            `image_size`.
+        kept: flags and facts saved with the run; empty for a new one.
 
     Returns:
-        the file of weights, and its `digest`, a fact that a run keeps.
+        the file of weights, and its `digest` to save with the run.
 
     Raises:
-        UsageError: there are no such weights.
+        UsageError: the weights are missing, or no width fits them.
     """
     name = flags.weights or _kept_name(kept) or (CIFAR10 if flags.sample else None)
     path = find(name, flags.alpha, flags.image_size)
     is_shipped = path == shipped()
-    # What ships or is in the cache is kept by its name: it is found again after a move.
+    # Keep the name of shipped and cached weights, not their path, which may change.
     flags.weights = CIFAR10 if is_shipped else name or IMAGENET
     if flags.weights not in (CIFAR10, IMAGENET):
         flags.weights = str(path.resolve())
     if flags.alpha is None:
         flags.alpha = alpha_of(path)
     what = "a net that has seen CIFAR-10" if is_shipped else f"'{path}'"
-    runs.say(f"The base: MobileNetV2, alpha {flags.alpha}, with the weights of {what}.")
+    runs.print_line(f"The base: MobileNetV2, alpha {flags.alpha}, with the weights of {what}.")
     return path, digest(path)
 
 
 def _kept_name(kept: dict[str, Any]) -> str | None:
     name = kept.get("weights")
     if name and pathlib.Path(name).name == shipped().name and not pathlib.Path(name).exists():
-        return CIFAR10  # an earlier version kept the place of what ships, and it has moved
+        return CIFAR10  # an earlier version kept the path of the shipped file, which has moved
     return name
 
 
 def published(alpha: float, size: int) -> files.RemoteFile:
-    """Returns the file of the weights from ImageNet; `size` is one of SIZES."""
+    """Returns the remote file of the ImageNet weights.
+
+    Args:
+        alpha: one of mobilenet_v2.ALPHAS.
+        size: pixels, one of SIZES.
+    """
     name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{size}_no_top.h5"
     return files.RemoteFile(name, _BYTES.get(alpha), None, tuple(url + name for url in _URLS))
 
 
 def shipped() -> pathlib.Path:
-    """Returns the path of the weights that ship with the package: alpha 0.35, from CIFAR-10."""
+    """Returns the path of the shipped weights: alpha 0.35, trained on CIFAR-10."""
     return files.sample_folder("mobilenet_v2") / f"cifar10_{SHIPPED_ALPHA}.weights.h5"
 
 
@@ -102,13 +109,13 @@ def find(name: str | None, alpha: float | None, size: int) -> pathlib.Path:
     """Returns the path of a file of weights.
 
     Args:
-        name: IMAGENET, which is downloaded once; CIFAR10, which is shipped; a file; or None for
-            the first of them that can be had.
-        alpha: the width that is wanted, of ALPHAS; of IMAGENET, None is 1.
-        size: pixels, the height and width of the pictures.
+        name: IMAGENET, which is downloaded once; CIFAR10, which is shipped; a path; or None for
+            IMAGENET, with CIFAR10 as the fallback.
+        alpha: one of ALPHAS; None means 1 for IMAGENET.
+        size: height and width of the pictures, in pixels.
 
     Raises:
-        UsageError: there are no such weights.
+        UsageError: the download fails, and the shipped weights do not fit the request.
     """
     if name == CIFAR10:
         return shipped()
@@ -121,26 +128,26 @@ def find(name: str | None, alpha: float | None, size: int) -> pathlib.Path:
     except files.DownloadError as error:
         if name == IMAGENET or alpha not in (None, SHIPPED_ALPHA):
             raise UsageError(
-                f"the weights from ImageNet cannot be had: {error}; go online, or name a file with "
-                f"--weights, or take --weights {CIFAR10} of --alpha {SHIPPED_ALPHA}"
+                f"cannot download the ImageNet weights: {error}; go online, name a file with "
+                f"--weights, or use --weights {CIFAR10} --alpha {SHIPPED_ALPHA}"
             ) from error
         LOG.warning(
-            "taking the shipped weights of a narrow net that has seen CIFAR-10's small photos, not "
-            "ImageNet, because %s",
+            "using the shipped weights of a narrow net trained on CIFAR-10's small photos instead "
+            "of ImageNet, because %s",
             error,
         )
     return shipped()
 
 
 def alpha_of(path: str | os.PathLike) -> float:
-    """Returns the width of the net whose weights a file holds, one of mobilenet_v2.ALPHAS.
+    """Returns the width of the net in a file of weights, one of mobilenet_v2.ALPHAS.
 
     Raises:
-        UsageError: the file cannot be read, or no width goes with it.
+        UsageError: the file cannot be read, or holds no MobileNetV2 of these widths.
     """
     found = collections.Counter(h5_weights.shapes(path, _REMEDY))
     for alpha in mobilenet_v2.ALPHAS:
-        # How wide the blocks are between their ends, as the last convolution of each tells.
+        # The shape of each block's projection, its last convolution, depends on alpha.
         projections = collections.Counter(
             (1, 1, block.expansion * block.inputs, block.channels)
             for block in mobilenet_v2.blocks(alpha)
@@ -149,25 +156,29 @@ def alpha_of(path: str | os.PathLike) -> float:
             return alpha
     raise UsageError(
         f"--weights: '{path}' holds no MobileNetV2 of a width in {mobilenet_v2.ALPHAS}; name "
-        "another file, or its width with --alpha"
+        "another file, or set the width with --alpha"
     )
 
 
 def digest(path: str | os.PathLike) -> str:
-    """Returns a string that differs between files of weights; raises UsageError."""
+    """Returns 12 hexadecimal digits that identify a file of weights.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
     with files.reading(path, _REMEDY):
         return files.sha256(path)[:12]
 
 
 def read(path: str | os.PathLike, variables: Mapping[str, tf.Variable]) -> dict[str, np.ndarray]:
-    """Returns the weights in a file that a graph wants, float32 arrays by name.
+    """Reads the values of a graph's variables from a file: float32 arrays by name.
 
     Args:
-        path: the file.
+        path: the file of weights.
         variables: from `mobilenet_v2.weights`.
 
     Raises:
-        UsageError: as of `h5_weights.read`.
+        UsageError: the file is damaged, or does not hold all variables in these shapes.
     """
     wanted = {name: variable.shape.as_list() for name, variable in variables.items()}
     return h5_weights.read(path, wanted, _REMEDY)
@@ -176,13 +187,13 @@ def read(path: str | os.PathLike, variables: Mapping[str, tf.Variable]) -> dict[
 def initial_values(
     variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray]
 ) -> dict[tf.Tensor, np.ndarray]:
-    """Returns what to feed when variables are initialized, so that they begin with given values.
+    """Returns a feed dictionary that gives variables these values when they are initialized.
 
-    An initializer is an op that assigns its input to the variable. A feed may replace any tensor,
-    this input too: so no weight is a constant in the graph, and no event file grows by them.
+    An initializer is an op that assigns its input tensor to the variable. Feeding replaces that
+    tensor. The weights never become constants in the graph, so event files stay small.
 
     Args:
-        variables: by name.
-        values: for each of them, or for more.
+        variables: the variables by name.
+        values: the values by name; other names are ignored.
     """
     return {variable.initializer.inputs[1]: values[name] for name, variable in variables.items()}

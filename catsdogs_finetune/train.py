@@ -1,11 +1,11 @@
-"""Trains a new head on a pretrained net, then fine-tunes the upper layers of the net with it.
+"""Trains a new head on a pretrained net, then fine-tunes the net's upper layers as well.
 
     python -m catsdogs_finetune.train
     python -m catsdogs_finetune.train --data_dir my_photos --weights mobilenet_v2.h5
     python -m catsdogs_finetune.train --no_augmentation --train_dir logs/catsdogs_plain
     tensorboard --logdir logs
 
-The same command again resumes a run that was stopped, or trains it for more epochs.
+Repeat the command to resume a run that was stopped, or to train it for more epochs.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from tutorial_support import checkpoints, events, runs
 from tutorial_support.programs import number
 
 TRAIN_DIR = "logs/catsdogs"
-EPOCHS, SAMPLE_EPOCHS = 10, 40  # of each phase: the original's, and those for the small sample
+EPOCHS, SAMPLE_EPOCHS = 10, 40  # epochs per phase, as in the original and for the small sample
 SUMMARY_EVERY = 10  # steps
 Found = tuple[float, float]  # mean loss, accuracy
 LINE = "loss {:.4f}, accuracy {:.4f}"
-MAY_CHANGE = ("data_dir", "weights", "fine_tune_epochs", "train_dir", "bottleneck_dir")
+MAY_CHANGE = ("data_dir", "sample", "weights", "fine_tune_epochs", "train_dir", "bottleneck_dir")
 
 
 def run_training(flags: argparse.Namespace) -> int:
-    """Trains to the end of both phases, from the newest checkpoint on; returns the exit code."""
+    """Trains from the newest checkpoint to the end of both phases; returns the exit code."""
     with runs.Run(flags.train_dir, "catsdogs_finetune", flags) as run, tf.Graph().as_default():
         images, facts = photo_input.load(flags, run.kept)
         weights, facts["weights_digest"] = pretrained.load(flags, run.kept)
@@ -50,24 +50,25 @@ def run_training(flags: argparse.Namespace) -> int:
         first_fine_step, last_step = flags.initial_epochs * steps, num_epochs * steps
         tf.set_random_seed(flags.seed)
 
-        # The graph: each of these calls adds ops to the default graph. Nothing is computed yet.
-        # Photos come out of tf.data, and go through the base: MobileNetV2, named as in Keras.
+        # Build the graph: each of these calls adds ops to the default graph; none computes yet.
+        # Photos come from tf.data and go through the base, a MobileNetV2 with Keras' names.
         distort = photo_input.distortion(flags)
         photos = photo_input.PhotoInput(images, training, flags, distort)
         features, layers = mobilenet_v2.features(photos.images, flags.alpha)
         seen = mobilenet_v2.bottlenecks(features)
-        # What the base gives can be fed instead: then a run neither reads photos nor computes it.
+        # This placeholder passes the base's output on, unless stored bottlenecks are fed. Then the
+        # session neither reads photos nor runs the base.
         bottlenecks = tf.placeholder_with_default(seen, seen.shape, "bottlenecks")
 
-        # The head. Nothing is dropped unless a rate is fed.
+        # The head. The dropout rate is 0 unless a step feeds another one.
         dropout_rate = tf.placeholder_with_default(0.0, (), "dropout_rate")
         dropout = mobilenet_v2.dropout(dropout_rate, flags.seed)
         logits = mobilenet_v2.inference(bottlenecks, len(images.class_names), dropout)
-        net_variables = mobilenet_v2.names_in_checkpoints(layers)  # those that there are until here
+        net_variables = mobilenet_v2.names_in_checkpoints(layers)  # before the optimizers' slots
         loss = mobilenet_v2.loss(logits, photos.labels)
 
-        # Two phases: the head alone, then with it the layers from `fine_tune_at` on. One graph
-        # holds the ops of both: which variables change depends on which op a step fetches.
+        # Phase 1 trains the head, phase 2 also the layers from `fine_tune_at` on. The graph holds
+        # both training ops; the one that a step fetches decides which variables change.
         head = mobilenet_v2.variables_from(len(layers), layers)
         upper = mobilenet_v2.variables_from(flags.fine_tune_at, layers)
         rmsprop = mobilenet_v2.RMSPropOptimizer(flags.fine_tune_rate)
@@ -75,23 +76,23 @@ def run_training(flags: argparse.Namespace) -> int:
         fine_tune_op = mobilenet_v2.training(loss, rmsprop, upper)
         of_batch, of_epoch, begin_epoch = mobilenet_v2.totals(logits, photos.labels, loss)
         class_logits = mobilenet_v2.class_logits(logits)
-        summary = tf.summary.merge_all()  # all that builders have put into the usual collection
+        summary = tf.summary.merge_all()  # all summaries in the default collection
         init = tf.global_variables_initializer()
-        # A tf.train.Saver that refuses to save a NaN, and returns when the files are on the disk.
-        # A dict tells it which variable has which name in a checkpoint.
+        # A tf.train.Saver that never saves a NaN and flushes its files to disk before it returns.
+        # The dict maps names in the checkpoint to variables.
         saver = checkpoints.Saver(mobilenet_v2.names_in_checkpoints(layers), flags.keep_checkpoints)
         best_saver = checkpoints.Saver(net_variables, flags.keep_checkpoints)
 
         with tf.Session(config=runs.session_config()) as sess:
-            # A new run begins with pretrained weights, a resumed one with those that it saved.
+            # A new run starts from the pretrained weights, a resumed one from its checkpoint.
             if (checkpoint := run.newest_checkpoint()) is None:
                 base = mobilenet_v2.weights(layers)
                 sess.run(init, pretrained.initial_values(base, pretrained.read(weights, base)))
             else:
                 saver.restore(sess, checkpoint)
             first_step = int(sess.run(tf.train.get_global_step()))
-            # As long as the base is frozen, it gives the same for the same photo. So photos that
-            # are not distorted go through it once, and phase 1 is fed what it gave.
+            # A frozen base always gives the same bottleneck for the same photo. So photos without
+            # augmentation go through it once, and phase 1 feeds the stored bottlenecks.
             kept = None
             if first_step < first_fine_step:
                 fixed = np.append(training, validation) if flags.no_augmentation else validation
@@ -103,7 +104,7 @@ def run_training(flags: argparse.Namespace) -> int:
             run.begin(writer, first_step, last_step)
             best = BestCheckpoint(run, best_saver)
 
-            # Where bottlenecks are fed, the first photos to train on are those of phase 2.
+            # If phase 1 is fed from the store, the first training photos are those of phase 2.
             photos.begin(sess, first_step, max(first_step, first_fine_step * flags.no_augmentation))
 
             def validate(is_frozen: bool, step: int) -> Found:
@@ -114,7 +115,7 @@ def run_training(flags: argparse.Namespace) -> int:
             if first_step == 0:
                 photo_input.draw_examples(run.path, images, training, flags, distort)
                 before = validate(first_fine_step > 0, 0)
-                runs.say(f"Before training: validation {LINE.format(*before)}")
+                runs.print_line(f"Before training: validation {LINE.format(*before)}")
 
             for epoch in range(first_step // steps, num_epochs):
                 is_frozen = epoch < flags.initial_epochs
@@ -124,12 +125,12 @@ def run_training(flags: argparse.Namespace) -> int:
                     steps_done = step + 1
                     is_summary_step = steps_done % SUMMARY_EVERY == 0
 
-                    # One step: the photos are ready in the graph, or bottlenecks are fed.
+                    # One step: tf.data delivers photos inside the graph, or bottlenecks are fed.
                     feed_dict = photos.training_feed
                     if is_frozen and kept and flags.no_augmentation:
-                        # Photos besides for a summary, which may be of the base.
+                        # A summary may need the base, and so the photos as well.
                         feed_dict = kept.training_feed(sess, photos, with_photos=is_summary_step)
-                    # The summary is of the same run: another one would take the next photos.
+                    # Fetch the summary in the same run: another run would take the next photos.
                     fetches = [train_op, loss, of_epoch] + [summary] * is_summary_step
                     feed_dict = {**feed_dict, dropout_rate: flags.dropout}
                     _, loss_value, totals, *summaries = sess.run(fetches, feed_dict)
@@ -137,12 +138,12 @@ def run_training(flags: argparse.Namespace) -> int:
                     for value in summaries:
                         writer.add_summary(value, steps_done)
 
-                    # The end of an epoch: evaluate, then save, so that a run that is killed in
-                    # between evaluates again. Before the save, the totals begin anew.
+                    # At the end of an epoch, evaluate, reset the totals, then save. A run that is
+                    # killed in between repeats the evaluation.
                     if steps_done % steps == 0:
                         line = LINE.format(*log(writer, TRAIN, [totals], steps_done))
                         found = validate(is_frozen, steps_done)
-                        runs.say(f"{name}: {line}; validation {LINE.format(*found)}")
+                        runs.print_line(f"{name}: {line}; validation {LINE.format(*found)}")
                         sess.run(begin_epoch)
                         best.keep(sess, *found, steps_done)
                     if run.is_save_step(steps_done, every=steps):
@@ -150,7 +151,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 if run.is_stopping:
                     return run.exit_code
 
-            # The test images, which nothing was chosen by so far, are looked at once.
+            # Evaluate on the test images once, at the end. No decision so far has used them.
             tested = images.only(testing)
             test_logits = np.concatenate(list(photos.one_pass(sess, class_logits, testing)))
             accuracy = photo_input.report_accuracy(tested, test_logits)
@@ -161,7 +162,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
 
 def log(writer: tf.summary.FileWriter, split: str, totals: Iterable, step: int) -> Found:
-    """Writes (mean loss, accuracy) from the totals of batches to the event file; returns them."""
+    """Logs and returns mean loss and accuracy; `totals` are `of_batch` of each batch."""
     loss, correct, count = np.sum([values.astype(float) for values in totals], axis=0)
     events.write_scalar(writer, f"loss/{split}", loss / count, step)
     events.write_scalar(writer, f"accuracy/{split}", correct / count, step)
@@ -170,19 +171,19 @@ def log(writer: tf.summary.FileWriter, split: str, totals: Iterable, step: int) 
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds all flags of the training."""
+    """Adds the flags of the program to `parser`, in titled groups."""
     photo_input.add_flags(parser)
     pretrained.add_flags(parser)
     add, rate = parser.add_argument_group("training").add_argument, number(float, 0)
-    epochs = f"{EPOCHS} by default, {SAMPLE_EPOCHS} for the sample."
-    add("--batch_size", type=number(int, 1), default=32, help="Images in a training batch.")
+    epochs = f"by default {EPOCHS}, or {SAMPLE_EPOCHS} for the sample."
+    add("--batch_size", type=number(int, 1), default=32, help="Images per training batch.")
     add("--initial_epochs", type=number(int, 0), help=f"Epochs with the base frozen; {epochs}")
     add("--fine_tune_epochs", type=number(int, 0), help=f"Epochs of fine-tuning; {epochs}")
-    add("--fine_tune_at", type=number(int, 0), default=100, help="First layer to fine-tune.")
-    add("--learning_rate", type=rate, default=1e-4, help="Adam's, the base frozen.")
-    add("--fine_tune_rate", type=rate, default=1e-5, help="RMSprop's in fine-tuning.")
-    add("--dropout", type=number(float, 0, 0.99), default=0.2, help="Dropped of a bottleneck.")
-    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Of all that is random.")
+    add("--fine_tune_at", type=number(int, 0), default=100, help="The first layer to fine-tune.")
+    add("--learning_rate", type=rate, default=1e-4, help="Adam's rate while the base is frozen.")
+    add("--fine_tune_rate", type=rate, default=1e-5, help="RMSprop's rate in fine-tuning.")
+    add("--dropout", type=number(float, 0, 0.99), default=0.2, help="The dropout rate of the head.")
+    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seeds all random numbers.")
     photo_input.add_augmentation_flags(parser)
     runs.add_flags(parser, "--train_dir", TRAIN_DIR)
 

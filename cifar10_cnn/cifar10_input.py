@@ -103,6 +103,7 @@ class Records:
 
     def _rows(self, segment: Segment) -> np.ndarray:
         """Returns a memory map of the segment: uint8 [count, record_bytes]."""
+        # A memory map reads only the parts of the file that are used.
         rows = np.memmap(segment.path, np.uint8, "r").reshape(-1, self.record_bytes)
         return rows[segment.first : segment.first + segment.count]
 
@@ -118,6 +119,7 @@ class Records:
         ends = np.cumsum([len(part) for part in rows])
         pixels = []
         for index in indices:
+            # The segment that contains this index; index - ends[i] counts from its end.
             i = int(np.searchsorted(ends, index, side="right"))
             pixels.append(rows[i][index - ends[i], self.label_bytes :])
         return np.reshape(pixels, (-1, 3, IMAGE_SIZE, IMAGE_SIZE)).transpose(0, 2, 3, 1)
@@ -291,6 +293,7 @@ def training_records(folder: str | os.PathLike, labels: str | None = None) -> Re
     folder = pathlib.Path(folder)
     if _is_cifar100(folder):
         return _checked(folder, [folder / "train.bin"], labels)
+    # Sort by number: data_batch_10 comes after data_batch_9.
     batches = folder.glob("data_batch_*.bin")
     paths = sorted(batches, key=lambda path: (len(path.name), path.name))
     for number, path in enumerate(paths, start=1):
@@ -326,6 +329,7 @@ def _checked(folder: pathlib.Path, paths: list[pathlib.Path], labels: str | None
                 )
             segment = Segment(str(path), 0, size // records.record_bytes, 0)
             found = dataclasses.replace(records, segments=(segment,)).labels
+        # For such a label, the loss raises an error on a CPU but is NaN on a GPU.
         if found.max() >= len(class_names):
             record = int(np.argmax(found >= len(class_names)))
             raise UsageError(
@@ -389,6 +393,7 @@ def training_batches(
         batch_size, drop_remainder=True
     )
 
+    # Dataset.map traces this function once, into a graph that runs for every batch.
     @_without_autograph
     def prepare(step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = parse(batch, records.label_bytes, records.label_at)
@@ -426,6 +431,7 @@ class TrainingInput:
         """
         with tf.name_scope("training_input"):
             self._first_step = tf.placeholder(tf.int64, (), "first_step")
+            # This describes the pipeline. Nothing is read until its iterator is initialized.
             batches = training_batches(
                 records, flags.batch_size, flags.seed, self._first_step, distort, share
             )
@@ -454,6 +460,7 @@ def evaluation_batches(
     Returns:
         a dataset of (images float32 [batch, size, size, 3], labels int32 [batch]).
     """
+    # Only the blocks' positions are in the graph; the records are read when an iterator runs.
     blocks = tf.data.Dataset.from_tensor_slices(_blocks(records))
     batches = blocks.flat_map(_reader(records)).batch(batch_size)
 
@@ -496,6 +503,7 @@ def _reader(records: Records) -> Callable[..., tf.data.Dataset]:
 
     @_without_autograph
     def read_block(path: tf.Tensor, header: tf.Tensor, footer: tf.Tensor) -> tf.data.Dataset:
+        # It skips the header and footer bytes, and cuts the rest of the file into records.
         return tf.data.FixedLengthRecordDataset(
             path, size, header, footer, buffer_size=_BLOCK * size
         )
@@ -512,12 +520,14 @@ def _shuffled(records: Records, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
     )
     return (
         tf.data.Dataset.from_tensor_slices(tuple(tf.gather(column, order) for column in blocks))
+        # interleave keeps several blocks open and takes a record from each in turn.
         .interleave(
             _reader(records),
             cycle_length=_CONCURRENT_BLOCKS,
             num_parallel_calls=2,
             deterministic=True,
         )
+        # shuffle keeps a buffer, yields a random record of it, and refills its place.
         .shuffle(_SHUFFLE_BUFFER, seed=epoch * 1_000_003 + seed, reshuffle_each_iteration=False)
     )
 
@@ -536,6 +546,7 @@ def parse(
         images: uint8 [batch, 32, 32, 3].
         labels: int32 [batch].
     """
+    # decode_raw reinterprets each string of bytes as a row of numbers.
     values = tf.io.decode_raw(records, tf.uint8)
     labels = tf.cast(values[:, label_at], tf.int32)
     # A record stores the whole red plane first. Convolutions expect the channels last.

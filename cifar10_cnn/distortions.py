@@ -60,22 +60,27 @@ def random_crop(images: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     Returns:
         [batch, size, size, channels] with the dtype of `images`.
     """
+    # images.shape is known while the graph is built, except for the batch size, which is None.
+    # tf.shape(images) is an op that computes the actual sizes when the graph runs.
     _, height, width, _ = images.shape.as_list()
     batch = tf.shape(images)[0]
     top = _uniform_int([batch], height - size + 1, seed, 1)
     left = _uniform_int([batch], width - size + 1, seed, 2)
+    # With batch_dims=1, tf.gather takes different rows from each image; then different columns.
     rows = tf.gather(images, top[:, None] + tf.range(size), axis=1, batch_dims=1)
     return tf.gather(rows, left[:, None] + tf.range(size), axis=2, batch_dims=1)
 
 
 def random_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Flips each image, [batch, h, w, c], left to right with a probability of one half."""
+    # TensorFlow computes both versions of every image; `where` picks one of them per image.
     flip = _uniform_int([tf.shape(images)[0]], 2, seed, 3)
     return tf.where_v2(tf.equal(flip, 1)[:, None, None, None], images[:, :, ::-1], images)
 
 
 def random_brightness(images: tf.Tensor, max_delta: float, seed: tf.Tensor) -> tf.Tensor:
     """Adds a random number in [-max_delta, max_delta) to each image, float32 [batch, h, w, c]."""
+    # One number per image, shape [batch, 1, 1, 1], is broadcast over all of its pixels.
     return images + _uniform([tf.shape(images)[0], 1, 1, 1], -max_delta, max_delta, seed, 4)
 
 

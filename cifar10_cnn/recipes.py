@@ -125,6 +125,7 @@ class Recipe:
         """
         if not self.dropout:
             return tf.identity
+        # The rate is a tensor, too: it grows with the global step.
         with tf.name_scope("dropout"):
             step = tf.cast(global_step, tf.int64)
             rate = self.dropout * tf.cast(step, tf.float32) / generations
@@ -249,6 +250,8 @@ def smoothed_loss(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf
         float32 scalar in nats.
     """
     num_classes = logits.shape.as_list()[-1]
+    # The sparse cross entropy takes class numbers; smoothed labels need the dense one, which takes
+    # a probability per class. Its _v2 differentiates with respect to the labels as well.
     labels = (1 - smoothing) * tf.one_hot(targets, num_classes) + smoothing / num_classes
     return tf.reduce_mean(
         tf.nn.softmax_cross_entropy_with_logits_v2(labels=labels, logits=logits),
@@ -277,9 +280,11 @@ def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
     rows, columns = matrix.shape.as_list()
     wide = rows < columns
     scaled = matrix / (tf.norm(matrix) + 1e-7)
+    # tf.matmul can read a matrix as its transpose without copying it.
     gram = tf.matmul(scaled, scaled, transpose_a=not wide, transpose_b=wide)
     identity = tf.eye(min(rows, columns))
     product = identity
+    # This Python loop runs while the graph is built and adds the ops of all five iterations.
     for _ in range(_ITERATIONS):
         factor = a * identity + b * gram + c * tf.matmul(gram, gram)
         product = tf.matmul(product, factor)
@@ -343,6 +348,8 @@ class MuonOptimizer(tf.train.Optimizer):
             self._zeros_slot(variable, "mean_gradient", self._name)
 
     def _resource_apply_dense(self, gradient: tf.Tensor, variable: tf.Variable) -> tf.Operation:
+        # The base class calls this once per variable to add its update ops. Reading the result of
+        # an assign op makes the order certain: the slot is updated first.
         slot = self.get_slot(variable, "mean_gradient")
         mean = slot.assign(self._momentum * slot + (1 - self._momentum) * gradient)
         ahead = self._momentum * mean + (1 - self._momentum) * gradient

@@ -61,7 +61,7 @@ def run_training(
         run.settle(facts, (*MAY_CHANGE, *recipe.may_change))
         num_classes = len(training.class_names)
         where = "the shipped sample" if facts["sample"] else training.folder
-        runs.say(
+        runs.print_line(
             f"Training on {training.num_examples} images of {where} for {flags.generations} "
             f"generations, recipe {flags.recipe}."
         )
@@ -125,14 +125,14 @@ def run_training(
                 for summary_value in summary_values:
                     writer.add_summary(summary_value, generation)
                 if is_output:
-                    runs.say(f"Generation {generation}: Loss = {loss_value:.5f}")
+                    runs.print_line(f"Generation {generation}: Loss = {loss_value:.5f}")
 
                 # Evaluate before saving: a run that is killed in between evaluates again when it
                 # resumes. A checkpoint saved because of a signal is not evaluated.
                 if is_evaluation:
                     counts = cifar10_input.one_pass(sess, test_iterator, correct)
                     accuracy = sum(map(int, counts)) / testing.num_examples
-                    runs.say(f" --- {split.capitalize()} Accuracy= {100 * accuracy:.2f}%.")
+                    runs.print_line(f" --- {split.capitalize()} Accuracy= {100 * accuracy:.2f}%.")
                     events.write_scalar(writer, f"accuracy/{split}", accuracy, generation)
                     writer.flush()
                 if run.is_save_step(generation, every=flags.save_every):

@@ -44,7 +44,9 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
             tf.summary.scalar("loss", loss)
 
         may_change, every = (*train.MAY_CHANGE, *recipe.may_change), flags.save_every
+        # batch.begin moves the pipeline to the global step when the worker starts.
         with replica.training(facts, may_change, last, every, batch.begin) as training:
+            # `generation` is the global step, a variable on the ps that all workers share.
             for generation in training.steps():
                 loss_value = training.take_step(train_op, loss)
                 if (generation + 1) % flags.output_every == 0:

@@ -39,6 +39,7 @@ def devices(num_towers: int) -> list[str]:
 def session_config(num_towers: int) -> tf.ConfigProto:
     """Returns a session configuration with one logical CPU per tower."""
     config = runs.session_config()
+    # TensorFlow usually has one CPU device for all cores. More devices let towers run in parallel.
     config.device_count["CPU"] = num_towers
     return config
 
@@ -50,13 +51,16 @@ def mean_losses(
     parts = zip(tf.split(images, num_towers), tf.split(targets, num_towers), strict=True)
     towers = []
     for number_of_tower, (device, part) in enumerate(zip(devices(num_towers), parts, strict=True)):
-
+        # A device function decides for each new op where it runs. Variables go to one device, so
+        # that all towers read and update the same ones.
         def place(op: tf.Operation, device: str = device) -> str:
             return _VARIABLES_ON if op.type in ("VarHandleOp", "VariableV2") else device
 
+        # The first tower creates the variables; the others reuse them (reuse=tf.AUTO_REUSE).
         with tf.device(place), tf.name_scope(f"tower_{number_of_tower}"):
             towers.append(train.losses(*part, *arguments))
     losses, objectives, nets = zip(*towers, strict=True)
+    # tf.add_n adds all tensors of a list in one op. The gradients flow back to each tower's device.
     return tf.add_n(losses) / num_towers, tf.add_n(objectives) / num_towers, nets[0]
 
 
@@ -78,6 +82,7 @@ def main(argv: list[str] | None = None) -> int:
             f"--batch_size {flags.batch_size} is not a multiple of --num_towers "
             f"{flags.num_towers}; change one of them"
         )
+    # The rest of the training is the single net's; only the function that adds the losses differs.
     add_losses = functools.partial(mean_losses, flags.num_towers)
     return train.run_training(flags, add_losses, session_config(flags.num_towers))
 

@@ -44,7 +44,7 @@ class TrainedNet(trained.TrainedNet):
         self._validation_size = int(flags.get("validation_size", 0))
 
     @staticmethod
-    def add_flags(parser: argparse.ArgumentParser) -> None:
+    def add_flags(parser: argparse._ActionsContainer) -> None:
         """Adds --views, the number of views per image."""
         parser.add_argument(
             "--views",

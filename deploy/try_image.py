@@ -1,11 +1,11 @@
-"""Runs the lines of deploy/Dockerfile in a fresh Debian root, where no image can be built.
+"""Runs the lines of deploy/Dockerfile in a fresh Debian root, to test it without Docker.
 
     debootstrap --variant=minbase bookworm /tmp/root
     python deploy/try_image.py /tmp/root mnist_mechanics.fully_connected_feed --sample
 
-It needs root and chroot. Every COPY, RUN, USER, WORKDIR, ENV and ENTRYPOINT is done as it stands;
-then the arguments are run as the image would run them. Where pip uses a certificate of its own here
-(PIP_CERT), it uses it there, too.
+It needs root permissions and chroot. It executes every COPY, RUN, USER, WORKDIR, ENV and ENTRYPOINT
+as written, then runs the arguments as the image would. If PIP_CERT is set, pip uses that
+certificate in the image too.
 """
 
 import json
@@ -20,7 +20,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    """Builds in the folder that the first argument names, and runs the others in it."""
+    """Builds the image in the folder of the first argument, and runs the other arguments in it."""
     root, arguments = pathlib.Path(sys.argv[1]), sys.argv[2:]
     shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
     workdir, user, environment, entry = "/", "root", {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, []
@@ -59,7 +59,7 @@ def main() -> int:
             environment.update(part.split("=", 1) for part in rest.split())
         elif word == "ENTRYPOINT":
             entry = json.loads(rest)
-    subprocess.run(["mount", "--bind", "/proc", root / "proc"], check=True)  # as a container has it
+    subprocess.run(["mount", "--bind", "/proc", root / "proc"], check=True)  # as in a container
     try:
         return run([*entry, *arguments])
     finally:

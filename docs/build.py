@@ -16,9 +16,9 @@ PACKAGES = {
     "cifar10_cnn": "CIFAR-10",
     "flowers_transfer": "Flower photos",
     "catsdogs_finetune": "Cats and dogs",
-    "tutorial_support": "What the tutorials share",
+    "tutorial_support": "Shared code",
     "porting": "Help for porting",
-    "exercises": "What the notebooks use",
+    "exercises": "Helpers for the notebooks",
 }
 # Folders whose pages, pictures and linked files become part of the site.
 _FOLDERS = (*PACKAGES, "notebooks", "benchmarks", "deploy", "data")
@@ -27,7 +27,7 @@ _LINKED = ("LICENSE", "setup.py", "pyproject.toml", "Dockerfile")
 
 
 def assemble(tree: pathlib.Path) -> None:
-    """Puts all sources of the site into the folder `tree`, laid out as in the repository."""
+    """Copies all sources of the site into the folder `tree`, laid out as in the repository."""
     for path in [*ROOT.glob("*.md"), *(ROOT / name for name in _LINKED)]:
         if path.is_file():
             _copy(path, tree / path.relative_to(ROOT))
@@ -55,7 +55,7 @@ def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
         shutil.copyfile(source, target)
         return
 
-    def without_folder(link: re.Match) -> str:  # a folder is no page
+    def without_folder(link: re.Match) -> str:  # a folder has no page to link to
         return link[1] if (source.parent / link[2]).is_dir() else link[0]
 
     text = source.read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def _write_api(folder: pathlib.Path) -> None:
-    """Writes a page for each package, with all of its modules."""
+    """Writes one page per package, with all of its modules."""
     folder.mkdir(parents=True, exist_ok=True)
     for package, title in PACKAGES.items():
         lines = [f"# {package}", "", f"{title}.", ""]
@@ -76,7 +76,7 @@ def _write_api(folder: pathlib.Path) -> None:
 def _modules(package: str) -> list[str]:
     found = importlib.import_module(package)
     names = [info.name for info in pkgutil.walk_packages(found.__path__, f"{package}.")]
-    # The recipes "before_..." are TensorFlow 1 programs: they cannot be imported any more.
+    # The recipes "before_..." are TensorFlow 1 programs, which cannot be imported.
     unwanted = re.compile(r"__main__$|\.sample_data|\.before_")
     return sorted(name for name in names if not unwanted.search(name))
 
@@ -84,7 +84,8 @@ def _modules(package: str) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Builds the pages; returns Sphinx's exit code."""
     parser = argparse.ArgumentParser(prog="python -m docs.build", description=__doc__)
-    parser.add_argument("--output", default=str(HERE / "_build"), help="Folder of the result.")
+    output = "The folder for the site. (default: docs/_build)"
+    parser.add_argument("--output", default=str(HERE / "_build"), help=output)
     flags = parser.parse_args(argv)
     output = pathlib.Path(flags.output)
     tree = output / "source"

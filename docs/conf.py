@@ -22,17 +22,17 @@ html_theme_options = {
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_title = "Graph tutorials"
-html_show_copyright = False  # LICENSE says it
+html_show_copyright = False  # LICENSE states it
 html_copy_source = True
 html_sourcelink_suffix = ""
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # the .ipynb hold their outputs
-nb_ipywidgets_js: dict = {}  # no widget is used, and nothing is loaded from elsewhere
+nb_ipywidgets_js: dict = {}  # no page has widgets, so no script is loaded from other sites
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True  # or os.environ as a default would show the builder's own
+autodoc_preserve_defaults = True  # otherwise os.environ as a default would show its content
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": False}
 napoleon_use_ivar = True
@@ -42,7 +42,7 @@ _SECTION = re.compile(r"\s*(Args|Attributes|Raises|Returns|Yields):$")
 
 
 def _as_literal(app, what, name, obj, options, lines):
-    """Marks what is indented in a docstring's free text as code, and stars as stars.
+    """Marks indented text in a docstring as code, and escapes stars.
 
     The docstrings are plain text, written for readers of the source.
     """
@@ -71,5 +71,5 @@ def _as_literal(app, what, name, obj, options, lines):
 
 
 def setup(app):
-    """Called by Sphinx."""
+    """Registers `_as_literal`; Sphinx calls this."""
     app.connect("autodoc-process-docstring", _as_literal, priority=400)

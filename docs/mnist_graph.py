@@ -1,6 +1,6 @@
-"""Draws the MNIST graph for the page on which it can be clicked.
+"""Draws the MNIST graph for the interactive page.
 
-The picture is laid out here, when the site is built. `_static/graph.js` computes what a session
+The layout is computed here, when the site is built. `_static/graph.js` computes what a session
 would run, from the same description of the graph.
 """
 
@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from exercises import graph_view
 from mnist_mechanics import fully_connected_feed, mnist
 
-# What the page offers to try: (title, fetches, feeds).
+# Examples on the page: (title, fetches, feeds).
 _IMAGES, _LABELS = "images_placeholder:0", "labels_placeholder:0"
 CHOICES: list[tuple[str, list[str], list[str]]] = [
     ("logits", ["softmax_linear/add:0"], [_IMAGES]),
@@ -27,10 +27,13 @@ CHOICES: list[tuple[str, list[str], list[str]]] = [
     ("the step's number", ["global_step/Read/ReadVariableOp:0"], []),
 ]
 
-# The blocks of the picture: (beginning of an op's name, title, column, row); the first one fits.
+# The blocks of the picture: (prefix of an op's name, title, column, row); the first match counts.
 _BLOCKS = [
     ("images_placeholder", "input", 0, 0),
     ("labels_placeholder", "input", 0, 0),
+    ("hidden1/images", "summaries", 2, 1),
+    ("hidden1/zeros", "summaries", 2, 1),
+    ("hidden2/zeros", "summaries", 2, 1),
     ("hidden1", "hidden1", 0, 1),
     ("hidden2", "hidden2", 0, 2),
     ("softmax_linear", "softmax_linear", 0, 3),
@@ -51,7 +54,7 @@ _STEP_X, _STEP_Y, _RADIUS, _PAD = 27, 27, 8, 22
 
 
 def build() -> tf.Graph:
-    """Returns the graph that `fully_connected_feed` trains, with its usual flags."""
+    """Returns the graph that `fully_connected_feed` trains with its default flags."""
     graph = tf.Graph()
     with graph.as_default():
         images, labels = fully_connected_feed.placeholder_inputs()
@@ -65,7 +68,7 @@ def build() -> tf.Graph:
 
 
 def fragment() -> str:
-    """Returns the HTML of the tool: the choices, the answer, the picture, the graph as JSON."""
+    """Returns the HTML of the tool: choices, answer, picture, and the graph as JSON."""
     graph = build()
     choices = [{"title": t, "fetches": f, "feeds": d} for t, f, d in CHOICES]
     ops = [

@@ -1,1 +1,1 @@
-"""What the notebooks use: source code on the page, pictures of graphs, and exercises."""
+"""Helpers for the notebooks: shown source code, drawings of graphs, and exercises."""

@@ -18,8 +18,8 @@ class Drawing:
         """Starts an empty drawing.
 
         Args:
-            width, height: in units of the drawing; a page scales it down where it is narrower.
-            title: what the drawing shows, for those who cannot see it.
+            width, height: in units of the drawing; a narrower page scales it down.
+            title: what the drawing shows, for screen readers.
         """
         self.width, self.height, self.title = width, height, title
         self._shapes: list[str] = []
@@ -77,9 +77,9 @@ def column(title: str, steps: Sequence[tuple[str, str, str]], width: int = 640) 
     """Draws boxes from top to bottom, each with an arrow to the next and a note beside it.
 
     Args:
-        title: of the drawing.
-        steps: (what stands in the box, the note on its right, colour) of each.
-        width: of the drawing.
+        title: the title of the drawing.
+        steps: for each box (its text, the note on its right, its colour).
+        width: the width of the drawing.
     """
     heights = [16 + _LINE * len(text.split("\n")) for text, _, _ in steps]
     drawing = Drawing(width, 20 + sum(heights) + 22 * (len(steps) - 1), title)
@@ -97,11 +97,11 @@ def column(title: str, steps: Sequence[tuple[str, str, str]], width: int = 640) 
 
 
 def input_pipeline() -> Drawing:
-    """Draws the way from record files to the batches that the net takes."""
+    """Draws the input pipeline from record files to batches."""
     return column(
         "From files to batches",
         [
-            ("data_batch_1.bin ... 5.bin", "3,073 bytes a record", INPUT),
+            ("data_batch_1.bin ... 5.bin", "3,073 bytes per record", INPUT),
             ("FixedLengthRecordDataset", "blocks of 250 records, in random order", PLAIN),
             ("shuffle", "draws each record from a buffer", PLAIN),
             ("batch", "128 records in one string tensor", PLAIN),
@@ -113,7 +113,7 @@ def input_pipeline() -> Drawing:
 
 
 def convolution_net(num_classes: int = 10) -> Drawing:
-    """Draws the CIFAR-10 net: what each layer gives, and how many weights it has."""
+    """Draws the CIFAR-10 net: the output and the number of weights of each layer."""
     return column(
         "The CIFAR-10 net",
         [
@@ -122,12 +122,12 @@ def convolution_net(num_classes: int = 10) -> Drawing:
             ("max pool, LRN\n12 x 12 x 64", "no weights; half the height and width", PLAIN),
             ("conv2, bias, ReLU\n12 x 12 x 64", "64 filters of 5 x 5 x 64: 102,464", WEIGHTS),
             ("max pool, LRN\n6 x 6 x 64", "no weights", PLAIN),
-            ("reshape\n2,304", "one row for each image", PLAIN),
+            ("reshape\n2,304", "one row per image", PLAIN),
             ("full1, ReLU\n384", "885,120 weights", WEIGHTS),
             ("full2, ReLU\n192", "73,920 weights", WEIGHTS),
             (
                 f"full3\n{num_classes} logits",
-                f"{193 * num_classes:,} weights; one logit for each class",
+                f"{193 * num_classes:,} weights; one logit per class",
                 OUTPUT,
             ),
         ],
@@ -139,7 +139,7 @@ def two_nets() -> Drawing:
     drawing = Drawing(640, 210, "Two nets, one set of variables")
     for x, source, net, end in (
         (10, "training batches\ndistorted", "training net", "loss"),
-        (420, "test batches\nmiddle crops", "test net", "correct"),
+        (420, "test batches\ncentral crops", "test net", "correct"),
     ):
         drawing.box(x, 10, 210, 50, source, INPUT)
         drawing.box(x, 85, 210, 40, net)
@@ -197,7 +197,7 @@ def freezing() -> Drawing:
 
 
 def bottleneck() -> Drawing:
-    """Draws the base, the bottleneck, and the new head that takes the place of the old one."""
+    """Draws the base, the bottleneck, and the new head that replaces the old one."""
     drawing = Drawing(640, 310, "A bottleneck between base and head")
     drawing.box(10, 10, 190, 46, "JPEG\none string", INPUT)
     drawing.box(10, 82, 190, 46, "decode, resize, scale\nno weights", PLAIN)
@@ -205,7 +205,7 @@ def bottleneck() -> Drawing:
     drawing.box(10, 250, 190, 50, "bottleneck\none vector", OUTPUT)
     for top, bottom in ((56, 82), (128, 154), (216, 250)):
         drawing.arrow((105, top), (105, bottom))
-    drawing.box(240, 250, 160, 50, "store\none vector an image", PLAIN)
+    drawing.box(240, 250, 160, 50, "store\none vector per image", PLAIN)
     drawing.arrow((200, 275), (240, 275))
     drawing.box(440, 240, 190, 60, "the new head\nmatmul, biases: trained", WEIGHTS)
     drawing.arrow((400, 275), (440, 275))
@@ -239,18 +239,18 @@ def inverted_residual() -> Drawing:
         [
             ("few channels", "", INPUT),
             ("expand: 1 x 1 convolution", "six times the channels; norm, ReLU6", WEIGHTS),
-            ("depthwise: 3 x 3", "each channel by itself; norm, ReLU6", WEIGHTS),
+            ("depthwise: 3 x 3", "each channel separately; norm, ReLU6", WEIGHTS),
             ("project: 1 x 1 convolution", "few channels again; norm, no ReLU", WEIGHTS),
-            ("add what came in", "", PLAIN),
+            ("add the block's input", "", PLAIN),
         ],
     )
     drawing.arrow((290, 28), (595, 28), (595, 256), (290, 256), dashed=True)
-    drawing.text(440, 248, "where the shapes agree")
+    drawing.text(440, 248, "if the shapes agree")
     return drawing
 
 
 def two_phases() -> Drawing:
-    """Draws what each phase of the fine-tuning trains."""
+    """Draws which layers each phase of fine-tuning trains."""
     drawing = Drawing(640, 270, "What each phase trains")
     names = ("lower layers\nedges, colours", "upper layers\nparts of things", "head\ncat or dog?")
     phases = (
@@ -273,8 +273,8 @@ def layer_bar(layers: Sequence[int], fine_tune_at: int) -> Drawing:
     """Draws the net's layers as a bar, cut at `fine_tune_at`.
 
     Args:
-        layers: how many weights each layer has, in order.
-        fine_tune_at: the number of the first layer to train.
+        layers: the number of weights of each layer, in order.
+        fine_tune_at: the index of the first layer to train.
     """
     drawing = Drawing(640, 190, f"The layers of the base, cut at layer {fine_tune_at}")
     width, highest = 620 / len(layers), max(layers)
@@ -296,7 +296,7 @@ def layer_bar(layers: Sequence[int], fine_tune_at: int) -> Drawing:
 
 
 def one_net_two_inputs() -> Drawing:
-    """Draws the iterator that a string handle chooses."""
+    """Draws an iterator that a string handle selects."""
     drawing = Drawing(640, 200, "One net, two inputs")
     drawing.box(10, 10, 230, 46, "training iterator\nnever ends", INPUT)
     drawing.box(10, 78, 230, 46, "evaluation iterator\none pass", INPUT)

@@ -1,11 +1,11 @@
-"""An exercise: a check that answers at once, and hints that tell a little more each time.
+"""Exercises: a check that answers at once, and hints that each reveal a little more.
 
-A lesson's module writes one as a function of the learner's answer:
+In a lesson's module, an exercise is a function of the learner's answer:
 
     @exercise("Think of what a session needs.", "Look at `feed_dict`.")
     def feed_it(answer):
         require(answer == 6, "The graph doubles what is fed, so feed 3.", hint=2)
-        return "The fed value took the placeholder's place."
+        return "The fed value replaced the placeholder."
 
 and a notebook calls `feed_it.check(answer)` and `feed_it.hint(1)`.
 """
@@ -17,12 +17,12 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What a check says.
+    """The result of a check.
 
     Attributes:
         is_right: whether the answer is right.
-        message: what is right about it, or what is wrong.
-        hint: number of the hint that helps with this mistake; None if there is none.
+        message: why it is right, or what is wrong.
+        hint: the number of the hint for this mistake, from 1; None if there is none.
     """
 
     is_right: bool
@@ -44,7 +44,7 @@ class Text(str):
 
 
 class WrongAnswer(Exception):
-    """Raised in a check by `require`; its message says what is wrong."""
+    """Raised by `require` in a check; its message says what is wrong."""
 
     def __init__(self, message: str, hint: int | None) -> None:
         super().__init__(message)
@@ -55,9 +55,12 @@ def require(condition: Any, message: str, hint: int | None = None) -> None:
     """Ends the check with `message` unless the condition holds.
 
     Args:
-        condition: what must hold of the answer.
-        message: what is wrong with it, in a sentence for the learner.
-        hint: number of the hint that helps, from 1.
+        condition: what must be true of the answer.
+        message: what is wrong, in a sentence for the learner.
+        hint: the number of the hint for this mistake, from 1.
+
+    Raises:
+        WrongAnswer: the condition is false.
     """
     if not condition:
         raise WrongAnswer(message, hint)
@@ -67,8 +70,8 @@ class Exercise:
     """One exercise; see the module's docstring.
 
     Attributes:
-        name: the name of the function that checks.
-        hints: the hints, from the first nudge to nearly the answer.
+        name: the name of the checking function.
+        hints: the hints, from a first nudge to nearly the answer.
         last: the verdict on the last answer, or None.
     """
 
@@ -79,7 +82,7 @@ class Exercise:
         self._judge = judge
 
     def check(self, answer: Any = ...) -> Verdict:
-        """Returns whether the answer is right; if it is not, why, and which hint helps."""
+        """Checks an answer; the verdict says what is wrong and which hint helps."""
         self.last = self._verdict(answer)
         return self.last
 
@@ -90,22 +93,22 @@ class Exercise:
             return Verdict(True, self._judge(answer))
         except WrongAnswer as wrong:
             return Verdict(False, str(wrong), wrong.hint)
-        except Exception as error:  # from the learner's code, whatever it may be
+        except Exception as error:  # the learner's code may raise anything
             text = (str(error).strip().splitlines() or [""])[0]
             return Verdict(False, f"Your answer raised {type(error).__name__}: {text}", 1)
 
     def hint(self, number: int = 1) -> Text:
-        """Returns hint `number`, from 1; beyond the last one, says that there are no more."""
+        """Returns hint `number`, from 1; after the last one, says where the answers are."""
         if not 1 <= number <= len(self.hints):
             return Text(f"There are {len(self.hints)} hints; notebooks/solutions has the answers.")
         return Text(f"Hint {number} of {len(self.hints)}: {self.hints[number - 1]}")
 
 
 def exercise(*hints: str) -> Callable[[Callable[[Any], str]], Exercise]:
-    """Makes an exercise of a function that judges an answer.
+    """Makes an exercise from a function that checks an answer.
 
-    The function takes the answer, calls `require` for all that must hold, and returns a sentence
-    about why the answer is right.
+    The function takes the answer, calls `require` for each condition, and returns a sentence that
+    explains why the answer is right.
     """
     return lambda judge: Exercise(judge, hints)
 

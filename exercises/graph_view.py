@@ -1,7 +1,7 @@
-"""What a fetch runs: prunes a graph as Session.run does, and draws it.
+"""Shows what a fetch runs: prunes a graph as Session.run does, and draws it.
 
 view = graph_view.draw(graph, fetches=[loss], feeds=[images])
-view                 in a notebook: the graph, with the ops that run lit
+view                 in a notebook: the graph, with the ops that run highlighted
 view.run.ops         the names of these ops
 view.run.missing     the placeholders that must still be fed
 """
@@ -19,12 +19,12 @@ _PLACEHOLDERS = ("Placeholder", "PlaceholderV2")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run of the session would do.
+    """A run of the session.
 
     Attributes:
-        ops: names of the ops that run, in the order in which the graph made them.
-        fed: names of the tensors that are fed.
-        missing: names of the placeholders among `ops`: nothing feeds them, so the run fails.
+        ops: the names of the ops that run, in the order of their creation.
+        fed: the names of the fed tensors.
+        missing: the names of placeholders among `ops`: they are not fed, so the run fails.
     """
 
     ops: tuple[str, ...]
@@ -35,13 +35,13 @@ class Run:
 def plan(graph: tf.Graph, fetches: Any, feeds: Iterable[Any] = ()) -> Run:
     """Returns what `Session.run(fetches, feed_dict)` would run.
 
-    The session goes backwards from what is fetched, along inputs and control inputs, and stops at
-    what is fed. Ops that it does not reach do not run.
+    The session walks backwards from the fetches along inputs and control inputs, and stops at fed
+    tensors. Ops that it does not reach do not run.
 
     Args:
         graph: the graph.
         fetches: a tensor, op, variable or name, or a nested list or dict of them.
-        feeds: the tensors that are fed, or their names: the keys of a feed dictionary.
+        feeds: the fed tensors or their names, as in the keys of a feed dictionary.
     """
     fed = {_tensor(graph, feed).name for feed in feeds}
     waiting = [element for element in _elements(graph, fetches) if element.name not in fed]
@@ -62,8 +62,8 @@ def plan(graph: tf.Graph, fetches: Any, feeds: Iterable[Any] = ()) -> Run:
 def recorded(sess: tf.Session, fetches: Any, feed_dict: dict | None = None) -> set[str]:
     """Runs the session and returns the names of the ops that its RunMetadata records.
 
-    Of a session from `plain_session` they are the ops of the graph; any other session first
-    rewrites the graph, folding constants and merging ops.
+    With a session from `plain_session`, these are ops of the graph. Any other session first
+    optimizes the graph: it folds constants and merges ops.
     """
     options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
     metadata = tf.RunMetadata()
@@ -74,7 +74,7 @@ def recorded(sess: tf.Session, fetches: Any, feed_dict: dict | None = None) -> s
 
 
 def plain_session(graph: tf.Graph) -> tf.Session:
-    """Returns a session that runs the ops of the graph as they are, without optimizing them."""
+    """Returns a session that runs the ops of the graph without optimizing it."""
     config = tf.ConfigProto()
     config.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
     config.graph_options.rewrite_options.disable_meta_optimizer = True
@@ -101,10 +101,10 @@ _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 132, 34, 14, 30, 12
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """A graph as SVG, with what a run does lit.
+    """A graph as SVG, with the ops of a run highlighted.
 
     Attributes:
-        run: what the run does.
+        run: the run.
         caption: the sentence below the picture.
         svg: the picture.
     """
@@ -121,7 +121,7 @@ class Drawing:
 
 
 def caption(run: Run) -> str:
-    """Returns a sentence about a run: how many ops, and which placeholders lack a value."""
+    """Returns a sentence about a run: the number of ops, and placeholders without a value."""
     count = len(run.ops) - len(run.missing)
     text = f"{count} {'op runs' if count == 1 else 'ops run'}"
     if run.missing:
@@ -130,7 +130,7 @@ def caption(run: Run) -> str:
 
 
 def draw(graph: tf.Graph, fetches: Any = (), feeds: Iterable[Any] = ()) -> Drawing:
-    """Draws a small graph; data flows downwards, and the ops that a run would run are lit."""
+    """Draws a small graph from top to bottom, with the ops that would run highlighted."""
     run = plan(graph, fetches, feeds)
     ops = graph.get_operations()
     text = caption(run) if run.ops or run.fed else f"{len(ops)} ops."
@@ -167,7 +167,7 @@ def draw(graph: tf.Graph, fetches: Any = (), feeds: Iterable[Any] = ()) -> Drawi
 
 
 def layout(ops: Sequence[tf.Operation]) -> dict[str, tuple[int, int]]:
-    """Returns the upper left corner of each op's box: in rows, each below all of its inputs."""
+    """Returns the upper left corner of each op's box, below the boxes of its inputs."""
     return {
         name: (round(_MARGIN + x * (_WIDTH + _GAP_X)), _MARGIN + y * (_HEIGHT + _GAP_Y))
         for name, (x, y) in grid(ops).items()
@@ -175,10 +175,10 @@ def layout(ops: Sequence[tf.Operation]) -> dict[str, tuple[int, int]]:
 
 
 def grid(ops: Sequence[tf.Operation]) -> dict[str, tuple[float, int]]:
-    """Returns the column and the row of each op, by name: at least 0, columns at least 1 apart.
+    """Returns {op's name: (column, row)}, both >= 0; columns in a row are at least 1 apart.
 
-    An op stands below its inputs, near to what it is joined to; inputs that are not in `ops` do
-    not count.
+    An op is below its inputs and close to its neighbours. Inputs that are not in `ops` do not
+    count.
     """
     sources = {op.name: [tensor.op.name for tensor in op.inputs] for op in ops}
     users: dict[str, list[str]] = defaultdict(list)
@@ -190,14 +190,14 @@ def grid(ops: Sequence[tf.Operation]) -> dict[str, tuple[float, int]]:
     row: dict[str, int] = {}
     for op in ops:  # a graph lists an op after its inputs, except in loops
         row[op.name] = max((row.get(source, -1) + 1 for source in sources[op.name]), default=0)
-    for op in reversed(ops):  # what has time moves down to just above what uses it
+    for op in reversed(ops):  # move each op down to just above its first consumer
         if users[op.name]:
             row[op.name] = max(row[op.name], min(row[user] for user in users[op.name]) - 1)
     rows: dict[int, list[str]] = defaultdict(list)
     for op in ops:
         rows[row[op.name]].append(op.name)
     column = {name: float(i) for names in rows.values() for i, name in enumerate(names)}
-    for sweep in range(12):  # down and up in turn
+    for sweep in range(12):  # alternately down and up
         is_down = sweep % 2 == 0
         for level in sorted(rows, reverse=not is_down):
             _reorder(rows[level], sources if is_down else users, column)

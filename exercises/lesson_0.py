@@ -60,7 +60,7 @@ def count_ops(count: int) -> str:
     graph = arithmetic()
     wanted = len(graph_view.plan(graph, "difference:0", ["x:0", "y:0"]).ops)
     everything = len(graph.get_operations())
-    require(count != everything, f"{count} is the whole graph, but `square` is not needed, say.", 1)
+    require(count != everything, f"{count} is the whole graph, but `square` is not needed.", 1)
     require(count != wanted + 2, "That counts the two placeholders, but both are fed.", 2)
     require(count == wanted, f"It is not {count}.", 1)
     return "Four ops: `one`, `product`, `sum` and `difference`."
@@ -99,7 +99,7 @@ def what_is_missing(names: set[str]) -> str:
     require("title" not in given, "`train` does not depend on `title`: the session prunes it.", 3)
     require(given >= wanted, "The run would still fail: something else lacks a value.", 2)
     require(given == wanted, "Not all of these are placeholders of this graph.", 1)
-    return "`train` needs the target and the rate; the title only matters to who fetches `report`."
+    return "`train` needs the target and the rate; only `report` needs the title."
 
 
 @exercise(
@@ -119,7 +119,7 @@ def own_graph(build: Callable[[], tf.Graph]) -> str:
         "The ops went into the default graph of whoever called your function.",
         1,
     )
-    require(graphs[0] is not graphs[1], "Each call must make a graph of its own.", 2)
+    require(graphs[0] is not graphs[1], "Each call must make a new graph.", 2)
     names = [op.name for op in graphs[0].get_operations()]
     require("y" in names, f"The graph has no op named `y`, only {', '.join(names) or 'nothing'}.")
     with tf.Session(graph=graphs[1]) as sess:
@@ -167,7 +167,7 @@ def share_weights(layer: Callable[[tf.Tensor], tf.Tensor]) -> str:
     "Inside the block, `counter.read_value()` makes a new op that reads.",
 )
 def read_after_update(next_value: Callable[[tf.Variable], tf.Tensor]) -> str:
-    """The answer is a function of a counter; fetching what it returns counts and gives the sum."""
+    """The answer is a function of a counter; fetching its result adds 1 and gives the new value."""
     require(callable(next_value), "The answer is a function.")
     with tf.Graph().as_default(), tf.Session() as sess:
         counter = tf.Variable(0, name="counter")
@@ -187,7 +187,7 @@ def read_after_update(next_value: Callable[[tf.Variable], tf.Tensor]) -> str:
 
 
 @exercise(
-    "tf.train.Saver() saves every variable, as it is in the session that you hand to `save`.",
+    "tf.train.Saver() saves every variable with its value in the session that you pass to `save`.",
     "Do not initialize: that would throw the weights away before they are saved.",
     'tf.train.Saver().save(sess, folder + "/model.ckpt")',
 )
@@ -212,7 +212,7 @@ def survive_a_restart(keep: Callable[[tf.Session, str], Any]) -> str:
             restored = sess.run([weights, steps])
     require(
         np.array_equal(restored[0], [3, 1, 4]) and restored[1] == 7,
-        "The checkpoint holds first values, not those that the training reached.",
+        "The checkpoint holds the initial values, not the trained ones.",
         2,
     )
     return "A new graph and a new session got all values back from the files."
@@ -227,7 +227,7 @@ def _weights_and_steps() -> tuple[tf.Variable, tf.Variable]:
     "Fetch both tensors in one run: sess.run takes a list.",
 )
 def same_batch(both: Callable[[tf.Session, tf.Tensor, tf.Tensor], Any]) -> str:
-    """The answer is a function that returns total and largest value of one and the same batch."""
+    """The answer is a function that returns the sum and the largest value of the same batch."""
     require(callable(both), "The answer is a function.")
     with tf.Graph().as_default(), tf.Session() as sess:
         dataset = tf.data.Dataset.range(1, 100).batch(3)

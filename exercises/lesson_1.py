@@ -15,12 +15,12 @@ from tutorial_support import events
 
 
 @exercise(
-    "Each image counts for the sum, over all layers, of inputs times units.",
+    "A dense layer has one weight for each pair of an input and a unit. Add up the layers.",
     "Each unit has a bias as well: 128, 32 and 10 of them.",
     "784*128 + 128 + 128*32 + 32 + 32*10 + 10",
 )
 def count_parameters(count: int) -> str:
-    """The answer is how many numbers the training changes in the net 784, 128, 32, 10."""
+    """The answer is the number of parameters that training changes in the net 784, 128, 32, 10."""
     require(isinstance(count, int), "The answer is a whole number.")
     sizes = [mnist.IMAGE_PIXELS, 128, 32, mnist.NUM_CLASSES]
     weights = sum(before * after for before, after in zip(sizes, sizes[1:], strict=False))
@@ -64,7 +64,7 @@ def _cross_entropies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 @exercise(
-    "tf.nn.sparse_softmax_cross_entropy_with_logits does the softmax and the logarithm in one.",
+    "tf.nn.sparse_softmax_cross_entropy_with_logits does the softmax and the logarithm in one op.",
     "It wants logits, not probabilities, and returns one number for each image.",
     "tf.reduce_mean of it is the loss.",
 )
@@ -124,7 +124,7 @@ def write_training(training: Callable[[tf.Tensor, float], tf.Operation]) -> str:
         sess.run(train_op)
         sess.run(train_op)
         value, count = sess.run([weight, step])
-    require(value != 3, "Two steps left the weight where it was.", 1)
+    require(value != 3, "Two steps did not change the weight.", 1)
     require(np.isclose(value, 0.75), f"Two steps of gradient descent end at 0.75, not {value}.", 1)
     require(count == 2, f"Two steps were taken, but the counter says {count}.", 1)
     return "Each run moves the weight once and counts once."
@@ -172,7 +172,7 @@ def count_correct(count: Callable[..., Any]) -> str:
 @exercise(
     "tf.Summary(value=[tf.Summary.Value(tag=..., simple_value=...)]) needs no op.",
     "`add_summary` takes the step as its second argument.",
-    "What is not flushed is not in the file: close the writer.",
+    "The file does not hold what was not flushed: close the writer.",
 )
 def write_scalars(write: Callable[[str, list[float]], Any]) -> str:
     """The answer is a function (folder, values): value i goes to tag "accuracy" at step i."""

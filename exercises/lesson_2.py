@@ -204,8 +204,8 @@ def decaying(answer: Callable) -> str:
         train_op, rate = answer(tf.square(weight))
         require(
             isinstance(rate, tf.Tensor | tf.Variable),
-            "The rate must be a tensor. A number of Python's stays what it was when the graph was "
-            "built.",
+            "The rate must be a tensor. A Python number keeps the value that it had when the graph "
+            "was built.",
             1,
         )
         sess.run(tf.global_variables_initializer())
@@ -244,7 +244,7 @@ def decaying(answer: Callable) -> str:
             "The rate falls, but the optimizer does not use it: the steps keep their length.",
             1,
         )
-    return "The optimizer reads the rate anew in each run, because the rate is a part of the graph."
+    return "The optimizer reads the rate again in each run, because the rate is part of the graph."
 
 
 def small_net(images: tf.Tensor) -> tf.Tensor:
@@ -276,8 +276,8 @@ def share(answer: Callable) -> str:
         found = [variable.name for variable in tf.trainable_variables()]
         require(
             len(found) != 4,
-            f"There are four variables: {', '.join(found)}. The test net has weights of its own, "
-            "which nothing trains. You opened two scopes of different names.",
+            f"There are four variables: {', '.join(found)}. The test net has its own weights, "
+            "which nothing trains. You opened two scopes with different names.",
             2,
         )
         require(len(found) == 2, f"There should be two variables, not {len(found)}: {found}.", 1)

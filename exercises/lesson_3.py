@@ -30,14 +30,14 @@ SITUATIONS = {
     "kinds of flowers, with a label for each of 200 photos.",
     "b": "You have labelled photos of traffic signs by day. You want to recognize the same signs "
     "at night, and have many photos of the night, but nobody has labelled them.",
-    "c": "You have photos from two museums and no labels at all. What one collection shows about "
-    "brush strokes is to help to sort the other one into groups.",
+    "c": "You have photos from two museums and no labels at all. You want to use what you learn "
+    "about brush strokes in one collection to sort the other one into groups.",
     "d": "One net is trained to find both the age and the mood in portraits, all labelled, at the "
     "same time. Both answers matter.",
 }
 _KINDS = {"a": "inductive", "b": "transductive", "c": "unsupervised", "d": "multi-task"}
 _WHY = {
-    "a": "The target has labels of its own, for another task than the source's.",
+    "a": "The target has its own labels, for a different task.",
     "b": "Source and target have the same task, but only the source has labels; domains differ.",
     "c": "Neither source nor target has labels.",
     "d": "Here no task is learned for the sake of another: there is no source and no target.",
@@ -47,7 +47,7 @@ _WHY = {
 @exercise(
     "Two questions decide: does the target have labels? Does the source?",
     "Labels in the target: inductive. Only in the source: transductive. Nowhere: unsupervised.",
-    "Transfer looks in one direction, from source to target. Where all tasks are learned together "
+    "Transfer goes in one direction, from source to target. If all tasks are learned together "
     "and all matter, it is multi-task learning.",
 )
 def kinds(answer: dict) -> str:
@@ -81,7 +81,7 @@ def run_base(answer: Callable) -> str:
             require(
                 "convert" not in str(error) and "Cannot feed" not in str(error),
                 "You fed the bytes where pictures are expected. `tensors.images` takes a batch of "
-                "decoded, resized pictures; the bytes of a file go in further ahead.",
+                "decoded, resized pictures; the bytes of a file go in earlier.",
                 1,
             )
             raise
@@ -110,8 +110,8 @@ def run_base(answer: Callable) -> str:
         "This is not the picture's bottleneck.",
         3,
     )
-    require(after == before, "Your function adds ops to the graph. Everything needed is there.", 3)
-    return f"{expected.size} numbers stand for the picture from here on."
+    require(after == before, "Your function adds ops to the graph. None are needed.", 3)
+    return f"{expected.size} numbers represent the picture from here on."
 
 
 # Tensors of the shipped base, in the order in which they are computed.
@@ -140,8 +140,8 @@ def _suffices(name: str) -> bool:
 
 
 @exercise(
-    "Go from the bottleneck backwards. Where does each way end?",
-    "A fed tensor cuts the way: nothing before it is needed. What is left if you feed the size?",
+    "Go backwards from the bottleneck. Where does each path end?",
+    "A fed tensor cuts the path: nothing before it is needed. What is left if you feed the size?",
     "Three of the four suffice. The size of the resized picture does not: the picture itself is "
     "still missing.",
 )
@@ -160,13 +160,13 @@ def enough_to_feed(answer: set) -> str:
     for name in CANDIDATES:
         if name in answer or not _suffices(name):
             continue
-        why = "it has a default, but what is fed takes its place" if name == "prepared:0" else ""
+        why = "it has a default, but a feed replaces it" if name == "prepared:0" else ""
         require(
             False,
-            f"All that you name suffice, but so does {name}{': ' + why if why else ''}.",
+            f"All of yours suffice, but so does {name}{': ' + why if why else ''}.",
             1,
         )
-    return "Any tensor can be fed, and what lies before it is not computed."
+    return "Any tensor can be fed, and nothing before it is computed."
 
 
 @exercise(
@@ -176,7 +176,7 @@ def enough_to_feed(answer: set) -> str:
     "Add up `array.size` for the arrays of type float32.",
 )
 def count_frozen(answer: Callable) -> str:
-    """Takes a function from a GraphDef to how many float32 numbers its constants hold."""
+    """Takes a function from a GraphDef to the number of float32 values in its constants."""
     frozen = shipped_base().graph_def
     arrays = [
         tf.make_ndarray(node.attr["value"].tensor) for node in frozen.node if node.op == "Const"
@@ -191,7 +191,7 @@ def count_frozen(answer: Callable) -> str:
     require(found != len(arrays), f"There are {found} constants, but how many numbers?", 2)
     require(
         found != sum(array.size for array in arrays),
-        "This counts integers, too: shapes and axes, which nothing has trained.",
+        "This counts integers too: shapes and axes, which are not trained.",
         3,
     )
     require(found != sum(a.nbytes for a in arrays), "These are bytes. A float32 has four.", 3)
@@ -235,7 +235,7 @@ def split_of(answer: Callable) -> str:
     counts = {split: first.count(split) for split in ("train", "validation", "test")}
     require(
         650 < counts["train"] < 900 and counts["validation"] > 50 and counts["test"] > 50,
-        f"Of 1,000 images, {counts} went to each split. It should be near 800, 100 and 100.",
+        f"Of 1,000 images, {counts} went to the splits. It should be near 800, 100 and 100.",
         3,
     )
     require(
@@ -247,11 +247,11 @@ def split_of(answer: Callable) -> str:
     ]
     require(
         all(len(splits) == 1 for splits in plants),
-        "Photos of one plant, alike up to `_nohash_`, land in different splits. The net would be "
-        "tested on nearly the images that it was trained on.",
+        "Photos of one plant, with names that agree up to `_nohash_`, land in different splits. "
+        "The net would be tested on nearly the same images that it was trained on.",
         3,
     )
-    return "An image stays where it is when others are added, and when the folder moves."
+    return "An image stays in its split when others are added, and when the folder moves."
 
 
 @exercise(
@@ -268,7 +268,7 @@ def evaluation(answer: Callable) -> str:
         built = answer(tf.constant(logits), tf.constant(labels))
         require(isinstance(built, tf.Tensor), "Return a tensor.", 1)
         value = sess.run(built)
-    require(value.shape != (5,), "This says of each image whether it is right. How many are?", 3)
+    require(value.shape != (5,), "This says whether each image is right. How many are?", 3)
     require(
         not (value.dtype.kind == "f" and np.isclose(value, 0.6)),
         "This is the share of correct predictions. Count them: counts of batches can be added, "

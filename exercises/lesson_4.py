@@ -37,8 +37,8 @@ def one_logit_loss(answer: Callable) -> str:
     crossed = np.mean([np.log1p(np.exp(z)) - z * t for z in logits[:, 0] for t in labels])
     require(
         not np.isclose(found, crossed, rtol=1e-4),
-        "Each logit was compared with each label: [4, 1] and [4] broadcast to [4, 4]. No message "
-        "tells of it, and the net learns nothing.",
+        "Each logit was compared with each label: [4, 1] and [4] broadcast to [4, 4]. There is no "
+        "error message, and the net learns nothing.",
         2,
     )
     require(
@@ -70,8 +70,8 @@ def normalize(answer: Callable) -> str:
     of_batch = formula(x.mean(axis=0), np.sqrt(x.var(axis=0) + 1e-3))
     require(
         not np.allclose(found, of_batch, rtol=1e-2),
-        "This takes mean and variance of the batch: that is the training mode. In it, what the net "
-        "says of a photo depends on the photos beside it.",
+        "This takes mean and variance of the batch: that is the training mode. In it, the result "
+        "for a photo depends on the other photos in the batch.",
         1,
     )
     require(
@@ -90,7 +90,7 @@ def normalize(answer: Callable) -> str:
         "That is not the formula.",
         2,
     )
-    return "All four are constants here. So it is a factor and an addend for each channel."
+    return "All four are constants here, so it is one factor and one offset per channel."
 
 
 @exercise(
@@ -158,9 +158,9 @@ def start_from(answer: Callable) -> str:
         size = graph.as_graph_def().ByteSize()
         require(
             size < 100_000,
-            f"The values are there, but the graph has {size:,} bytes now: they stand in it as "
-            "constants. Each event file and each .meta file would hold them once more, and a graph "
-            "may not exceed 2 GB.",
+            f"The values are there, but the graph has {size:,} bytes now: it holds them as "
+            "constants. Each event file and each .meta file would hold them again, and a graph "
+            "cannot exceed 2 GB.",
             1,
         )
         require(
@@ -203,7 +203,7 @@ def train_head(answer: Callable) -> str:
 
 
 class Layer(dict):
-    """A layer for the next exercise: from a variable's name to how many numbers it has."""
+    """A layer for the next exercise: {variable's name: its number of values}."""
 
 
 LAYERS = (
@@ -222,7 +222,7 @@ LAYERS = (
     "Moving means and variances are never trained by an optimizer: leave them out.",
 )
 def count_trained(answer: Callable) -> str:
-    """Takes a function (layers, at) -> how many numbers are trained from layer `at` on."""
+    """Takes a function (layers, at) -> the number of values trained from layer `at` on."""
 
     def total(layers: tuple, with_moving: bool = False) -> int:
         return sum(
@@ -283,7 +283,7 @@ def count_images(answer: Callable) -> str:
         f"The second call found {counts[1]}: the iterator was still at its end.",
         2,
     )
-    return "Each image once, the last partial batch included, as often as you ask."
+    return "Each image counts once, including the last partial batch, as often as you ask."
 
 
 @exercise(

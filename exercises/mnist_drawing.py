@@ -23,7 +23,7 @@ _RIGHT = [
 
 
 class Net:
-    """The net and what is built around it, as SVG."""
+    """The net, its loss, training and evaluation, as SVG."""
 
     def _repr_svg_(self) -> str:
         lines = [

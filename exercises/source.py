@@ -1,4 +1,4 @@
-"""Shows the package's own code in a notebook, so that text and code cannot part."""
+"""Shows the package's own code in a notebook, so the text cannot diverge from the code."""
 
 import inspect
 import pathlib
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Source:
-    """Source code with the place it comes from; a notebook shows it highlighted.
+    """Source code and its location; a notebook shows it highlighted.
 
     Attributes:
         text: the code.
@@ -29,10 +29,9 @@ def show(thing: Callable | type | Any, first: str = "", last: str = "") -> Sourc
     """Returns the source of a function, class or module, or a part of it.
 
     Args:
-        thing: what to show. A decorated function is shown as it is written.
-        first: a piece of text in the first line to show; the beginning if it is empty.
-        last: a piece of text in the last line to show, the first such line from there on; the end
-            if it is empty.
+        thing: the function, class or module. A decorated function is shown as written.
+        first: a text in the first line to show; "" starts at the beginning.
+        last: a text in the last line to show, at or after the first one; "" goes to the end.
 
     Raises:
         ValueError: no line holds `first` or `last`.

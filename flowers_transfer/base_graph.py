@@ -1,8 +1,8 @@
-"""Bases: frozen graphs that turn a picture into a bottleneck, a vector that says what is on it.
+"""Bases: frozen graphs that turn a picture into a bottleneck, a vector that describes its content.
 
-A frozen graph is a GraphDef whose variables have become constants. It needs no code of its own
-and no checkpoint: `tf.import_graph_def` puts it into the default graph, and any of its tensors can
-be fed or fetched by name.
+A frozen graph is a GraphDef whose variables have become constants. It needs neither code nor a
+checkpoint: `tf.import_graph_def` adds it to the default graph, where any of its tensors can be fed
+or fetched by name.
 """
 
 import argparse
@@ -27,17 +27,18 @@ LARGEST_SIZE = 2048  # pixels
 
 @dataclasses.dataclass(frozen=True)
 class Base:
-    """Where a frozen graph takes pictures and gives bottlenecks.
+    """The inputs and the output of a frozen graph.
 
     Attributes:
-        jpeg_input: name of the string tensor that takes the bytes of one JPEG; None where the graph
-            begins with decoded pictures.
-        image_input: name of the tensor that can be fed with a batch of prepared pictures, float32
+        jpeg_input: name of the string tensor that takes the bytes of one JPEG; None if the graph
+            takes only decoded pictures.
+        image_input: name of the tensor that takes a batch of prepared pictures, float32
             [n, height, width, 3].
         bottleneck: name of the tensor with the batch's bottlenecks, float32 [n, k] or [n, 1, 1, k].
-        size: pixels, height and width of a prepared picture.
-        mean: what preparing subtracts from a pixel in [0, 255].
-        scale: by what it multiplies the difference. A graph with a JPEG input does all that itself.
+        size: height and width of a prepared picture, in pixels.
+        mean: what preparation subtracts from a pixel in [0, 255].
+        scale: the factor that then multiplies the difference. A graph with a JPEG input prepares
+            pictures itself.
 
     Raises:
         ValueError: a value is of the wrong type or out of range.
@@ -63,23 +64,23 @@ class Base:
 
 @dataclasses.dataclass(frozen=True)
 class FrozenGraph:
-    """A base that has been read: its description, its GraphDef, and what it is called.
+    """A base read from a file: its description, its GraphDef and its name.
 
     Attributes:
-        name: "inception_2015" or "cifar10"; of any other graph its absolute path.
-        digest: 16 hexadecimal digits that stand for the file and its description.
-        takes_batches: whether it takes several pictures at once.
+        name: "inception_2015" or "cifar10"; for any other graph its absolute path.
+        digest: 16 hexadecimal digits that identify the file and its description.
+        batch_size: the number of pictures per run; None if it takes only single pictures.
     """
 
     base: Base
     graph_def: tf.GraphDef
     name: str
     digest: str
-    takes_batches: bool = True
+    batch_size: int | None = graph_checks.MOST_PICTURES
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a run keeps about its base."""
+        """The facts about its base to save with a run."""
         described = dataclasses.asdict(self.base)
         return {"base": described, "base_graph": self.name, "base_digest": self.digest}
 
@@ -93,8 +94,8 @@ class AttachedBase:
 
     Attributes:
         contents: string scalar placeholder for the bytes of one JPEG.
-        decoded: uint8 [height, width, 3]; can be fed in place of `contents`.
-        prepared: float32 [1, size, size, 3], the picture as the net takes it.
+        decoded: uint8 [height, width, 3]; can be fed instead of `contents`.
+        prepared: float32 [1, size, size, 3], the picture prepared for the net.
         images: float32 [n, size, size, 3], a placeholder whose default is `prepared`.
         bottlenecks: float32 [n, k].
     """
@@ -106,50 +107,55 @@ class AttachedBase:
     bottlenecks: tf.Tensor
 
 
-# The Inception-v3 of December 2015: its graph resizes a picture to 299x299 pixels, subtracts 128
-# and multiplies by 1/128. `pool_3/_reshape:0` is `pool_3:0` of one picture, as a vector.
+# Inception-v3 of December 2015. Its graph resizes a picture to 299x299 pixels, subtracts 128 and
+# multiplies by 1/128. `pool_3/_reshape:0` is `pool_3:0` of one picture as a vector.
 INCEPTION_2015 = Base("DecodeJpeg/contents:0", "Mul:0", "pool_3:0", 299, 128.0, 1 / 128)
 INCEPTION_NAME = "inception_2015"
 INCEPTION_ARCHIVE = files.RemoteFile(
     "inception-2015-12-05.tgz",
     88_931_400,
-    None,  # no checksum is published; the archive is checked by its size and its own CRC-32
+    None,  # no checksum is published; the size and the archive's CRC-32 are checked
     (
         "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/"
         "inception-2015-12-05.tgz",
     ),
 )
 
-# The net of the CIFAR-10 tutorial, as its exporter writes it.
+# The net of the CIFAR-10 tutorial, as cifar10_cnn.export writes it.
 CIFAR10 = Base("DecodeJpeg/contents:0", "images:0", "bottleneck:0", 32, 0.0, 1.0)
 CIFAR10_NAME = "cifar10"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that name and describe the base."""
+    """Adds the flags that name the base and describe its tensors."""
     group = parser.add_argument_group("base")
     add = group.add_argument
     one = group.add_mutually_exclusive_group()
     one.add_argument(
         "--base",
         choices=[INCEPTION_NAME, CIFAR10_NAME],
-        help="inception_2015 is downloaded once; where it cannot be had, the default is cifar10, "
-        "which is shipped.",
+        help="inception_2015 is downloaded once; cifar10 ships with the package. By default "
+        "inception_2015, or cifar10 for the sample or if the download fails.",
     )
-    one.add_argument("--base_graph", help="A frozen graph of your own, or from make_base.")
-    add("--jpeg_tensor", help="Its JPEG input; 'none' where it begins with decoded pictures.")
-    add("--image_tensor", help="Its input for a batch of prepared pictures.")
-    add("--bottleneck_tensor", help="Its output that is the bottleneck.")
+    own = "A frozen graph of your own, or one from make_base."
+    one.add_argument("--base_graph", metavar="FILE", help=own)
+    jpeg = "The tensor that takes the bytes of one JPEG; 'none' if the graph has none."
+    add("--jpeg_tensor", metavar="NAME", help=jpeg)
+    prepared = "The tensor that takes a batch of prepared pictures."
+    add("--image_tensor", metavar="NAME", help=prepared)
+    bottlenecks = "The tensor that holds the bottlenecks."
+    add("--bottleneck_tensor", metavar="NAME", help=bottlenecks)
     add(
         "--image_size",
         type=number(int, 1, LARGEST_SIZE),
-        help="Pixels, for a graph without a JPEG input.",
+        help="Height and width of pictures, in pixels. This flag and the next two are for graphs "
+        "without a JPEG input.",
     )
-    add("--image_mean", type=number(float), help="What to subtract from a pixel, for such a graph.")
-    add("--image_scale", type=number(float), help="What to multiply by then, for such a graph.")
+    add("--image_mean", type=number(float), help="Subtract this from each pixel, 0 to 255.")
+    add("--image_scale", type=number(float), help="Then multiply by this.")
 
 
-DESCRIBING_FLAGS = (  # the run keeps the description that they give as a whole
+DESCRIBING_FLAGS = (  # a run saves the Base that results from them
     "jpeg_tensor",
     "image_tensor",
     "bottleneck_tensor",
@@ -160,15 +166,15 @@ DESCRIBING_FLAGS = (  # the run keeps the description that they give as a whole
 
 
 def find(flags: argparse.Namespace, kept: Mapping[str, Any], sample: bool = False) -> FrozenGraph:
-    """Returns the base that the flags name, or else that of the run whose flags were kept.
+    """Returns the base that the flags name, or else that of the run that is resumed.
 
     Args:
-        flags: with those of `add_flags`.
-        kept: flags and facts of a run; empty for a new one.
-        sample: whether the images are the shipped sample; it is made for the shipped base.
+        flags: must include those of `add_flags`.
+        kept: flags and facts saved with the run; empty for a new one.
+        sample: whether the images are the shipped sample, whose default is the shipped base.
 
     Raises:
-        UsageError: there is no such base, or it cannot be used.
+        UsageError: the base is missing or cannot be used.
     """
     if flags.base_graph:
         return load(flags.base_graph, _overridden(described(flags.base_graph), flags))
@@ -184,8 +190,8 @@ def find(flags: argparse.Namespace, kept: Mapping[str, Any], sample: bool = Fals
                     f"--base {name}: {error}; go online, or name a frozen graph with --base_graph"
                 ) from error
             LOG.warning(
-                "taking the shipped CIFAR-10 net as the base, which sees 32x32 pixels and knows "
-                "little, because %s",
+                "using the shipped CIFAR-10 net as the base, a weak one that sees 32x32 pixels, "
+                "because %s",
                 error,
             )
     return load(_cifar10(), CIFAR10, CIFAR10_NAME)
@@ -195,22 +201,22 @@ def find_kept(kept: Mapping[str, Any], moved_to: str | None = None) -> FrozenGra
     """Returns the base that a run was trained on.
 
     Args:
-        kept: flags and facts of the run.
-        moved_to: where the base is now, from --base_graph; None where it was, or shipped.
+        kept: flags and facts saved with the run.
+        moved_to: the new path of the base, from --base_graph; None if it has not moved.
 
     Raises:
-        UsageError: it is not there, or is another one, or the run does not say which it is.
+        UsageError: the base is missing or is another graph, or the run does not name its base.
     """
     try:
         base, digest = Base(**kept["base"]), str(kept["base_digest"])
         name = moved_to or str(kept["base_graph"])
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"the run's flags.json does not say which base it was trained on ({error}); train anew "
-            "with --fresh"
+            f"the run's flags.json does not name the base that it was trained on ({error}); train "
+            "again with --fresh"
         ) from error
     if name == CIFAR10_NAME or (not moved_to and _digest(_cifar10(), base) == digest):
-        path, name = _cifar10(), CIFAR10_NAME  # which stands somewhere else after an update
+        path, name = _cifar10(), CIFAR10_NAME  # an update of the package may move it
     elif name == INCEPTION_NAME:
         try:
             path = _inception_2015()
@@ -221,8 +227,8 @@ def find_kept(kept: Mapping[str, Any], moved_to: str | None = None) -> FrozenGra
     found = load(path, base, name)
     if found.digest != digest:
         raise UsageError(
-            f"'{path}' is not the graph that this run was trained on; name that one with "
-            "--base_graph, or train anew"
+            f"'{path}' is not the graph that this run was trained on; name the right one with "
+            "--base_graph, or train again with --fresh"
         )
     return found
 
@@ -237,10 +243,10 @@ def _cifar10() -> pathlib.Path:
 
 
 def described(path: str | pathlib.Path) -> Base:
-    """Returns the Base that a description beside a frozen graph states, or INCEPTION_2015.
+    """Returns the Base described in the .json file beside a frozen graph, or INCEPTION_2015.
 
     Args:
-        path: of the frozen graph; `make_base` writes the description to the same name with .json.
+        path: the frozen graph; `make_base` writes its description to the same name with .json.
 
     Raises:
         UsageError: the description is damaged.
@@ -249,7 +255,7 @@ def described(path: str | pathlib.Path) -> Base:
     if not path.exists():
         return INCEPTION_2015
     remedy = (
-        "it is no description of a base; write it anew with python -m flowers_transfer.make_base, "
+        "it does not describe a base; write it again with python -m flowers_transfer.make_base, "
         "or move it away"
     )
     with files.reading(path, remedy):
@@ -275,11 +281,11 @@ def load(path: str | pathlib.Path, base: Base, name: str | None = None) -> Froze
     Args:
         path: the file.
         base: its description.
-        name: what it is called; by default its absolute path.
+        name: its name; by default its absolute path.
 
     Raises:
-        UsageError: the file is no GraphDef, holds ops that are not allowed, lacks a tensor, needs
-            too much memory, or does not fit its description.
+        UsageError: the file is not a GraphDef, holds ops that are not allowed, lacks a tensor,
+            needs too much memory, or does not fit its description.
     """
     graph_def = graph_checks.read(path)
     names = {node.name for node in graph_def.node}
@@ -287,16 +293,16 @@ def load(path: str | pathlib.Path, base: Base, name: str | None = None) -> Froze
         if tensor is not None and _op(tensor) not in names:
             raise UsageError(_missing(path, tensor, names))
     try:
-        takes_batches = graph_checks.takes_batches(graph_def, base)
-    except Exception as error:  # TensorFlow refuses graphs in many ways
+        batch_size = graph_checks.batch_size(graph_def, base)
+    except Exception as error:  # TensorFlow rejects graphs with many types of exceptions
         raise _unusable(path, base, error) from error
     name = name or str(pathlib.Path(path).resolve())
-    return FrozenGraph(base, graph_def, name, _digest(path, base), takes_batches)
+    return FrozenGraph(base, graph_def, name, _digest(path, base), batch_size)
 
 
 def _unusable(path: str | pathlib.Path, base: Base, error: Exception) -> UsageError:
     return UsageError(
-        f"{path}: cannot be used: {reason(error)} (it was taken as {base}); describe it by "
+        f"{path}: cannot be used: {reason(error)} (assumed {base}); describe it with "
         "--jpeg_tensor, --image_tensor, --bottleneck_tensor and --image_size, or freeze another"
     )
 
@@ -307,9 +313,9 @@ def _op(tensor: str) -> str:
 
 def _missing(path: str | pathlib.Path, tensor: str, names: set[str]) -> str:
     nearest = difflib.get_close_matches(_op(tensor), sorted(names), n=3, cutoff=0.3)
-    hint = ", ".join(f"{name}:0" for name in nearest) or "nothing alike"
+    hint = ", ".join(f"{name}:0" for name in nearest) or "none"
     return (
-        f"{path}: has no tensor '{tensor}'; the nearest names in it: {hint}; name the right ones "
+        f"{path}: has no tensor '{tensor}'; similar names: {hint}; name the right ones "
         "with --jpeg_tensor, --image_tensor and --bottleneck_tensor"
     )
 
@@ -321,11 +327,10 @@ def _digest(path: str | pathlib.Path, base: Base) -> str:
 
 
 def attach(frozen: FrozenGraph) -> AttachedBase:
-    """Imports a base into the default graph, which must not have its op names yet.
+    """Imports a base into the default graph, whose op names must not clash with the base's.
 
-    The graph is imported in two pieces, for the way from a JPEG's bytes to the prepared picture
-    handles one picture at a time, and what follows takes a batch. Fed with `contents`, the whole
-    works for one picture.
+    The graph is imported in two parts, because decoding and preparing handle one picture at a time,
+    while the net takes a batch. With `contents` fed, both run for one picture.
 
     Raises:
         UsageError: the graph does not fit its description.
@@ -336,23 +341,23 @@ def attach(frozen: FrozenGraph) -> AttachedBase:
             contents, decoded, prepared = preparation(base.size, base.mean, base.scale)
         else:
             contents, decoded, prepared = _own_preparation(frozen.graph_def, base)
-        # A placeholder with a default: fed or not, the net behind it computes all the same.
+        # A placeholder with a default passes the prepared picture on unless a batch is fed.
         shape = [None, *prepared.shape.as_list()[1:3], 3]
         images = tf.placeholder_with_default(prepared, shape, "prepared")
-        # Only what the bottleneck needs: the classes that the base was trained on are left out.
+        # Import only the ops that the bottleneck needs, not the base's own classifier.
         net = graph_checks.part(frozen.graph_def, base.bottleneck, {base.image_input})
 
         def imported(pictures: tf.Tensor) -> tf.Tensor:
-            # Importing adds the graph's ops to ours, below a name of our choice; input_map puts
-            # our placeholder in the place of the tensor that was its input.
+            # Importing adds the graph's ops to ours with the prefix `name`. The input map replaces
+            # the base's input tensor with our placeholder.
             (bottlenecks,) = tf.import_graph_def(
                 net, {base.image_input: pictures}, [base.bottleneck], name="base"
             )
             return bottlenecks
 
-        if frozen.takes_batches:
+        if frozen.batch_size is not None:
             bottlenecks = imported(images)
-        else:  # a loop in the graph, which gives the net one picture after the other
+        else:  # a loop inside the graph that gives the net one picture at a time
             bottlenecks = tf.map_fn(
                 lambda picture: tf.reshape(imported(picture[None]), [-1]),
                 images,
@@ -361,20 +366,20 @@ def attach(frozen: FrozenGraph) -> AttachedBase:
         shape = bottlenecks.shape.as_list()[1:]
         if not shape or None in shape:
             raise ValueError(f"'{base.bottleneck}' has the shape {bottlenecks.shape}")
-    except Exception as error:  # TensorFlow refuses graphs in many ways
+    except Exception as error:  # TensorFlow rejects graphs with many types of exceptions
         raise _unusable(frozen.name, base, error) from error
     vectors = tf.reshape(bottlenecks, [-1, int(np.prod(shape))], "base/as_vectors")
     return AttachedBase(contents, decoded, prepared, images, vectors)
 
 
 def _own_preparation(graph_def: tf.GraphDef, base: Base) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Imports the way from the JPEG input to the image input; names stay as they are."""
+    """Imports the ops from the JPEG input to the image input, with unchanged names."""
     assert base.jpeg_input is not None
     decoder = graph_checks.decoder(graph_def, base.jpeg_input)
     pruned = tf.graph_util.extract_sub_graph(graph_def, [_op(base.image_input)])
     if _op(base.jpeg_input) not in {node.name for node in pruned.node}:
-        raise ValueError(f"'{base.image_input}' does not follow from '{base.jpeg_input}'")
-    # name="" keeps the names as they are, so that the exported graph has those of 2015.
+        raise ValueError(f"'{base.image_input}' does not depend on '{base.jpeg_input}'")
+    # name="" adds no prefix, so an exported graph has the tensor names of 2015.
     contents, decoded, prepared = tf.import_graph_def(
         pruned, return_elements=[base.jpeg_input, decoder, base.image_input], name=""
     )
@@ -384,12 +389,16 @@ def _own_preparation(graph_def: tf.GraphDef, base: Base) -> tuple[tf.Tensor, tf.
 
 
 def preparation(size: int, mean: float, scale: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Adds the way from a JPEG's bytes to a prepared picture, as the 2015 graph has it.
+    """Adds the ops from a JPEG's bytes to a prepared picture, as in the 2015 graph.
+
+    Args:
+        size: height and width of the prepared picture, in pixels.
+        mean, scale: as in Base.
 
     Returns:
         (contents, decoded, prepared), as in AttachedBase.
     """
-    # Op by op as in the graph of 2015, names included: any program that uses that one can use this.
+    # The same ops and names as in the graph of 2015, so programs for that graph can use this one.
     contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
     decoded = tf.image.decode_jpeg(contents, channels=3, name="DecodeJpeg")
     picture = tf.expand_dims(tf.cast(decoded, tf.float32, "Cast"), 0, "ExpandDims")

@@ -1,8 +1,8 @@
-"""From pictures to bottlenecks: computed once in batches, kept in a store, fed in training.
+"""From pictures to bottlenecks: computed once in batches, kept in a store, fed to the head.
 
-The base is the expensive part, and it is frozen: for one picture it always gives the same vector.
-So each picture goes through it once. Training a head then takes seconds. Functions that play the
-part of one in the original have its name.
+The base is expensive to run, but it is frozen, so it always gives the same vector for the same
+picture. Each picture therefore goes through it only once, and training a head takes seconds.
+Functions have the name of their counterpart in the original.
 """
 
 import argparse
@@ -41,44 +41,44 @@ ARCHIVE = files.RemoteFile(
     "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
     ("https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",),
 )
-BATCH = graph_checks.PICTURES  # that go through the base at once
-_FED_AT_ONCE = 1000  # bottlenecks in an evaluation
-_MOST_POINTS = 2000  # bottlenecks in a projection
+_FED_AT_ONCE = 1000  # bottlenecks per run of an evaluation
+_MOST_POINTS = 2000  # bottlenecks per projection
 _THUMBNAIL = 160  # pixels
 _OTHER = "name another one with --base_graph"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say where images come from, how they are split, where bottlenecks go."""
+    """Adds the flags for images, their split, and the folder of the bottlenecks."""
     group = parser.add_argument_group("data")
     add, percent = group.add_argument, number(int, 0, 90)
     one = group.add_mutually_exclusive_group()
     one.add_argument(
         "--image_dir",
-        help="Folder with a folder of images for each class; by default the flower photos, "
-        "downloaded once.",
+        help="A folder with one folder of images per class; by default the flower photos, "
+        "which are downloaded once.",
     )
     one.add_argument("--sample", action="store_true", help="Use the shipped drawings of flowers.")
-    add("--testing_percentage", type=percent, default=10, help="Test images, in percent.")
-    add("--validation_percentage", type=percent, default=10, help="Validation images, in percent.")
-    add("--split_seed", type=number(int, 0), default=0, help="Another number, other splits.")
-    add("--bottleneck_dir", help="Where bottlenecks are kept; by default in the cache.")
+    add("--testing_percentage", type=percent, default=10, help="Percent of images for testing.")
+    help_text = "Percent of images for validation."
+    add("--validation_percentage", type=percent, default=10, help=help_text)
+    add("--split_seed", type=number(int, 0), default=0, help="Each number gives another split.")
+    add("--bottleneck_dir", help="The folder for bottlenecks; by default one in the cache.")
 
 
 def create_image_lists(
     flags: argparse.Namespace, kept: Mapping[str, Any]
 ) -> tuple[image_lists.ImageList, dict[str, Any]]:
-    """Lists the images that the flags name, or else those of the run whose flags were kept.
+    """Lists the images that the flags name, or else those of the run that is resumed.
 
     Args:
-        flags: with those of `add_flags`.
-        kept: flags and facts of a run; empty for a new one.
+        flags: must include those of `add_flags`.
+        kept: flags and facts saved with the run; empty for a new one.
 
     Returns:
-        the images, and the facts about them that a run keeps.
+        the images, and the facts about them to save with the run.
 
     Raises:
-        UsageError: there are none, or too few.
+        UsageError: there are no images or too few of them, or the percentages reach 100.
     """
     if flags.testing_percentage + flags.validation_percentage >= 100:
         raise UsageError(
@@ -107,7 +107,7 @@ def create_image_lists(
 
 
 def get_image_path(images: image_lists.ImageList, index: int) -> pathlib.Path:
-    """Returns the file of one of the images."""
+    """Returns the path of the image with this index."""
     return images.folder / images.paths[index]
 
 
@@ -120,10 +120,11 @@ def run_bottleneck_on_image(
     """Returns the bottlenecks, float32 [n, k], of one picture or of a batch of prepared ones.
 
     Args:
-        image_data: what is fed to `image_data_tensor`: an AttachedBase's `contents` takes the
-            bytes of a JPEG, `decoded` a picture, `images` a batch of prepared ones.
+        image_data: the value to feed to `image_data_tensor`. In an AttachedBase, `contents` takes
+            the bytes of a JPEG, `decoded` a picture, `images` a batch of prepared pictures.
     """
-    # A session lets us feed any tensor, and computes only what the fetched one still needs.
+    # Any tensor can be fed, not only placeholders. The session then runs only the ops between the
+    # fed tensor and the fetched one.
     return sess.run(bottleneck_tensor, {image_data_tensor: image_data})
 
 
@@ -133,52 +134,60 @@ def prepare_picture(
     path: str | os.PathLike,
     distort: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Reads one picture as the base takes it, float32 [size, size, 3].
+    """Reads one picture and prepares it for the base: float32 [size, size, 3].
 
     Args:
-        distort: function from uint8 [height, width, 3] to the same.
+        distort: a function from uint8 [height, width, 3] to uint8 [height', width', 3].
 
     Raises:
-        UsageError: the file holds no whole picture.
+        UsageError: the file is not a complete picture.
     """
     picture = pictures.jpeg_or_pixels(path)
-    # A JPEG goes through the graph's own decoder, any other picture in at the decoder's output.
+    # The graph decodes a JPEG itself. Pixels of any other format are fed at the decoder's output.
     feed = tensors.contents if isinstance(picture, bytes) else tensors.decoded
     try:
         if distort is not None:
-            # Out at the decoder, changed in numpy, and in again at the same place.
+            # Fetch the decoder's output, distort it in numpy, and feed it back at the same tensor.
             picture = distort(sess.run(tensors.decoded, {feed: picture}))
             feed = tensors.decoded
+        # The graph resizes and scales the picture and adds a dimension: [1, size, size, 3].
         return sess.run(tensors.prepared, {feed: picture})[0]
-    except tf.errors.InvalidArgumentError as error:
+    except tf.errors.InvalidArgumentError as error:  # from the decoder, for a damaged JPEG
         raise UsageError(
             f"{path}: cannot be decoded ({reason(error)}); save the picture again"
         ) from error
 
 
 class Extractor:
-    """A base in a graph and a session of its own, and threads that read pictures for it.
+    """A base in its own graph and session, with threads that read pictures for it.
 
     Use it as a context manager.
 
     Attributes:
-        tensors: of the base.
-        bottleneck_size: numbers in a bottleneck.
+        tensors: the tensors of the base.
+        batch_size: the number of pictures per run of the base.
+        bottleneck_size: the number of values in a bottleneck.
     """
 
     def __init__(self, base: base_graph.FrozenGraph) -> None:
-        # The base has a graph and a session of its own: the head's graph stays small, and training
-        # it never touches what the base holds.
+        # The base has its own graph and session: the head's graph stays small, and training cannot
+        # change the base.
         graph = tf.Graph()
+        # Builders add ops to the default graph. In this block that is `graph`.
         with graph.as_default():
             self.tensors = base_graph.attach(base)
         self._name = str(base)
+        # The base's tensors are many times as large as its pictures. Small batches need less memory
+        # and no more time, because they stay in the processor's caches.
+        self.batch_size = base.batch_size or graph_checks.MOST_PICTURES
         self.bottleneck_size = self.tensors.bottlenecks.shape.as_list()[1]
+        # Without graph=..., the session would run the caller's default graph.
         self._session = tf.Session(graph=graph, config=runs.session_config())
-        # A session may run in many threads at once, and decoding lets go of Python's lock.
-        # Each may hold a picture of several megapixels: no more threads on a machine of many cores.
+        # Several threads may call sess.run at once, and it releases Python's lock while ops run.
+        # Each thread may hold a picture of several megapixels, so their number is limited.
         threads = min(16, (os.cpu_count() or 1) + 4)
         self._threads = concurrent.futures.ThreadPoolExecutor(threads)
+        self._ahead = max(2 * self.batch_size, threads)
 
     def __enter__(self) -> "Extractor":
         return self
@@ -188,29 +197,29 @@ class Extractor:
         self._session.close()
 
     def prepare(self, path: pathlib.Path, distort: Any = None) -> np.ndarray | UsageError:
-        """Returns a prepared picture, float32 [size, size, 3], or what is wrong with its file."""
+        """Returns a prepared picture, float32 [size, size, 3], or the error in its file."""
         try:
             return prepare_picture(self._session, self.tensors, path, distort)
         except UsageError as error:
             return error
 
     def why_bad(self, path: pathlib.Path) -> str | None:
-        """Returns a sentence on why a picture cannot be read, or None."""
+        """Returns why a picture cannot be read, in one sentence, or None if it can."""
         prepared = self.prepare(path)
         return str(prepared) if isinstance(prepared, UsageError) else None
 
     def prepare_all(self, jobs: Iterable[tuple]) -> Iterator[np.ndarray | UsageError]:
-        """Prepares pictures in parallel, a little ahead of the caller, and keeps their order.
+        """Prepares pictures in parallel, ahead of the caller, and yields them in order.
 
         Args:
-            jobs: argument tuples of `prepare`.
+            jobs: tuples of arguments for `prepare`.
         """
-        # Two batches ahead: while the base computes one, the threads prepare the next. Memory holds
-        # no more pictures than that, however many there are.
+        # The threads prepare the next batch while the base computes this one. At most two batches
+        # are in memory at a time.
         waiting: collections.deque = collections.deque()
         for job in jobs:
             waiting.append(self._threads.submit(self.prepare, *job))
-            if len(waiting) == 2 * BATCH:
+            if len(waiting) == self._ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -219,30 +228,31 @@ class Extractor:
         """Returns the bottlenecks, float32 [n, k], of prepared pictures.
 
         Raises:
-            UsageError: the base cannot compute them, or they are not finite.
+            UsageError: the base fails, or gives values that are not finite.
         """
         tensors = self.tensors
         try:
+            # np.stack makes one array [n, size, size, 3], so one run computes the whole batch.
             vectors = run_bottleneck_on_image(
                 self._session, np.stack(prepared), tensors.images, tensors.bottlenecks
             )
-        except tf.errors.OpError as error:
+        except tf.errors.OpError as error:  # the base class of all errors in a running op
             raise UsageError(f"the base {self._name} fails ({reason(error)}); {_OTHER}") from error
         if not np.isfinite(vectors).all():
-            raise UsageError(f"the base {self._name} gives numbers that are not finite; {_OTHER}")
+            raise UsageError(f"the base {self._name} gives values that are not finite; {_OTHER}")
         return vectors
 
 
 @dataclasses.dataclass
 class Bottlenecks:
-    """The bottlenecks of an image list, read from their store as they are asked for.
+    """The bottlenecks of an image list, read from the store on demand.
 
     Attributes:
-        images: the good pictures, in the order of the bottlenecks.
-        size: numbers in a bottleneck.
+        images: the readable pictures, in the order of the bottlenecks.
+        size: the number of values in a bottleneck.
         bad: one message per unreadable picture.
-        store: open.
-        rows: int [images], each one's row in the store.
+        store: the open store.
+        rows: int64 [images], the row of each image in the store.
     """
 
     images: image_lists.ImageList
@@ -257,7 +267,7 @@ class Bottlenecks:
 
 
 def thumbnails(images: image_lists.ImageList, chosen: np.ndarray) -> list[np.ndarray]:
-    """Returns the middle squares of the images `chosen`, float [side, side, 3] in [0, 1]."""
+    """Returns the central square of each image in `chosen`, float64 [side, side, 3] in [0, 1]."""
     paths = [get_image_path(images, i) for i in chosen]
     small = (pictures.read(path, largest=2 * _THUMBNAIL) for path in paths)
     return [np.asarray(pictures.middle_square(image, _THUMBNAIL)) / 255 for image in small]
@@ -269,31 +279,32 @@ def get_or_create_bottleneck(
     bottleneck_dir: str | None,
     share: feature_store.Share = feature_store.ALL,
 ) -> Bottlenecks:
-    """Returns the bottlenecks of all images, after computing those that the store lacks.
+    """Computes the bottlenecks that the store lacks; returns those of all images.
 
     Args:
-        bottleneck_dir: folder for stores; None for the cache.
-        share: which of them this task computes; it waits for the others'.
+        bottleneck_dir: the folder for stores; None for the cache.
+        share: the part of the images that this task computes; it waits for the other tasks' parts.
 
     Raises:
-        UsageError: the store's folder cannot be used, or all training images of a class are bad.
+        UsageError: the store's folder cannot be used, the base fails, or no training image of a
+            class can be read.
         TrainingError: other tasks have not computed their share in time.
     """
     for split, name in enumerate(("training", "validation", "testing")):
-        runs.say(f"{np.sum(images.splits == split)} {name} images in '{images.folder}'.")
-    folder = feature_store.store_folder(bottleneck_dir, images.folder, base.digest)
+        runs.print_line(f"{np.sum(images.splits == split)} {name} images in '{images.folder}'.")
+    folder = feature_store.store_folder(bottleneck_dir, images.folder, base.digest, share)
     stamps, bad = feature_store.stamps(images)
     with Extractor(base) as extractor:
         size = extractor.bottleneck_size
         store = feature_store.FeatureStore(folder, size, share)
-        # What a killed run had computed is there; only the rest goes through the base.
+        # The store keeps what a killed run has computed. Only the rest goes through the base.
         mine = [path for path in share.of(images.paths) if path in stamps]
         missing = {path: stamps[path] for path in mine if store.find(path, stamps[path]) is None}
         bad |= _fill(store, extractor, images.folder, missing)
         store.finish_filling()
         others = {path: stamp for path, stamp in stamps.items() if path not in bad}
         bad |= store.await_others(others, lambda path: extractor.why_bad(images.folder / path))
-    runs.say(f"The base is {base}: {size} values a bottleneck.")
+    runs.print_line(f"The base is {base}: {size} values a bottleneck.")
     images.check_training(bad)
     images = images.without(bad)
     rows = [store.find(path, stamps[path]) for path in images.paths]
@@ -306,7 +317,7 @@ def _fill(
     folder: pathlib.Path,
     missing: dict[str, feature_store.Stamp],
 ) -> dict[str, str]:
-    """Computes bottlenecks and appends them, batch by batch; returns {path: what is wrong}."""
+    """Computes bottlenecks and appends them to the store in batches; returns {path: error}."""
     bad, batch = {}, {}
     prepared_pictures = extractor.prepare_all((folder / path,) for path in missing)
     with files.progress_bar(len(missing), "bottlenecks", unit="image") as bar:
@@ -316,8 +327,9 @@ def _fill(
                 bad[path] = str(prepared)
             else:
                 batch[path] = prepared
-            # A batch takes the base less than its pictures one by one, and is kept when it is done.
-            if batch and (len(batch) == BATCH or place == len(missing)):
+            # Running the base on a batch is faster than on single pictures. Each batch is stored
+            # as soon as it is computed.
+            if batch and (len(batch) == extractor.batch_size or place == len(missing)):
                 vectors = extractor.bottlenecks(list(batch.values()))
                 store.append(list(batch), [missing[path] for path in batch], vectors)
                 batch.clear()
@@ -325,15 +337,15 @@ def _fill(
 
 
 class Sampler:
-    """Draws training batches; which images make one up depends on the seed and the step alone."""
+    """Draws training batches. The images in a batch depend only on the seed and the step."""
 
     def __init__(self, found: Bottlenecks, split: str, sampling: str, seed: int) -> None:
         """Draws from one split.
 
         Args:
-            sampling: "class" draws each image anew, first its class, then the image, as the
-                original does: every class has the same weight, however many images it has. "image"
-                goes through all images in a random order, then again in another one.
+            sampling: "class" draws a class for each image, then an image of it, as the original
+                does. Every class has the same weight, regardless of its size. "image" goes through
+                all images in random order, in another order each epoch.
         """
         self.members = found.images.of_split(split)
         self._draw = self._by_class if sampling == "class" else self._by_image
@@ -347,8 +359,9 @@ class Sampler:
         return self.members[self._draw(step, how_many)]
 
     def _by_class(self, step: int, how_many: int) -> np.ndarray:
-        # A generator for each step, not one for all: step 5,000 needs none of those before it.
+        # One generator per step: a run that resumes at step 5,000 need not replay the steps before.
         generator = np.random.default_rng([self.seed, step])
+        # `_sorted` lists the images class by class; `starts` says where each class begins.
         classes = generator.integers(len(self._counts), size=how_many)
         places = (generator.random(how_many) * self._counts[classes]).astype(int)
         starts = np.cumsum(self._counts) - self._counts
@@ -358,7 +371,7 @@ class Sampler:
         return np.array([self._at(step * how_many + place) for place in range(how_many)])
 
     def _at(self, position: int) -> int:
-        # Each epoch has an order of its own, which a resumed run finds again from its number.
+        # The epoch's number seeds its order, so a resumed run computes the same order.
         epoch, place = divmod(position, len(self.members))
         if epoch != self._epoch:
             generator = np.random.default_rng([self.seed, epoch])
@@ -373,7 +386,7 @@ def get_random_cached_bottlenecks(
 
     Args:
         how_many: images in the batch; -1 takes every image of the split once.
-        part: which of the batch are wanted, where several tasks divide it.
+        part: the slice of the batch to return, if several tasks divide it.
     """
     chosen = sampler.members if how_many < 0 else sampler.batch(step, how_many)
     return found.read(chosen[part]), found.images.labels[chosen[part]]
@@ -389,8 +402,10 @@ def get_random_distorted_bottlenecks(
     extractor: Extractor,
     distortions: "Distortions",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the same of distorted images: what is never the same twice has nothing to keep."""
+    """Like `get_random_cached_bottlenecks`, but distorts the images and runs the base on them."""
     chosen = sampler.batch(step, how_many)[part]
+    # The seed of a picture is its place in the whole batch: tasks that divide a batch distort it
+    # in the same way as a single process.
     seeds = [(sampler.seed, step, place) for place in range(how_many)[part]]
     paths = [get_image_path(found.images, i) for i in chosen]
     return distorted_bottlenecks(extractor, paths, distortions, seeds), found.images.labels[chosen]
@@ -400,10 +415,10 @@ def get_random_distorted_bottlenecks(
 def drawing(
     base: base_graph.FrozenGraph, flags: argparse.Namespace
 ) -> Iterator[Callable[..., tuple[np.ndarray, np.ndarray]]]:
-    """Yields the function that training draws its batches with, one of the two above.
+    """Yields the function that draws training batches, one of the two above.
 
-    It takes the arguments of `get_random_cached_bottlenecks`. With distortions it has a session of
-    its own for the base, which this closes.
+    It takes the arguments of `get_random_cached_bottlenecks`. With distortions, the base runs in
+    its own session, which is closed at the end.
     """
     distortions = Distortions.of(flags)
     if not distortions:
@@ -416,8 +431,9 @@ def drawing(
 
 
 def get_test_bottlenecks(found: Bottlenecks, split: str = TEST) -> Iterator[np.ndarray]:
-    """Yields the bottlenecks of all images of a split, in their order, float32 [n, size]."""
+    """Yields the bottlenecks of all images of a split in order, float32 [n, size] each."""
     chosen = found.images.of_split(split)
+    # Several small feeds instead of one large one: memory use does not depend on the split's size.
     for some in np.array_split(chosen, max(1, -(-len(chosen) // _FED_AT_ONCE))):
         yield found.read(some)
 
@@ -426,14 +442,14 @@ def get_test_bottlenecks(found: Bottlenecks, split: str = TEST) -> Iterator[np.n
 class Distortions:
     """Random changes to a training picture before the base sees it.
 
-    They make the head less dependent on where and how bright a thing is. They cost: a distorted
-    picture has no kept bottleneck, and goes through the base anew in every step.
+    They make the head depend less on an object's position and brightness. They are slow: a
+    distorted picture has no stored bottleneck, so it goes through the base in every step.
 
     Attributes:
-        flip_left_right: whether half of the pictures are mirrored.
-        random_crop: percent by which a margin around the crop may enlarge the picture.
-        random_scale: percent by which the picture may be enlarged besides.
-        random_brightness: percent by which its pixels may be multiplied up or down.
+        flip_left_right: whether to mirror half of the pictures.
+        random_crop: size of the margin around the crop, in percent.
+        random_scale: enlarge the picture by up to this percentage.
+        random_brightness: make pixels brighter or darker by up to this percentage.
     """
 
     flip_left_right: bool = False
@@ -443,16 +459,18 @@ class Distortions:
 
     @staticmethod
     def add_flags(parser: argparse.ArgumentParser) -> None:
-        """Adds a flag for each attribute."""
+        """Adds one flag per attribute."""
         add, percent = parser.add_argument_group("distortions").add_argument, number(int, 0, 100)
         add("--flip_left_right", action="store_true", help="Mirror half of the training images.")
-        add("--random_crop", type=percent, default=0, help="Percent of margin to crop from.")
-        add("--random_scale", type=percent, default=0, help="Percent to enlarge by at most.")
-        add("--random_brightness", type=percent, default=0, help="Percent to brighten or darken.")
+        margin = "Crop at random, with a margin of this many percent."
+        add("--random_crop", type=percent, default=0, help=margin)
+        add("--random_scale", type=percent, default=0, help="Enlarge by up to this many percent.")
+        brightness = "Brighten or darken by up to this many percent."
+        add("--random_brightness", type=percent, default=0, help=brightness)
 
     @classmethod
     def of(cls, flags: argparse.Namespace) -> "Distortions":
-        """Returns what the flags ask for."""
+        """Returns the distortions that the flags ask for."""
         return cls(*(getattr(flags, field.name) for field in dataclasses.fields(cls)))
 
     def __bool__(self) -> bool:
@@ -465,15 +483,16 @@ class Distortions:
             picture: uint8 [height, width, 3].
 
         Returns:
-            uint8 [height', width', 3]: a window of the picture, of its proportions.
+            uint8 [height', width', 3]: a crop with the same proportions.
         """
         generator = np.random.default_rng(seed)
-        # Enlarging the picture and cropping it is the same as cutting a smaller window out of it.
+        # The base resizes what it gets, so a smaller crop is the same as a larger picture.
         scale = (1 + self.random_crop / 100) * generator.uniform(1, 1 + self.random_scale / 100)
         height, width = (max(1, round(side / scale)) for side in picture.shape[:2])
         top = generator.integers(picture.shape[0] - height + 1)
         left = generator.integers(picture.shape[1] - width + 1)
         window = picture[top : top + height, left : left + width]
+        # Always draw, even if the flag is off: the draws after it then do not depend on the flag.
         if generator.random() < 0.5 and self.flip_left_right:
             window = window[:, ::-1]
         change = self.random_brightness / 100
@@ -487,11 +506,11 @@ def distorted_bottlenecks(
     distortions: Distortions,
     seeds: Sequence[Sequence[int]],
 ) -> np.ndarray:
-    """Returns the bottlenecks, float32 [n, k], of pictures distorted on their way in.
+    """Distorts pictures and returns their bottlenecks, float32 [n, k].
 
     Args:
-        paths: n files.
-        seeds: one for each picture.
+        paths: n picture files.
+        seeds: one seed per picture.
 
     Raises:
         UsageError: a picture cannot be read.
@@ -503,19 +522,19 @@ def distorted_bottlenecks(
         if isinstance(prepared, UsageError):
             raise prepared
         batch.append(prepared)
-        if len(batch) == BATCH or place == len(paths):
+        if len(batch) == extractor.batch_size or place == len(paths):
             vectors.append(extractor.bottlenecks(batch))
             batch.clear()
     return np.concatenate(vectors)
 
 
 def draw_bottlenecks(folder: pathlib.Path, found: Bottlenecks) -> str:
-    """Draws the bottlenecks in a plane, and writes them out for TensorBoard's projector.
+    """Plots the bottlenecks in a plane, and writes files for TensorBoard's projector.
 
-    Of more than _MOST_POINTS, evenly spread ones are taken.
+    It takes at most _MOST_POINTS bottlenecks, evenly spread over the list.
 
     Returns:
-        the name of the picture.
+        the file name of the plot.
     """
     count = len(found.images.paths)
     chosen = np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).astype(int))
@@ -525,7 +544,7 @@ def draw_bottlenecks(folder: pathlib.Path, found: Bottlenecks) -> str:
     title += f" ({share:.0%} of it)"
     name = "bottlenecks.png"
     plots.scatter(folder / name, points, images.labels, images.class_names, title)
-    # One row at a time: all the numbers as strings at once take a quarter of a gigabyte.
+    # Convert one row at a time: all values as strings would take a quarter of a gigabyte.
     _write_table(folder / "bottlenecks.tsv", ([f"{x:.6g}" for x in row] for row in vectors))
     classes = [one_line(images.class_names[label]) for label in images.labels]
     paths = map(one_line, images.paths)
@@ -535,6 +554,7 @@ def draw_bottlenecks(folder: pathlib.Path, found: Bottlenecks) -> str:
     return name
 
 
+# TensorBoard looks for projector_config.pbtxt in the log folder. The paths in it are relative.
 _PROJECTOR_CONFIG = """embeddings {
   tensor_name: "bottlenecks"
   tensor_path: "bottlenecks.tsv"
@@ -544,15 +564,15 @@ _PROJECTOR_CONFIG = """embeddings {
 
 
 def principal_plane(vectors: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns the vectors' coordinates along their two principal axes.
+    """Projects vectors onto their first two principal axes.
 
     Args:
-        vectors: float [n, k], n at least 2.
+        vectors: float [n, k], with n >= 2 and k >= 2.
 
     Returns:
-        (float [n, 2], the share of the variance that lies in this plane).
+        (the coordinates, float [n, 2]; the share of the variance in this plane, 0 to 1).
     """
-    # The directions of the widest spread are the singular vectors of the centred data.
+    # The principal axes are the right singular vectors of the centred data.
     centred = vectors - vectors.mean(axis=0)
     left, spread, _ = np.linalg.svd(centred, full_matrices=False)
     points = (left * spread)[:, :2]

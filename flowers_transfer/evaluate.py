@@ -1,11 +1,11 @@
-"""Restores a trained head in a graph of its own and evaluates it on one split of the images.
+"""Restores a trained head in a new graph and evaluates it on one split of the images.
 
     python -m flowers_transfer.evaluate
     python -m flowers_transfer.evaluate --checkpoint logs/flowers/model.ckpt-1000 --split validation
     python -m flowers_transfer.evaluate --image_dir other_photos
 
-Without a flag that names images, it takes those that the head was trained on, split in the same
-way. Bottlenecks are read from the store.
+By default it uses the images that the head was trained on, split in the same way. Bottlenecks are
+read from the store.
 """
 
 import sys

@@ -1,18 +1,17 @@
-"""Writes a trained head joined to its base: from the bytes of a JPEG to class probabilities.
+"""Exports a trained head joined to its base: JPEG bytes in, class probabilities out.
 
     python -m flowers_transfer.export
     python -m flowers_transfer.export --checkpoint logs/flowers --output_dir my_classifier
 
-The folder then holds `frozen_graph.pb`, which takes `DecodeJpeg/contents:0` and gives
-`final_result:0`, [1, classes]; `labels.txt`, with a class in each line; and `saved_model/`, for
+It writes `frozen_graph.pb`, which takes the bytes at `DecodeJpeg/contents:0` and gives
+`final_result:0`, float32 [1, classes]; `labels.txt`, one class per line; and `saved_model/`, for
 plain TensorFlow 2:
 
     model = tf.saved_model.load("my_classifier/saved_model")
     answer = model.signatures["jpeg"](jpeg=tf.constant(open("rose.jpg", "rb").read()))
     answer["classes"], answer["probabilities"]
 
-Its signature `serving_default` takes `images`, float32 [n, size, size, 3], prepared as the base
-wants them.
+Its signature `serving_default` takes `images`, float32 [n, size, size, 3], prepared for the base.
 """
 
 import sys

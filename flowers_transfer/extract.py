@@ -1,11 +1,11 @@
-"""Computes the bottlenecks of all images ahead of training, alone or divided over several tasks.
+r"""Computes the bottlenecks of all images before training, in one process or in several tasks.
 
     python -m flowers_transfer.extract --image_dir my_photos
     python -m tutorial_support.local_cluster --ps 0 --workers 2 -- \
         python -m flowers_transfer.extract --image_dir my_photos
-    TF_CONFIG=... python -m flowers_transfer.extract        (each task; --bottleneck_dir is shared)
+    TF_CONFIG=... python -m flowers_transfer.extract        (each task; all share --bottleneck_dir)
 
-All tasks end with the whole in one store, which training then reads.
+The tasks fill one store, which training then reads. Each ends when the store is complete.
 """
 
 import sys

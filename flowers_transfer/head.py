@@ -1,13 +1,14 @@
 """Builds the graph of the head: one dense layer from bottlenecks to classes.
 
-    placeholder_inputs()  what a feed dictionary fills
-    inference()           from bottlenecks to logits
-    loss()                from logits and labels to the number that describes how wrong they are
-    weight_decay()        from the weights to what large ones cost
-    training()            from their sum to the op that takes one step
-    evaluation()          from logits and labels to the number of correct predictions
+    placeholder_inputs()  the placeholders for bottlenecks and labels
+    inference()           bottlenecks -> logits
+    loss()                logits, labels -> mean cross entropy
+    weight_decay()        weights -> L2 penalty
+    training()            loss plus penalty -> the op that takes one training step
+    evaluation()          logits, labels -> number of correct predictions
 
-Scopes and placeholders have the names of the original. The variables have not: README.md says why.
+Scopes and placeholders keep the original's names. README.md lists the names of the variables, which
+differ.
 """
 
 import tensorflow.compat.v1 as tf
@@ -26,7 +27,7 @@ def placeholder_inputs(bottleneck_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         bottlenecks: float32 [batch, bottleneck_size], named BottleneckInputPlaceholder.
         labels: int64 [batch], named GroundTruthInput.
     """
-    # None leaves the batch's size open: training and evaluation feed different ones.
+    # None leaves the batch size open: training and evaluation feed batches of different sizes.
     bottlenecks = tf.placeholder(
         tf.float32, (None, bottleneck_size), name="BottleneckInputPlaceholder"
     )
@@ -34,7 +35,7 @@ def placeholder_inputs(bottleneck_size: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def inference(bottlenecks: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Adds the layer.
+    """Adds the dense layer.
 
     Args:
         bottlenecks: float32 [batch, k].
@@ -43,8 +44,8 @@ def inference(bottlenecks: tf.Tensor, num_classes: int) -> tf.Tensor:
     Returns:
         logits: float32 [batch, num_classes], unbounded.
     """
-    # A variable scope names variables, here final_training_ops/weights, and opens a name scope for
-    # the ops besides. The names are what finds the values again in a checkpoint.
+    # A variable scope prefixes the names of variables (final_training_ops/weights) and opens a
+    # name scope for ops as well. A checkpoint stores each value under its variable's name.
     with tf.variable_scope(SCOPE):
         weights = tf.get_variable(
             "weights",
@@ -52,9 +53,9 @@ def inference(bottlenecks: tf.Tensor, num_classes: int) -> tf.Tensor:
             initializer=tf.truncated_normal_initializer(stddev=_STDDEV),
         )
         biases = tf.get_variable("biases", [num_classes], initializer=tf.zeros_initializer())
-        # [batch, k] times [k, classes]; the biases are added to each row.
+        # [batch, k] times [k, classes] gives [batch, classes]; the biases are added to each row.
         logits = tf.matmul(bottlenecks, weights) + biases
-    # A collection is a list that the graph keeps under a name. weight_decay() reads this one.
+    # A collection is a named list that belongs to the graph. weight_decay() reads this one.
     tf.add_to_collection(tf.GraphKeys.WEIGHTS, weights)
     events.add_details(logits=logits)
     return logits
@@ -68,16 +69,16 @@ def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         labels: int64 [batch], in 0 .. num_classes - 1.
     """
     with tf.name_scope("cross_entropy"):
-        # Softmax and logarithm in one op: apart, a probability of 0 would give an infinite loss.
+        # In one op with the softmax, a probability that rounds to 0 cannot make the loss infinite.
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         mean = tf.reduce_mean(cross_entropy)
-    # Puts the op into the graph's collection of summaries; merge_all() takes them from there.
+    # Adds the op to the graph's collection of summaries, which merge_all() reads.
     tf.summary.scalar("loss/train", mean)
     return mean
 
 
 def weight_decay(strength: float) -> tf.Tensor:
-    """Adds the L2 penalty on the head's weights: `strength` times half the sum of squares."""
+    """Adds the L2 penalty, `strength` times half the sum of squared weights: a float32 scalar."""
     with tf.name_scope("weight_decay"):
         penalties = [tf.nn.l2_loss(weights) for weights in tf.get_collection(tf.GraphKeys.WEIGHTS)]
         return strength * tf.add_n(penalties)
@@ -85,8 +86,7 @@ def weight_decay(strength: float) -> tf.Tensor:
 
 def gradient_descent(learning_rate: float, momentum: float = 0.0) -> tf.train.Optimizer:
     """Returns the optimizer; a momentum of 0 is plain gradient descent."""
-    # Momentum keeps one more variable for each, its "slot". The saver saves it, too, or a resumed
-    # run would begin without speed.
+    # Momentum adds a "slot" variable for each trainable one. The saver saves slots, too.
     if momentum:
         return tf.train.MomentumOptimizer(learning_rate, momentum)
     return tf.train.GradientDescentOptimizer(learning_rate)
@@ -102,8 +102,8 @@ def training(
 
     Args:
         loss: float32 scalar.
-        learning_rate, momentum: as of `gradient_descent`.
-        optimizer: takes its place.
+        learning_rate, momentum: the arguments of `gradient_descent`.
+        optimizer: the optimizer to use instead of `gradient_descent`.
 
     Returns:
         train_op: running it changes the variables once and adds 1 to `global_step`.
@@ -111,7 +111,7 @@ def training(
     if optimizer is None:
         optimizer = gradient_descent(learning_rate, momentum)
     with tf.name_scope("train"):
-        # The base is not in this graph, so that the head's variables are all that can change.
+        # minimize() adds gradients and updates, here only for the head: the graph has no base.
         return optimizer.minimize(loss, global_step=tf.train.get_or_create_global_step())
 
 

@@ -1,4 +1,4 @@
-"""Labels pictures with a trained head, prepared exactly as in its training.
+"""Labels pictures with a trained head, preparing them exactly as the training did.
 
 python -m flowers_transfer.label_image rose.jpg holiday_photos/
 python -m flowers_transfer.label_image --json --top 1 holiday_photos/ > labels.json

@@ -1,12 +1,12 @@
-"""Writes a base, a frozen graph with the tensor names of 2015, from a Keras net's weights.
+"""Makes a base, a frozen graph with Inception-v3's tensor names, from a Keras net's weights.
 
     python -m flowers_transfer.make_base --net MobileNetV2 --size 224 --weights mobilenet.h5 base.pb
     python -m flowers_transfer.make_base --net InceptionV3 --weights imagenet inception.pb
     python -m flowers_transfer.make_base --size 320 --mirror --root base.pb
 
 The graph takes one JPEG at `DecodeJpeg/contents:0`, or a batch of prepared pictures at `Mul:0`, and
-gives bottlenecks at `pool_3:0` (of a batch, [n, 1, 1, k]) and `pool_3/_reshape:0`. What it needs
-to be used stands beside it, in a .json file of the same name.
+gives bottlenecks at `pool_3:0` ([n, 1, 1, k]) and `pool_3/_reshape:0` ([n, k]). A .json file of the
+same name describes it to `retrain`.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
-from tensorflow.python.eager import context  # part of no public module, nor is the next
+from tensorflow.python.eager import context  # neither this nor the next is in a public module
 from tensorflow.python.framework import convert_to_constants
 
 from flowers_transfer import base_graph
@@ -40,19 +40,19 @@ def keras_net(name: str, size: int, alpha: float, weights: str) -> tf2.keras.Mod
     Args:
         name: one of NETS.
         size: height and width of its pictures, in pixels.
-        alpha: width of MobileNetV2.
-        weights: "imagenet", which Keras downloads; "random"; or a file: for MobileNetV2 of any
-            layout that `h5_weights` reads, for InceptionV3 an .h5 file of the net without its top.
+        alpha: width multiplier of MobileNetV2; InceptionV3 ignores it.
+        weights: "imagenet", which Keras downloads; "random"; or a file: any layout that
+            `h5_weights` reads for MobileNetV2, an .h5 file without the top for InceptionV3.
 
     Raises:
-        UsageError: the weights cannot be had or do not fit.
+        UsageError: the weights cannot be read or downloaded, or do not fit the net.
     """
     options = {"alpha": alpha} if name == "MobileNetV2" else {}
     build = getattr(tf2.keras.applications, name)
-    # The layers of InceptionV3 have no names of their own in files: Keras goes by their order.
+    # The layers of InceptionV3 have no fixed names in files, so Keras matches them by order.
     is_read_here = name == "MobileNetV2" and weights not in ("imagenet", "random")
     try:
-        # Keras 3 needs eager execution; the program that imports this may have switched it off.
+        # Keras 3 needs eager execution, which the calling program may have disabled.
         with context.eager_mode():
             net = build(
                 input_shape=(size, size, 3),
@@ -60,9 +60,9 @@ def keras_net(name: str, size: int, alpha: float, weights: str) -> tf2.keras.Mod
                 weights=None if weights == "random" or is_read_here else weights,
                 **options,
             )
-    except Exception as error:  # Keras raises many kinds, a bare Exception after a failed download
+    except Exception as error:  # Keras raises many types, a bare Exception for a failed download
         raise UsageError(
-            f"--weights {weights}: they do not serve for {name} at {size} pixels"
+            f"--weights {weights}: cannot be used for {name} at {size} pixels"
             f"{f', alpha {alpha}' if options else ''} ({reason(error)}); name "
             "an .h5 file of this net without its top, or random"
         ) from error
@@ -72,11 +72,11 @@ def keras_net(name: str, size: int, alpha: float, weights: str) -> tf2.keras.Mod
 
 
 def _assign(net: tf2.keras.Model, path: str, remedy: str) -> None:
-    """Gives MobileNetV2 the weights in a file; raises UsageError."""
+    """Loads the weights in a file into MobileNetV2; raises UsageError if they do not fit."""
     names = [
         getattr(variable, "path", variable.name)
         .removesuffix(":0")
-        .replace("depthwise/kernel", "depthwise/depthwise_kernel")  # as Keras 2 calls it
+        .replace("depthwise/kernel", "depthwise/depthwise_kernel")  # its name in Keras 2
         for variable in net.weights
     ]
     shapes = {name: list(value.shape) for name, value in zip(names, net.weights, strict=True)}
@@ -87,7 +87,7 @@ def _assign(net: tf2.keras.Model, path: str, remedy: str) -> None:
 
 
 def frozen(model: tf2.keras.Model) -> tuple[tf.GraphDef, str, str]:
-    """Returns (GraphDef, input tensor's name, output tensor's name) of a Keras model."""
+    """Freezes a Keras model; returns (GraphDef, name of the input tensor, of the output tensor)."""
     call = tf2.function(lambda images: model(images, training=False))
     signature = tf2.TensorSpec([None, *model.input_shape[1:]], tf2.float32)
     with context.eager_mode():
@@ -101,10 +101,11 @@ def base_graph_def(model: tf2.keras.Model, mirror: bool = False, root: bool = Fa
     """Returns the GraphDef of a base.
 
     Args:
-        model: Keras model that takes pixels in [-1, 1] and gives features, at least 0.
-        mirror: whether the bottleneck is the mean of the picture's and its mirror image's.
-        root: whether it is the square root of that mean, so that a few strong features do not
-            drown the many weak ones.
+        model: a Keras model from pixels in [-1, 1], float32 [n, size, size, 3], to features >= 0,
+            float32 [n, h, w, k].
+        mirror: average the bottlenecks of the picture and of its mirror image.
+        root: take the square root of the bottleneck, which keeps a few strong features from
+            dominating the many weak ones.
     """
     graph_def, image_input, output = frozen(model)
     with tf.Graph().as_default() as graph:
@@ -126,21 +127,24 @@ def base_graph_def(model: tf2.keras.Model, mirror: bool = False, root: bool = Fa
 
 @programs.program
 def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and writes the two files."""
+    """Parses the flags and writes the frozen graph and its description."""
     parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("graph", help="The file to write, ending in .pb.")
-    add("--net", choices=NETS, default="MobileNetV2", help="Which Keras net.")
-    add("--weights", default="imagenet", help="'imagenet', 'random', an .h5 or a .keras file.")
-    add("--alpha", type=number(float, 0.01), default=1.0, help="Width of MobileNetV2.")
-    add("--size", type=number(int, 32), help="Pixels; by default the net's own size.")
-    add("--mirror", action="store_true", help="See each picture and its mirror image.")
-    add("--root", action="store_true", help="Take the square roots of the features.")
-    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seed of random weights.")
+    parser.add_argument("graph", help="The file to write; its name must end in .pb.")
+    add = parser.add_argument_group("net").add_argument
+    add("--net", choices=NETS, default="MobileNetV2", help="The Keras net to freeze.")
+    weights = "An .h5 or .keras file; or imagenet, which is downloaded; or random."
+    add("--weights", default="imagenet", help=weights)
+    add("--alpha", type=number(float, 0.01), default=1.0, help="The width of MobileNetV2.")
+    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seeds random weights.")
+    add = parser.add_argument_group("bottlenecks").add_argument
+    pixels = "Height and width of pictures, in pixels; by default 224, or 299 for InceptionV3."
+    add("--size", type=number(int, 32), help=pixels)
+    add("--mirror", action="store_true", help="Average over the picture and its mirror image.")
+    add("--root", action="store_true", help="Take the square root of each feature.")
     flags = parser.parse_args(argv)
     path = pathlib.Path(flags.graph)
     if path.suffix != ".pb":
-        raise UsageError(f"'{path}' does not end in .pb; name a file that does")
+        raise UsageError(f"'{path}' does not end in .pb; name a .pb file to write")
 
     tf2.keras.utils.set_random_seed(flags.seed)
     size = flags.size or SIZES[flags.net]

@@ -1,4 +1,4 @@
-"""Trains a new head on the bottlenecks of a frozen base: a classifier of your own images.
+"""Trains a classifier of your own images: a new head on the bottlenecks of a frozen base.
 
 python -m flowers_transfer.retrain --image_dir my_photos
 python -m flowers_transfer.retrain --image_dir my_photos --base_graph base.pb
@@ -24,7 +24,8 @@ from tutorial_support.programs import number
 
 TRAIN_DIR = "logs/flowers"
 SAVE_EVERY = 1000  # steps
-# What a resumed run may change: places, which digests stand for, and what is printed or written.
+# The flags that may change when a run resumes: folders and files (a digest checks their content),
+# and what is printed or written.
 MAY_CHANGE = (
     "image_dir",
     "how_many_training_steps",
@@ -39,7 +40,7 @@ MAY_CHANGE = (
 
 
 def run_training(flags: argparse.Namespace) -> int:
-    """Trains to the last step, from the newest checkpoint on; returns the exit code."""
+    """Trains from the newest checkpoint to the last step; returns the exit code."""
     with runs.Run(flags.train_dir, "flowers_transfer", flags) as run, tf.Graph().as_default():
         images, facts = bottlenecks.create_image_lists(flags, run.kept)
         base = base_graph.find(flags, run.kept, facts["sample"])
@@ -50,29 +51,29 @@ def run_training(flags: argparse.Namespace) -> int:
         num_validation = flags.validation_batch_size
         if not 0 < num_validation < len(validation.members):
             num_validation = -1  # all of them
-        # Of the graph: it decides the initial weights, and so has to stand before they are made.
+        # The graph's seed decides the initial weights, so set it before the variables are created.
         tf.set_random_seed(flags.seed)
 
-        # The graph holds the head alone: what it is fed has been through the base already, in a
-        # graph and a session of their own.
+        # This graph holds only the head. The base has its own graph and session, which computed the
+        # bottlenecks that are fed here.
         bottleneck_input, ground_truth = head.placeholder_inputs(found.size)
         logits = head.inference(bottleneck_input, len(found.images.class_names))
         loss = head.loss(logits, ground_truth)
         objective = tf.add(loss, head.weight_decay(flags.weight_decay), "objective")
         train_op = head.training(objective, flags.learning_rate, flags.momentum)
         correct = head.evaluation(logits, ground_truth)
-        # All that builders have put into the usual collection, and histograms of the variables.
+        # The summaries that the builders added to the default collection, and histograms.
         summary = tf.summary.merge([tf.summary.merge_all(), events.merged_details()])
         init = tf.global_variables_initializer()
-        # A tf.train.Saver that refuses to save a NaN, and returns when the files are on the disk.
+        # A tf.train.Saver that never saves a NaN and flushes its files to disk before it returns.
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 
         with (
             tf.Session(config=runs.session_config(small_net=True)) as sess,
             bottlenecks.drawing(base, flags) as get_random_bottlenecks,
         ):
-            # The initializer gives every variable its first value; the newest checkpoint of a run
-            # that is resumed, another one in its place.
+            # The initializer gives every variable its first value. A resumed run then overwrites
+            # these with the values in its newest checkpoint.
             sess.run(init)
             checkpoint = run.newest_checkpoint()
             if checkpoint is not None:
@@ -85,31 +86,31 @@ def run_training(flags: argparse.Namespace) -> int:
             for step in run.steps(first_step, last_step):
                 steps_done = step + 1
 
-                # Draw a batch, which is a function of seed and step: a resumed run goes on with
-                # the batches that it would have had. Look its bottlenecks up; distorted pictures
-                # go through the base anew, each in every step.
+                # Draw a batch and look up its bottlenecks. Distorted pictures go through the base
+                # instead. The batch depends only on seed and step, so a resumed run sees the same
+                # batches as an uninterrupted one.
                 batch_size = flags.train_batch_size
                 vectors, labels = get_random_bottlenecks(found, training, batch_size, step)
 
-                # One step: feed the batch, fetch the loss. Fetching train_op, which has no value,
-                # makes the session run it. The loss is that from before the step.
+                # One step: feed the batch, fetch the loss. train_op has no value; fetching it makes
+                # the session run it. The loss is the one before the update.
                 feed_dict = {bottleneck_input: vectors, ground_truth: labels}
                 _, loss_value = sess.run([train_op, loss], feed_dict)
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
 
                 is_evaluated = steps_done % flags.eval_step_interval == 0 or steps_done == last_step
                 if is_evaluated:
-                    # Summaries are ops, too: one more run of the session computes them.
+                    # Summaries are ops too: another run of the session computes them.
                     writer.add_summary(sess.run(summary, feed_dict), steps_done)
                 if is_evaluated and len(validation.members):
-                    # The same graph, other images. Nothing fetches train_op here: nothing learns.
+                    # Same graph, other images. train_op is not fetched, so no variable changes.
                     vectors, labels = bottlenecks.get_random_cached_bottlenecks(
                         found, validation, num_validation, step
                     )
                     feed_dict = {bottleneck_input: vectors, ground_truth: labels}
                     num_correct, validation_loss = sess.run([correct, loss], feed_dict)
                     accuracy = num_correct / len(labels)
-                    runs.say(
+                    runs.print_line(
                         f"Step {steps_done}: Validation accuracy on random sampled {len(labels)} "
                         f"examples = {100 * accuracy:.1f}%"
                     )
@@ -121,7 +122,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     saver.save(sess, run.checkpoint_prefix, global_step=steps_done)
 
             if not run.is_stopping:
-                # The test images, which nothing was chosen by so far, are looked at once.
+                # Evaluate on the test images once, at the end. No decision so far has used them.
                 batches = bottlenecks.get_test_bottlenecks(found)
                 test_logits = [sess.run(logits, {bottleneck_input: vectors}) for vectors in batches]
                 report(run, found, np.concatenate(test_logits), writer, last_step, flags)
@@ -136,41 +137,48 @@ def report(
     step: int,
     flags: argparse.Namespace,
 ) -> None:
-    """Prints the final test accuracy and what was left out; draws the pictures of the run."""
+    """Prints the final test accuracy and the skipped pictures; draws the plots of the run.
+
+    Args:
+        test_logits: float32 [test images, classes].
+    """
     chosen = found.images.of_split(TEST)
     test, predictions = found.images.only(chosen), test_logits.argmax(axis=1)
     if len(chosen):
         accuracy = float(np.mean(predictions == test.labels))
-        runs.say(f"Final test accuracy = {100 * accuracy:.1f}% (N={len(chosen)})")
+        runs.print_line(f"Final test accuracy = {100 * accuracy:.1f}% (N={len(chosen)})")
         events.write_scalar(writer, "accuracy/test", accuracy, step)
         writer.flush()
     if flags.print_misclassified_test_images:
-        runs.say("=== MISCLASSIFIED TEST IMAGES ===")
+        runs.print_line("=== MISCLASSIFIED TEST IMAGES ===")
         for i in np.flatnonzero(predictions != test.labels):
             name = test.class_names[predictions[i]]
-            runs.say(f"{programs.one_line(test.paths[i])}  {programs.one_line(name)}")
+            runs.print_line(f"{programs.one_line(test.paths[i])}  {programs.one_line(name)}")
     if found.bad:
-        runs.say(f"Pictures that could not be read and were left out: {len(found.bad)}")
-        runs.say("\n".join(f"  {programs.one_line(sentence)}" for sentence in found.bad))
+        runs.print_line(f"Pictures that could not be read and were left out: {len(found.bad)}")
+        runs.print_line("\n".join(f"  {programs.one_line(sentence)}" for sentence in found.bad))
     drawn = [bottlenecks.draw_bottlenecks(run.path, found)]
     pictures = functools.partial(bottlenecks.thumbnails, test)
     run.draw(test.labels, test_logits, test.class_names, pictures, more=drawn)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of the training: the original's settings and this package's."""
+    """Adds the flags of the program to `parser`, in titled groups."""
     bottlenecks.add_flags(parser)
     add, count = parser.add_argument_group("training").add_argument, number(int, 1)
-    add("--how_many_training_steps", type=count, default=4000, help="Number of steps, in all.")
-    add("--learning_rate", type=number(float, 0), default=0.01, help="Rate of gradient descent.")
-    add("--train_batch_size", type=count, default=100, help="Images in a training batch.")
-    add("--validation_batch_size", type=number(int, -1), default=100, help="-1 takes all of them.")
-    add("--eval_step_interval", type=count, default=100, help="Steps between validations.")
-    add("--sampling", choices=["class", "image"], default="class", help="What has equal weight.")
-    add("--weight_decay", type=number(float, 0), default=0.0, help="L2 penalty on the weights.")
-    add("--momentum", type=number(float, 0, 1), default=0.0, help="Of gradient descent.")
-    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Of weights and batches.")
-    add("--print_misclassified_test_images", action="store_true", help="List them at the end.")
+    add("--how_many_training_steps", type=count, default=4000, help="Train to this step.")
+    add("--learning_rate", type=number(float, 0), default=0.01, help="The learning rate.")
+    add("--train_batch_size", type=count, default=100, help="Images per training batch.")
+    sampled = "Images per validation; -1 uses all of them."
+    add("--validation_batch_size", type=number(int, -1), default=100, help=sampled)
+    add("--eval_step_interval", type=count, default=100, help="Validate every this many steps.")
+    sampling = "Give every class, or every image, the same weight."
+    add("--sampling", choices=["class", "image"], default="class", help=sampling)
+    add("--weight_decay", type=number(float, 0), default=0.0, help="The L2 penalty on the weights.")
+    momentum = "The momentum; 0 is plain gradient descent."
+    add("--momentum", type=number(float, 0, 1), default=0.0, help=momentum)
+    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seeds weights and batches.")
+    add("--print_misclassified_test_images", action="store_true", help="List mistakes at the end.")
     bottlenecks.Distortions.add_flags(parser)
     runs.add_flags(parser, "--train_dir", TRAIN_DIR)
     base_graph.add_flags(parser)

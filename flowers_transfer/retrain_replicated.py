@@ -1,10 +1,10 @@
-"""Trains a new head on several processes, which also divide the bottlenecks among themselves.
+r"""Trains a new head on several processes, which also share the work of computing bottlenecks.
 
     python -m tutorial_support.local_cluster --ps 1 --workers 2 -- \
         python -m flowers_transfer.retrain_replicated --image_dir my_photos --sync
     TF_CONFIG=... python -m flowers_transfer.retrain_replicated     (each task of a cluster)
 
-With `--sync`, a step is the mean of all workers' gradients, each from its part of the batch.
+With `--sync`, each worker takes a part of the batch, and a step applies the mean of the gradients.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
         found = bottlenecks.get_or_create_bottleneck(base, images, flags.bottleneck_dir, share)
         sampler = bottlenecks.Sampler(found, TRAIN, flags.sampling, flags.seed)
         tf.set_random_seed(flags.seed)
-        # The graph of the single process; but each variable, and what changes it, is on a ps.
+        # The same graph as in retrain.py, with variables and their update ops on the ps tasks.
         with tf.device(cluster.variables_on_ps()):
             bottleneck_input, ground_truth = head.placeholder_inputs(found.size)
             logits = head.inference(bottleneck_input, len(images.class_names))
@@ -44,7 +44,7 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
         run = facts | base.facts, retrain.MAY_CHANGE, last, retrain.SAVE_EVERY
         with bottlenecks.drawing(base, flags) as draw, replica.training(*run) as training:
             for step in training.steps():
-                vectors, labels = draw(found, sampler, size, step, cluster.share)  # this worker's
+                vectors, labels = draw(found, sampler, size, step, cluster.share)  # our part
                 feed_dict = {bottleneck_input: vectors, ground_truth: labels}
                 loss_value = training.take_step(train_op, loss, feed_dict)
                 if (step + 1) % flags.eval_step_interval == 0:

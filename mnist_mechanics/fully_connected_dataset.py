@@ -35,7 +35,7 @@ def do_eval(
 ) -> float:
     """Evaluates a whole data set, each example once; prints and returns the precision."""
     num_correct = sum(inputs.run_through(sess, data_set, eval_correct))
-    return fully_connected_feed.say_precision(data_set.num_examples, num_correct, quiet)
+    return fully_connected_feed.print_precision(data_set.num_examples, num_correct, quiet)
 
 
 def run_training(flags: argparse.Namespace) -> int:
@@ -52,6 +52,7 @@ def run_training(flags: argparse.Namespace) -> int:
             )
 
         inputs = input_pipeline.Input(training, EVALUATION_BATCH)
+        # The builders take any tensors: here the iterator's output instead of placeholders.
         logits = mnist.inference(inputs.images, flags.hidden1, flags.hidden2)
         loss = mnist.loss(logits, inputs.labels)
         train_op = mnist.training(loss, flags.learning_rate)
@@ -64,6 +65,7 @@ def run_training(flags: argparse.Namespace) -> int:
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 
         with tf.Session(config=runs.session_config(small_net=True)) as sess:
+            # This initializes the variables. Iterators have their own initializers.
             sess.run(init)
             checkpoint = run.newest_checkpoint()
             if checkpoint is not None:
@@ -94,11 +96,12 @@ def run_training(flags: argparse.Namespace) -> int:
                     events.write_trace(writer, metadata, step, run.path)
 
                 if step % 100 == 0:
-                    runs.say(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
+                    runs.print_line(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
                     # Any tensor can be fed. Here the kept batch replaces the iterator's output.
                     fed = dict(zip((inputs.images, inputs.labels), batch_value, strict=True))
                     writer.add_summary(sess.run(summary, fed), step)
                     if flags.summaries == "full":
+                        # An evaluation uses the other iterator and does not advance this one.
                         accuracy = do_eval(sess, eval_correct, inputs, data_sets.validation, True)
                         events.write_scalar(writer, "accuracy/validation", accuracy, step)
                     writer.flush()
@@ -106,7 +109,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 steps_done = step + 1
                 if steps_done % 1000 == 0 or steps_done == flags.max_steps:
                     for split, data_set in data_sets._asdict().items():
-                        runs.say(f"{input_data.TITLES[split]} Data Eval:")
+                        runs.print_line(f"{input_data.TITLES[split]} Data Eval:")
                         precision = do_eval(sess, eval_correct, inputs, data_set)
                         events.write_scalar(writer, f"accuracy/{split}", precision, steps_done)
                     writer.flush()

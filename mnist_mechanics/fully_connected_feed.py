@@ -63,14 +63,14 @@ def do_eval(
     for images, labels in data_set.batches(fixed_size or _EVALUATION_BATCH, bool(fixed_size)):
         feed_dict = {images_placeholder: images, labels_placeholder: labels}
         num_correct += sess.run(eval_correct, feed_dict)
-    return say_precision(data_set.num_examples, num_correct, quiet)
+    return print_precision(data_set.num_examples, num_correct, quiet)
 
 
-def say_precision(num_examples: int, num_correct: int, quiet: bool = False) -> float:
+def print_precision(num_examples: int, num_correct: int, quiet: bool = False) -> float:
     """Prints the original's evaluation line unless `quiet`; returns the precision in [0, 1]."""
     precision = num_correct / max(num_examples, 1)
     if not quiet:
-        runs.say(
+        runs.print_line(
             f"Num examples: {num_examples}  Num correct: {num_correct}  "
             f"Precision @ 1: {precision:0.04f}"
         )
@@ -132,7 +132,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
                 # Report progress on the screen and in the event file.
                 if step % 100 == 0:
-                    runs.say(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
+                    runs.print_line(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
                     writer.add_summary(sess.run(summary, feed_dict), step)
                     if flags.summaries == "full":
                         accuracy = do_eval(*evaluated, data_sets.validation, quiet=True)
@@ -144,7 +144,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 steps_done = step + 1
                 if steps_done % 1000 == 0 or steps_done == flags.max_steps:
                     for split, data_set in data_sets._asdict().items():
-                        runs.say(f"{input_data.TITLES[split]} Data Eval:")
+                        runs.print_line(f"{input_data.TITLES[split]} Data Eval:")
                         precision = do_eval(*evaluated, data_set)
                         events.write_scalar(writer, f"accuracy/{split}", precision, steps_done)
                     writer.flush()

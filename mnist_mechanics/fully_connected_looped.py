@@ -60,6 +60,7 @@ def looped(
             with tf.control_dependencies([train_op]):
                 return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [loss])
 
+        # The ops of the body exist once in the graph; the loop runs them again and again.
         losses = tf.zeros(batches[0].shape.as_list()[:1])
         return tf.while_loop(lambda i, _: i < end, one_step, [first, losses])[1]
 
@@ -101,6 +102,7 @@ def run_training(flags: argparse.Namespace) -> int:
         with tf.name_scope("loop"):
             blocks = inputs.training.get_next()
             block_steps = tf.placeholder(tf.int32, (2,), "in_block")  # first step, last + 1
+            # Fetching `losses` runs the whole loop, because the losses are its output.
             losses = looped(add_step, blocks, block_steps[0], block_steps[1])
             first_batch = input_pipeline.scaled(blocks[0][0]), blocks[1][0]
         init = tf.global_variables_initializer()
@@ -125,6 +127,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     metadata = tf.RunMetadata()
 
                 # One Session.run takes all steps of a block.
+                # The first run takes longer, because XLA compiles the loop then.
                 start = step % flags.steps_per_run
                 loss_values, batch_value = sess.run(
                     [losses, first_batch if is_reported else ()],
@@ -139,7 +142,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     events.write_trace(writer, metadata, flags.trace, run.path)
 
                 if is_reported:
-                    runs.say(f"Step {step}: loss = {taken[0]:.2f} ({duration:.3f} sec)")
+                    runs.print_line(f"Step {step}: loss = {taken[0]:.2f} ({duration:.3f} sec)")
                     fed = dict(zip((inputs.images, inputs.labels), batch_value, strict=True))
                     # The variables are a block further by now, so feed the loss of this step too.
                     writer.add_summary(sess.run(summary, fed | {loss: taken[0]}), step)
@@ -150,7 +153,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
                 if end % 1000 == 0 or end == flags.max_steps:
                     for split, data_set in data_sets._asdict().items():
-                        runs.say(f"{input_data.TITLES[split]} Data Eval:")
+                        runs.print_line(f"{input_data.TITLES[split]} Data Eval:")
                         precision = do_eval(sess, eval_correct, inputs, data_set)
                         events.write_scalar(writer, f"accuracy/{split}", precision, end)
                     writer.flush()

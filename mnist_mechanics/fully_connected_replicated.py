@@ -34,10 +34,12 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
             images, labels = fully_connected_feed.placeholder_inputs()
             loss = mnist.loss(mnist.inference(images, flags.hidden1, flags.hidden2), labels)
             optimizer = tf.train.GradientDescentOptimizer(flags.learning_rate)
+            # With --sync, the wrapped optimizer averages the gradients of all workers.
             train_op = mnist.training(loss, flags.learning_rate, replica.optimizer(optimizer))
 
         may_change = fully_connected_feed.MAY_CHANGE
         with replica.training(facts, may_change, flags.max_steps, 1000) as training:
+            # `step` is the global step, a variable on the ps that all workers share.
             for step in training.steps():
                 # Take this worker's share of the step's batch.
                 data_sets.train.seek(step * flags.batch_size)

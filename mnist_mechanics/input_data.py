@@ -166,6 +166,7 @@ class DataSet:
         if fake_data:
             fake = fake_data_set(self._labels.ndim == 2)
             return fake.images[:batch_size], fake.labels[:batch_size]
+        # At the end of an epoch, a batch takes its remaining examples from the next epoch.
         indices = []
         while batch_size > 0:
             epoch, offset = divmod(self._position, self.num_examples)
@@ -201,6 +202,7 @@ class DataSet:
     def _order(self, epoch: int, shuffle: bool) -> np.ndarray:
         if not shuffle:
             return np.arange(self.num_examples)
+        # Seeding with (seed, epoch) makes each epoch's order independent of the earlier ones.
         if self._cached_order[0] != epoch:
             order = np.random.default_rng([self._seed, epoch]).permutation(self.num_examples)
             self._cached_order = (epoch, order)
@@ -209,6 +211,7 @@ class DataSet:
 
 def scale(pixels: np.ndarray) -> np.ndarray:
     """Returns uint8 pixels in [0, 255] as float32 in [0, 1]."""
+    # One pass over the pixels: numpy converts and multiplies at once.
     return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
 
 
@@ -258,6 +261,7 @@ def read_data_sets(
             f"{len(train_images)} training images of '{train_dir}', not {validation_size}"
         )
 
+    # Slices of numpy arrays are views: the split copies no images.
     def data_set(images: np.ndarray, labels: np.ndarray) -> DataSet:
         return DataSet(images, labels, False, one_hot, dtype, reshape, seed)
 
@@ -302,6 +306,7 @@ def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[DataSets, dic
     folder = find_folder(flags.input_data_dir, flags.sample)
     data_sets = read_data_sets(folder, seed=seed)
     train = data_sets.train
+    # The checksum identifies the data, so that a run cannot resume on other images.
     digest = zlib.crc32(train.labels, zlib.crc32(train.pixels))
     facts = {
         "sample": folder == SAMPLE,
@@ -423,6 +428,7 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
         UsageError: the file is of another kind, or damaged.
     """
     labels = _read_idx(path, "labels", LABELS_MAGIC, dimensions=1)
+    # For such a label, the loss raises an error on a CPU but is NaN on a GPU, without a message.
     if labels.max() >= mnist.NUM_CLASSES:
         where = int(np.argmax(labels >= mnist.NUM_CLASSES))
         known = _OTHER_CLASSES.get(int(labels.max()))
@@ -446,12 +452,14 @@ def _parse_idx(
     raw: IO[bytes], path: str | os.PathLike, what: str, magic: int, dimensions: int
 ) -> np.ndarray:
     """Returns the content of an open idx file, gzipped or plain; messages name `path`."""
+    # The first two bytes tell a gzip file from a plain one, whatever its name.
     gzipped = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
     stream = gzip.GzipFile(fileobj=raw) if gzipped else raw
     header_size = 4 + 4 * dimensions
     header = stream.read(header_size)
     _check_header(path, header, what, magic, header_size)
+    # After the magic number, the header has one big-endian 32-bit integer per dimension.
     shape = struct.unpack(f">{dimensions}I", header[4:])
     size = math.prod(shape)
     if size > _MAX_BYTES:
@@ -468,12 +476,14 @@ def _parse_idx(
             f"but there are {more}; replace the file"
         )
     values = np.frombuffer(body, np.uint8).reshape(shape)
+    # The arrays are shared by data sets and pipelines, so protect them from changes.
     values.flags.writeable = False
     return values
 
 
 def _read_up_to(stream: Any, size: int) -> bytearray:
     """Returns at most `size` bytes, without allocating the memory that a bad header declares."""
+    # Read in pieces of 1 MB, so that memory grows only with the bytes that are really there.
     body = bytearray()
     while chunk := stream.read(min(size - len(body), 1 << 20)):
         body += chunk

@@ -86,6 +86,7 @@ def _training_indices(
         return indices[tf.where_v2(tf.equal(epoch, first_epoch), offset, 0) :]
 
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max).map(order)
+    # rebatch cuts the epochs' orders into batches, also across the end of an epoch.
     return epochs.rebatch(batch_size, drop_remainder=True)
 
 

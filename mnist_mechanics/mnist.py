@@ -44,7 +44,7 @@ def inference(images: tf.Tensor, hidden1_units: int, hidden2_units: int) -> tf.T
         logits = tf.matmul(hidden2, weights) + biases
     # Ops that are never fetched cost nothing: these run only with --summaries full.
     shape = [-1, IMAGE_SIZE, IMAGE_SIZE, 1]
-    events.add_details(images=tf.reshape(images, shape, name="details/images"))
+    events.add_details(images=tf.reshape(images, shape, name="hidden1/images"))
     events.add_details(hidden1=hidden1, hidden2=hidden2)
     return logits
 

@@ -1,8 +1,8 @@
-"""Makes the notebooks, with their outputs, from their texts.
+"""Builds the notebooks, with their outputs, from their texts.
 
-    python -m notebooks.build                   executes every text and writes its .ipynb
-    python -m notebooks.build 1_mnist_mechanics only this one
-    python -m notebooks.build --check           compares the cells of text and .ipynb, runs nothing
+    python -m notebooks.build                   runs every text and writes its .ipynb
+    python -m notebooks.build 1_mnist_mechanics builds only this one
+    python -m notebooks.build --check           compares texts and .ipynb without running them
 
 Run it in the repository. Each notebook runs in a fresh kernel, in an empty folder, on the samples.
 """
@@ -19,25 +19,25 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = pathlib.Path(__file__).resolve().parent
-SAMPLE = "GRAPH_TUTORIALS_SAMPLE"  # a notebook uses the sample where this variable is set
+SAMPLE = "GRAPH_TUTORIALS_SAMPLE"  # notebooks use the samples if this variable is set
 LARGEST = 600_000  # bytes of an .ipynb
-TIMEOUT = 180  # seconds for a cell
+TIMEOUT = 180  # seconds per cell
 
 
 def texts() -> list[pathlib.Path]:
-    """Returns the notebooks' texts, in the order in which they are read."""
+    """Returns the texts of the notebooks, in order."""
     return sorted(HERE.glob("[0-9]_*.md"))
 
 
 def read(text: pathlib.Path) -> nbformat.NotebookNode:
-    """Returns a text as a notebook without outputs."""
+    """Converts a text to a notebook without outputs."""
     notebook = jupytext.read(text, fmt="md:myst")
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number}"  # the same at every build
+        cell.id = f"cell-{number}"  # the same in every build
     return notebook
 
 
@@ -45,10 +45,10 @@ def execute(text: pathlib.Path, folder: str | os.PathLike) -> nbformat.NotebookN
     """Runs a text in a fresh kernel, in `folder`, on the samples; returns it with its outputs.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: a cell raised an exception that it does not expect.
+        nbclient.exceptions.CellExecutionError: a cell raised an unexpected exception.
     """
     notebook = read(text)
-    # Importing TensorFlow prints where it was compiled for; that is no part of the lesson.
+    # TensorFlow prints messages when it is imported, which are not part of the lesson.
     environment = os.environ | {
         SAMPLE: "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -61,7 +61,7 @@ def execute(text: pathlib.Path, folder: str | os.PathLike) -> nbformat.NotebookN
     client.execute(env=environment)
     notebook.metadata.language_info = {"name": "python"}  # without the kernel's version
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # the times, which differ at every build
+        cell.metadata.pop("execution", None)  # the times, which differ in every build
         if cell.cell_type == "code":
             outputs = [output for output in cell.outputs if not _is_chatter(output)]
             cell.outputs = _joined(outputs)
@@ -69,7 +69,7 @@ def execute(text: pathlib.Path, folder: str | os.PathLike) -> nbformat.NotebookN
 
 
 def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """Returns the outputs with what was printed in pieces put together."""
+    """Joins consecutive outputs of the same stream."""
     joined: list[nbformat.NotebookNode] = []
     for output in outputs:
         last = joined[-1] if joined else {}
@@ -84,7 +84,7 @@ _CHATTER = re.compile(r"absl::InitializeLog|^[WIE]0000 |port\.cc|cudart_stub|cpu
 
 
 def _is_chatter(output: nbformat.NotebookNode) -> bool:
-    """Returns whether an output is nothing but what TensorFlow says when it is loaded."""
+    """Returns whether an output contains only messages from loading TensorFlow."""
     if output.output_type != "stream" or output.name != "stderr":
         return False
     lines = [line for line in output.text.splitlines() if line.strip()]
@@ -92,7 +92,7 @@ def _is_chatter(output: nbformat.NotebookNode) -> bool:
 
 
 def differences(text: pathlib.Path) -> list[str]:
-    """Returns what is wrong with a text's .ipynb: other cells, no outputs, an error, its size."""
+    """Returns what is wrong with a text's .ipynb: different cells, no outputs, or its size."""
     path = text.with_suffix(".ipynb")
     if not path.exists():
         return [f"{path.name} is missing"]
@@ -121,8 +121,8 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", help="Names of texts; by default all of them.")
-    parser.add_argument("--check", action="store_true", help="Compare only; run nothing.")
+    parser.add_argument("names", nargs="*", help="The texts to build; by default all of them.")
+    parser.add_argument("--check", action="store_true", help="Only compare; run nothing.")
     flags = parser.parse_args(argv)
     wanted = {name.removesuffix(".md").removesuffix(".ipynb") for name in flags.names}
     if unknown := wanted - {text.stem for text in texts()}:

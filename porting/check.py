@@ -1,14 +1,14 @@
-"""Tells what of a TensorFlow 1 program fails on the TensorFlow that is installed.
+"""Lists what fails in a TensorFlow 1 program on the installed TensorFlow.
 
     python -m porting.check my_project
     python -m porting.check train.py notebook.ipynb --format json
     python -m porting.check my_project --fix ported
 
-The files are read, not run. Every name of TensorFlow and Keras in them is looked up in the
-installed packages, names of TensorFlow 1 in `tensorflow.compat.v1`. The arguments of calls are
-compared with today's signatures. PORTING.md, the guide, says what to do about each finding.
+The files are read, not run. Every TensorFlow or Keras name in them is looked up in the installed
+packages, TensorFlow 1 names in `tensorflow.compat.v1`. The arguments of calls are compared with
+today's signatures. For each finding, the guide PORTING.md says what to do.
 
-Exit codes: 0 nothing is missing; 1 something is; 2 wrong use.
+Exit codes: 0, nothing is missing; 1, something is missing; 2, wrong use.
 """
 
 from __future__ import annotations
@@ -27,22 +27,25 @@ from tutorial_support.programs import ArgumentParser, UsageError, one_line, prog
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(__doc__)
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="Python file, notebook or folder.")
-    parser.add_argument(
+    paths = "A Python file, a notebook or a folder."
+    parser.add_argument("paths", nargs="+", metavar="PATH", help=paths)
+    checking = parser.add_argument_group("checking")
+    checking.add_argument(
         "--exclude",
         action="append",
         metavar="GLOB",
-        help="Leave out files whose path matches, such as 'old/*'. May be given several times.",
+        help="Leave out files whose path matches, such as 'old/*'; may be repeated.",
     )
-    parser.add_argument(
-        "--format", choices=["text", "json"], default="text", help="How to print the report."
+    checking.add_argument(
+        "--format", choices=["text", "json"], default="text", help="The format of the report."
     )
-    how = parser.add_mutually_exclusive_group()
+    fixing = parser.add_argument_group("fixing")
+    how = fixing.add_mutually_exclusive_group()
     how.add_argument(
         "--fix",
         metavar="FOLDER",
-        help="Make the changes that are safe (imports of compat.v1, renamed arguments) in copies "
-        "of the files below this folder, and say what is left.",
+        help="Make the safe changes (imports of compat.v1, renamed arguments) in copies of the "
+        "files in this folder, and list what is left.",
     )
     how.add_argument(
         "--fix_in_place", action="store_true", help="Make these changes in the files themselves."
@@ -52,7 +55,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
-    """Checks files; returns 1 where something is missing, else 0."""
+    """Checks files; returns 1 if something is missing, else 0."""
     flags = _parse(argv)
     files = [sources.read(path) for path in sources.find(flags.paths, flags.exclude or ())]
     for file in files:
@@ -75,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _summary(report: Report) -> list[dict]:
-    """Returns what is missing by name, the most frequent first."""
+    """Returns what is missing, grouped by name, with the most frequent name first."""
     by_name: dict[str, list[Finding]] = collections.defaultdict(list)
     for finding in report.findings:
         if not finding.warning:

@@ -1,4 +1,4 @@
-"""The steps of converting a checkpoint: variables are read, dropped, renamed and cast."""
+"""The steps of a checkpoint conversion: read, drop, rename and cast variables."""
 
 import dataclasses
 import difflib
@@ -16,10 +16,10 @@ from tutorial_support.programs import UsageError, reason
 
 @dataclasses.dataclass(frozen=True)
 class Variable:
-    """A variable on its way.
+    """A variable during conversion.
 
     Attributes:
-        source: its name in SRC; None for one that is added.
+        source: its name in SRC; None if it is added.
         name: its name in DST.
         value: its value in DST.
     """
@@ -34,10 +34,10 @@ class Variable:
 
 
 def read(prefix: str) -> list[Variable]:
-    """Returns the variables of a checkpoint, those of objects under their own names.
+    """Reads the variables of a checkpoint; in an object-based one, finds their own names.
 
     Raises:
-        UsageError: it is damaged.
+        UsageError: the checkpoint is damaged.
     """
     values = _values(prefix)
     if values.pop(checkpoint.OBJECT_GRAPH, None) is None:
@@ -50,11 +50,11 @@ def read(prefix: str) -> list[Variable]:
 
 
 def _values(prefix: str) -> dict[str, np.ndarray]:
-    """Returns all values; the op that a Saver restores with also joins the parts of format V1."""
+    """Returns all values. The op that a Saver uses also joins the parts of format V1."""
     types = tf.train.load_checkpoint(prefix).get_variable_to_dtype_map()
     names = sorted(types)
     with tf.Graph().as_default(), tf.Session() as sess:
-        whole = [""] * len(names)  # rather than a part of each
+        whole = [""] * len(names)  # an empty spec asks for the whole variable
         tensors = tf.raw_ops.RestoreV2(
             prefix=prefix,
             tensor_names=names,
@@ -73,7 +73,11 @@ def _values(prefix: str) -> dict[str, np.ndarray]:
 
 
 def drop(variables: list[Variable], patterns: Iterable[str]) -> list[Variable]:
-    """Returns the variables whose names match none of the regular expressions."""
+    """Returns the variables whose names match none of the regular expressions.
+
+    Raises:
+        UsageError: a pattern matches nothing, or is not a regular expression.
+    """
     for pattern in patterns:
         regex = _compiled("--drop", pattern)
         kept = [variable for variable in variables if not regex.search(variable.name)]
@@ -87,17 +91,22 @@ def rename(variables: list[Variable], pairs: Mapping[str, str]) -> list[Variable
     """Returns the variables under new names.
 
     Raises:
-        UsageError: there is no variable of an old name.
+        UsageError: an old name does not exist.
     """
     names = [variable.name for variable in variables]
     for old in pairs.keys() - set(names):
-        near = ", ".join(difflib.get_close_matches(old, names)) or "no name is like it"
-        raise UsageError(f"--rename {old}: there is no such variable ({near}); --dry-run lists all")
+        near = difflib.get_close_matches(old, names)
+        similar = f"similar names: {', '.join(near)}" if near else "no similar name"
+        raise UsageError(f"--rename {old}: no such variable ({similar}); --dry-run lists all")
     return [dataclasses.replace(v, name=pairs.get(v.name, v.name)) for v in variables]
 
 
 def replace(variables: list[Variable], pattern: str, replacement: str) -> list[Variable]:
-    """Returns the variables with a regular expression in their names replaced, as `re.sub` does."""
+    """Replaces a regular expression in the variables' names, as `re.sub` does.
+
+    Raises:
+        UsageError: the pattern matches nothing, or a pattern is wrong.
+    """
     regex = _compiled("--replace", pattern)
     if not any(regex.search(variable.name) for variable in variables):
         raise UsageError(f"--replace {pattern}: no variable matches; --dry-run lists them")
@@ -108,16 +117,18 @@ def replace(variables: list[Variable], pattern: str, replacement: str) -> list[V
 
 
 def cast(variables: list[Variable], pattern: str, dtype: str) -> list[Variable]:
-    """Returns the variables, those whose names match as another type.
+    """Casts the variables whose names match to another type.
 
     Raises:
-        UsageError: none matches, the type is unknown, or a value does not fit into it.
+        UsageError: no name matches, the type is unknown, or a value does not fit into it.
     """
     regex = _compiled("--cast", pattern)
     try:
         kind = np.dtype(tf.as_dtype(dtype).as_numpy_dtype)
     except TypeError as error:
-        raise UsageError(f"--cast {pattern} {dtype}: there is no type '{dtype}'") from error
+        raise UsageError(
+            f"--cast {pattern} {dtype}: there is no type '{dtype}'; name one such as float32"
+        ) from error
     if not any(regex.search(variable.name) for variable in variables):
         raise UsageError(f"--cast {pattern}: no variable matches; --dry-run lists them")
     return [
@@ -129,7 +140,7 @@ def cast(variables: list[Variable], pattern: str, dtype: str) -> list[Variable]:
 def _as_type(variable: Variable, kind: np.dtype) -> np.ndarray:
     value = np.asarray(variable.value)
     if value.dtype == object or kind.hasobject:
-        raise UsageError(f"--cast: texts are not numbers ({variable.name}); leave it out")
+        raise UsageError(f"--cast: '{variable.name}' holds text, not numbers; leave it out")
     with np.errstate(over="ignore", invalid="ignore"):
         found = value.astype(kind)
     is_exact = np.array_equal(found.astype(value.dtype), value, equal_nan=value.dtype.kind == "f")
@@ -137,16 +148,16 @@ def _as_type(variable: Variable, kind: np.dtype) -> np.ndarray:
     overflows = kind.kind == "f" and not np.array_equal(np.isfinite(found), np.isfinite(value))
     if (is_whole and not is_exact) or overflows:
         raise UsageError(
-            f"--cast: a value of '{variable.name}' does not fit into {kind.name}; take another type"
+            f"--cast: a value of '{variable.name}' does not fit into {kind.name}; use another type"
         )
     return found
 
 
 def apply_preset(variables: list[Variable], preset: Preset, back: bool) -> list[Variable]:
-    """Returns the variables that the two programs share, under the other one's names.
+    """Returns the variables that both programs have, under the other program's names.
 
     Raises:
-        UsageError: a variable is missing, so that the checkpoint is of another program.
+        UsageError: a variable is missing, so the checkpoint comes from another program.
     """
     here = {variable.name: variable for variable in variables}
     found = []
@@ -156,15 +167,15 @@ def apply_preset(variables: list[Variable], preset: Preset, back: bool) -> list[
         if source is None:
             of = preset.restored_by if back else preset.program
             raise UsageError(
-                f"it holds no '{sources[0]}', so it is no checkpoint of {of}; take another "
-                "--preset, or --rename"
+                f"it has no variable '{sources[0]}', so it is not a checkpoint of {of}; use "
+                "another --preset, or --rename"
             )
         for suffix in SUFFIXES if not back or preset.needs_averages else SUFFIXES[:1]:
             if variable := here.get(source + suffix):
                 name = (theirs[0] if back else ours) + suffix
                 found.append(dataclasses.replace(variable, name=name))
     if back and preset.needs_averages and not any(v.name.endswith(SUFFIXES[1]) for v in found):
-        # Their evaluation restores averages alone; without any, the variables are the best ones.
+        # Their evaluation restores only averages. If there are none, use the variables' values.
         found += [Variable(None, v.name + SUFFIXES[1], v.value) for v in found]
     steps = (STEP, *preset.their_steps)
     step = next((here[name] for name in steps if name in here and here[name].value.ndim == 0), None)
@@ -182,7 +193,7 @@ def _step(step: Variable | None, name: str, dtype: str) -> Variable:
 
 
 def with_step(variables: list[Variable], step: int) -> list[Variable]:
-    """Returns the variables with `global_step` at another number, added where there is none."""
+    """Returns the variables with `global_step` set to `step`, or added if it is missing."""
     old = {v.name: v for v in variables}.get(STEP)
     kind = np.int64 if old is None else old.value.dtype
     new = Variable(old.source if old else None, STEP, np.array(step, kind))

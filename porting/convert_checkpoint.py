@@ -1,4 +1,4 @@
-r"""Copies a checkpoint under other names: renames, casts and drops variables; writes format V2.
+r"""Copies a checkpoint and renames, casts or drops its variables; writes format V2.
 
     python -m porting.convert_checkpoint old/model.ckpt-1000 new/model.ckpt-1000 --dry-run
     python -m porting.convert_checkpoint old.ckpt new.ckpt --rename conv1/weights=first/kernel
@@ -7,10 +7,10 @@ r"""Copies a checkpoint under other names: renames, casts and drops variables; w
     python -m porting.convert_checkpoint old.ckpt new.ckpt --cast '^global_step$' int32
     python -m porting.convert_checkpoint old.ckpt new.ckpt --preset retrain
 
-SRC may be in format V1 or V2, partitioned, or of objects (tf.train.Checkpoint, Keras): parts are
-joined, objects' variables get their own names. First variables are dropped, then a preset is
-applied, then --rename, then --replace, then --cast. SRC stays as it is; DST must not exist. What is
-written is read again and compared value by value.
+SRC may be in format V1 or V2, partitioned, or object-based (tf.train.Checkpoint, Keras). Parts are
+joined, and variables of objects get their own names. The flags apply in this order: --drop,
+--preset, --rename, --replace, --cast. SRC does not change; DST must not exist. The result is read
+back and compared value by value.
 """
 
 import argparse
@@ -40,8 +40,8 @@ def write(variables: list[Variable], target: str) -> None:
     """Writes a checkpoint in V2 format and reads it again.
 
     Raises:
-        UsageError: there is something under its name, or two variables share a name.
-        TrainingError: it could not be written, or does not hold what it should.
+        UsageError: the target exists, or two variables share a name.
+        TrainingError: it cannot be written, or what was read back differs.
     """
     check_target(target)
     _check_names(variables)
@@ -49,7 +49,7 @@ def write(variables: list[Variable], target: str) -> None:
     with files.temporary_folder(path) as temporary:
         _save(variables, str(temporary / "new"))
         _compare(variables, str(temporary / "new"))
-        # The index comes last: without it, no reader sees a checkpoint.
+        # Move the index last: readers see a checkpoint only if it has an index.
         for part in sorted(temporary.iterdir(), key=lambda part: part.suffix == ".index"):
             files.to_disk(part)
             part.rename(path.with_name(path.name + part.name.removeprefix("new")))
@@ -57,16 +57,16 @@ def write(variables: list[Variable], target: str) -> None:
 
 
 def check_target(target: str) -> None:
-    """Raises UsageError where something of a checkpoint of this name exists already."""
+    """Raises UsageError if a file of this checkpoint already exists."""
     path = pathlib.Path(target)
     checkpoints.check_path(target)
     if not path.name or path.name.endswith((".index", ".meta")):
-        raise UsageError(f"DST '{target}' must be a checkpoint's prefix, such as new/model.ckpt-0")
+        raise UsageError(f"DST '{target}' must be a checkpoint prefix, such as new/model.ckpt-0")
     taken = [path] if path.exists() else []
     taken += [p for p in path.parent.glob("*") if p.name.startswith(path.name + ".")]
     taken = [p for p in taken if re.fullmatch(r"|\.(index|meta|data-.*)", p.name[len(path.name) :])]
     if taken:
-        raise UsageError(f"'{taken[0]}' exists; name another DST, for nothing is written over")
+        raise UsageError(f"'{taken[0]}' exists and is not overwritten; name another DST")
 
 
 def _check_names(variables: list[Variable]) -> None:
@@ -75,10 +75,10 @@ def _check_names(variables: list[Variable]) -> None:
     sources: dict[str, str | None] = {}
     for variable in variables:
         if not variable.name:
-            raise UsageError(f"'{variable.source}' would lose its whole name; rename it otherwise")
+            raise UsageError(f"'{variable.source}' would have an empty name; rename it differently")
         if variable.name in sources:
             raise UsageError(
-                f"'{sources[variable.name]}' and '{variable.source}' would both be called "
+                f"'{sources[variable.name]}' and '{variable.source}' would both be named "
                 f"'{variable.name}'; drop or rename one of them"
             )
         sources[variable.name] = variable.source
@@ -101,8 +101,8 @@ def _save(variables: list[Variable], prefix: str) -> None:
             sess.run(save, dict(zip(placeholders, [v.value for v in variables], strict=True)))
         except tf.errors.OpError as error:
             raise TrainingError(
-                f"no checkpoint could be written ({programs.reason(error)}); make room, or name "
-                "another DST"
+                f"cannot write the checkpoint ({programs.reason(error)}); free some disk space, or "
+                "name another DST"
             ) from error
 
 
@@ -116,9 +116,9 @@ def _compare(variables: list[Variable], prefix: str) -> None:
             or written.tolist() != value.tolist()
             and written.tobytes() != value.tobytes()
         ):
-            raise TrainingError(f"'{variable.name}' came out otherwise than it went in; try again")
+            raise TrainingError(f"'{variable.name}' differs when it is read back; try again")
     if values:
-        raise TrainingError(f"also holds {', '.join(values)}; try again")
+        raise TrainingError(f"the new checkpoint also holds {', '.join(values)}; try again")
 
 
 # The program
@@ -128,7 +128,7 @@ def _pairs(flags: argparse.Namespace) -> dict[str, str]:
     """Returns the pairs of --rename and of --rename_file."""
     lines = list(flags.rename or [])
     if flags.rename_file:
-        with files.reading(flags.rename_file, "write OLD=NEW in each line"):
+        with files.reading(flags.rename_file, "write one OLD=NEW per line"):
             text = pathlib.Path(flags.rename_file).read_text(encoding="utf-8")
         stripped = (line.strip() for line in text.splitlines())
         lines += [line for line in stripped if line and not line.startswith("#")]
@@ -136,13 +136,13 @@ def _pairs(flags: argparse.Namespace) -> dict[str, str]:
     for line in lines:
         old, equals, new = line.partition("=")
         if not (equals and old.strip() and new.strip()):
-            raise UsageError(f"--rename: '{line}' is not of the form OLD=NEW")
+            raise UsageError(f"--rename: '{line}' does not have the form OLD=NEW; correct it")
         pairs[old.strip()] = new.strip()
     return pairs
 
 
 def convert(prefix: str, flags: argparse.Namespace) -> tuple[list[Variable], list[str]]:
-    """Returns the variables for DST and the names of those that are left out."""
+    """Returns the variables for DST and the names of those left out."""
     every = conversion.read(prefix)
     variables = conversion.drop(every, flags.drop or [])
     if flags.preset:
@@ -160,32 +160,38 @@ def convert(prefix: str, flags: argparse.Namespace) -> tuple[list[Variable], lis
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("source", metavar="SRC", help="A checkpoint's prefix, or a folder, for its newest one.")
-    add("target", metavar="DST", help="The prefix of the new checkpoint; its folder may be new.")
-    add("--preset", choices=sorted(PRESETS), help="From a published program's names to those here.")
-    add("--back", action="store_true", help="Apply the preset the other way round.")
+    source = "The prefix of a checkpoint; or a folder, for its newest checkpoint."
+    parser.add_argument("source", metavar="SRC", help=source)
+    target = "The prefix of the new checkpoint; its folder is created if necessary."
+    parser.add_argument("target", metavar="DST", help=target)
+    dry = "Only list what would be written."
+    parser.add_argument("--dry-run", "--dry_run", action="store_true", help=dry)
+    add = parser.add_argument_group("presets").add_argument
+    preset = "Rename the variables of a published program to the names used here."
+    add("--preset", choices=sorted(PRESETS), help=preset)
+    add("--back", action="store_true", help="Apply the preset in the opposite direction.")
+    add = parser.add_argument_group("changes").add_argument
     add(
         "--rename", action="append", metavar="OLD=NEW", help="Rename one variable; may be repeated."
     )
-    add("--rename_file", metavar="FILE", help="A file with OLD=NEW in each line.")
+    add("--rename_file", metavar="FILE", help="A file with one OLD=NEW per line.")
     add(
         "--replace",
         action="append",
         nargs=2,
         metavar=("REGEX", "TEXT"),
-        help="Replace what matches in all names, as Python's re.sub; may be repeated.",
+        help="Replace REGEX by TEXT in all names, like Python's re.sub; may be repeated.",
     )
-    add("--drop", action="append", metavar="REGEX", help="Leave out what matches; may be repeated.")
+    drop = "Leave out variables whose names match; may be repeated."
+    add("--drop", action="append", metavar="REGEX", help=drop)
     add(
         "--cast",
         action="append",
         nargs=2,
         metavar=("REGEX", "TYPE"),
-        help="Write the variables whose new names match as this type; may be repeated.",
+        help="Cast variables whose new names match to TYPE; may be repeated.",
     )
     add("--step", type=number(int, 0), help="Set global_step to this number.")
-    add("--dry-run", "--dry_run", action="store_true", help="List what would be written.")
 
 
 @program
@@ -195,10 +201,10 @@ def main(argv: list[str] | None = None) -> None:
     _add_flags(parser)
     flags = parser.parse_args(argv)
     if flags.back and not flags.preset:
-        raise UsageError("--back goes with --preset; name one")
+        raise UsageError("--back needs --preset; name a preset")
     check_target(flags.target)
     prefix = checkpoints.find(flags.source)
-    checkpoint.describe(pathlib.Path(prefix))  # which says where a part of it is missing
+    checkpoint.describe(pathlib.Path(prefix))  # raises UsageError if a part is missing
     variables, dropped = convert(prefix, flags)
     for variable in variables:
         print(programs.one_line(str(variable)))
@@ -209,7 +215,7 @@ def main(argv: list[str] | None = None) -> None:
         for note in preset.notes_back if flags.back else preset.notes:
             print(f"Note: {note}")
     if flags.dry_run:
-        print(f"Nothing was written; without --dry-run, '{flags.target}' would hold the above.")
+        print(f"Nothing was written. Without --dry-run, '{flags.target}' would hold the above.")
         return
     write(variables, flags.target)
     print(

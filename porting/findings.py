@@ -1,4 +1,4 @@
-"""Judges what programs use against what the installed TensorFlow has."""
+"""Compares the names that programs use with those of the installed TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from porting.installed import Answer, Installed, Question, ask
 from porting.names import SWITCH, V1, Call, Import, Use, Uses, uses_of
 from porting.sources import Source
 
-# Packages of TensorFlow that are found under these names in every version, not in compat.v1.
+# Packages of TensorFlow with the same name in every version; compat.v1 does not have them.
 _NOT_IN_V1 = {"compat", "python", "core", "compiler", "tools", "examples", "contrib", "_api"}
 _SESSIONS = (
     "tf.Session",
@@ -36,9 +36,9 @@ _AXIS_FIRST_BEFORE_1_0 = {
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A change that `--fix` may make: `old` at a place in the text becomes `new`.
+    """A change that `--fix` may make: it replaces `old` at a position with `new`.
 
-    Line and column are those of `ast`: counted from 1, and from 0 in bytes of UTF-8.
+    Line and column are those of `ast`: lines from 1, columns from 0 in bytes of UTF-8.
     """
 
     line: int
@@ -49,17 +49,17 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something that fails on the installed TensorFlow, or (warning) runs and is out of date.
+    """Something that fails on the installed TensorFlow, or that runs but is outdated (warning).
 
     Attributes:
         kind: "import", "gone", "keras 2", "newer", "argument", "dimension", "graph", "python 2" or
             "unreadable".
         cell: the number of the code cell in a notebook, counted from 1, else None.
-        line, column: counted from 1; in a notebook the line within the cell.
+        line, column: counted from 1; in a notebook, the line within the cell.
         name: as programs write it, such as "tf.layers.dense".
         remedy: one sentence.
         guide: the section of the guide, such as "PORTING.md#tflayers".
-        change: what mends it, where that is safe.
+        change: a safe fix, or None.
     """
 
     file: pathlib.Path
@@ -76,12 +76,12 @@ class Finding:
 
 @dataclasses.dataclass
 class Report:
-    """What `porting.check` found.
+    """The findings of `porting.check`.
 
     Attributes:
-        files: how many were judged.
-        findings: in the order of files and lines.
-        passed: (file, line, name) of every use that is there.
+        files: the number of checked files.
+        findings: sorted by file and line.
+        passed: (file, line, name) of every use whose name exists.
     """
 
     installed: Installed
@@ -91,10 +91,10 @@ class Report:
 
 
 def judge(sources: Sequence[Source]) -> Report:
-    """Looks up all that the sources use.
+    """Looks up every name that the sources use.
 
     Raises:
-        UsageError: TensorFlow is not installed.
+        UsageError: TensorFlow is not installed, or cannot be imported.
     """
     files = [(source, _uses(source)) for source in sources]
     installed = ask(_questions(use for _, uses in files for use in uses.names))
@@ -117,7 +117,7 @@ def _uses(source: Source) -> Uses:
 
 
 def _in_v1(name: str) -> str:
-    """Returns where a TensorFlow 1 program's name is looked up now."""
+    """Returns the name in compat.v1 of a TensorFlow 1 name."""
     root, _, rest = name.partition(".")
     if root != "tensorflow" or rest.partition(".")[0] in _NOT_IN_V1:
         return name
@@ -129,7 +129,7 @@ def _key(call: Call) -> tuple[int | None, tuple[str, ...]]:
 
 
 def _questions(uses: Iterable[Use]) -> list[Question]:
-    """Returns each name once, as it stands and in compat.v1, with all its calls."""
+    """Returns each name once, as written and in compat.v1, with all its calls."""
     calls = defaultdict(set)
     for use in uses:
         for name in {use.name, _in_v1(use.name)}:
@@ -217,7 +217,7 @@ class _Judge:
         return self._answer(_in_v1(use.name), use)
 
     def _import(self, bound_by: Import, uses: list[Use]) -> None:
-        """Judges an import and all that is reached through it."""
+        """Judges an import and every use of what it binds."""
         only_in_v1, only_in_v2 = [], []
         for use in uses:
             fails_plain, fails_v1 = _fails(self._plain(use), use), _fails(self._v1(use), use)
@@ -233,7 +233,7 @@ class _Judge:
             for use in uses
         )
         for use in uses:
-            # What is imported from a missing module is reported, and the module is not.
+            # Report the names imported from a missing module, but not the module as well.
             if not (use.imports_module and missing_names and not self._found(use)):
                 self._use(use, becomes_v1)
 
@@ -249,7 +249,7 @@ class _Judge:
             bound_by.line,
             bound_by.column,
             f"import {bound_by.module}",
-            f"import {module} instead: only it has {examples}",
+            f"import {module} instead, which alone has {examples}",
             remedies.SESSIONS,
             change=_import_change(bound_by, self._source.text),
         )
@@ -264,10 +264,10 @@ class _Judge:
             if not self._arguments(use, name, answer, is_v1):
                 self.passed.append((self._source.path, use.line, name))
         elif plain.found:
-            sentence = "compat.v1 lacks it: `import tensorflow as tf2` as well, and use tf2's"
+            sentence = "compat.v1 lacks it: also `import tensorflow as tf2`, and use tf2's"
             self._add("newer", *place, name, sentence, remedies.NAMES)
         elif v1.found:
-            sentence = f"it is in compat.v1 only: write {_as_written(_in_v1(use.name))}"
+            sentence = f"it is only in compat.v1: write {_as_written(_in_v1(use.name))}"
             self._add("gone", *place, name, sentence, remedies.SESSIONS)
         else:
             self._gone(use, name, plain, v1)
@@ -276,14 +276,14 @@ class _Judge:
         sentence, section = remedies.remedy(name)
         renamed = v1.renamed or plain.renamed
         if renamed:
-            sentence = f"it is called {renamed} now"
+            sentence = f"it is now called {renamed}"
         kind = "gone"
         if v1.found_by_switch or plain.found_by_switch:
             kind = "keras 2"
             sentence += f"; or set {SWITCH}=1 before the first import, which brings it back"
         elif "Keras 3" in v1.why + plain.why and self._switched:
             kind = "keras 2"
-            sentence = f"install tf_keras, which {SWITCH}=1 in this file asks for"
+            sentence = f"install tf_keras, which {SWITCH}=1 in this file needs"
         elif "Keras 3" in v1.why + plain.why and not self.installed.switch_is_set:
             kind = "keras 2"
             sentence += f"; or install tf_keras and check again with {SWITCH}=1 set"
@@ -302,8 +302,8 @@ class _Judge:
             failed = True
             sentence = {
                 "unknown": f"it takes no argument {argument}",
-                "too many": f"it takes no more than {argument} arguments without a name",
-                "named only": "give its arguments by name",
+                "too many": f"it takes at most {argument} positional arguments",
+                "named only": "pass its arguments by name",
             }[kind]
             label = f"{name}({argument}=)" if kind == "unknown" else name
             self._add("argument", *place, label, sentence, remedies.NAMES)
@@ -315,7 +315,7 @@ class _Judge:
     def _old_order(self, name: str, call: Call) -> str:
         if name in _OTHER_ORDER_BEFORE_1_0 and call.positional:
             named = _OTHER_ORDER_BEFORE_1_0[name]
-            return f"name the arguments, {named}: their order changed in 1.0"
+            return f"pass the arguments by name, {named}: their order changed in 1.0"
         positional, today = _AXIS_FIRST_BEFORE_1_0.get(name, (0, ""))
         if positional and call.first_is_number and (call.positional or 0) >= positional:
             return f"the axis came first before 1.0: write {today}"
@@ -331,16 +331,16 @@ class _Judge:
             use.line,
             use.column,
             f"{name}({argument}=)",
-            f"{argument}= is an old name of {replacement}=",
+            f"{argument}= is the old name of {replacement}=",
             remedies.NAMES,
             warning=True,
             change=change,
         )
 
     def _sessions(self, uses: Uses) -> None:
-        """Reports the first session on a default graph that nothing makes the default.
+        """Reports the first session that is created without a graph as the default.
 
-        A module that is no program may be called where a graph is the default.
+        Only programs are checked: the caller of a module may have made a graph the default.
         """
         for use in uses.names:
             if use.in_function and not uses.is_program:
@@ -355,12 +355,12 @@ class _Judge:
         for use in uses.names:
             if use.name.endswith(".reset_default_graph"):
                 name = remedies.short(use.name)
-                sentence = "in such a block it fails: open a new block for the new graph"
+                sentence = "it fails inside such a block: open a new block for the new graph"
                 self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
 
 
 def _import_change(bound_by: Import, text: str) -> Change | None:
-    """Returns how to import compat.v1 in place of an import, or None where it is not safe."""
+    """Returns the change of an import to compat.v1, or None if it is not safe."""
     node, module = bound_by.node, bound_by.module
     lines = text.split("\n")
     if node is None or _in_v1(module) == module:
@@ -378,5 +378,5 @@ def _import_change(bound_by: Import, text: str) -> Change | None:
 
 
 def _segment(lines: Sequence[str], node) -> str:
-    """Returns the text of a node that stands on one line."""
+    """Returns the text of a node that is on one line."""
     return lines[node.lineno - 1].encode()[node.col_offset : node.end_col_offset].decode()

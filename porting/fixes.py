@@ -1,4 +1,4 @@
-"""Writes the changes that are safe to make: imports of compat.v1, and renamed arguments."""
+"""Makes the safe changes in files: imports of compat.v1, and renamed arguments."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tutorial_support.programs import UsageError
 def fix(
     files: Sequence[Source], findings: Sequence[Finding], folder: pathlib.Path | None
 ) -> dict[pathlib.Path, pathlib.Path]:
-    """Writes files with their changes, below `folder` or, where that is None, in place.
+    """Writes the changed files into `folder`, or in place if it is None.
 
-    A file stays as it is where the places of its changes are not certain: with Python 2 syntax,
-    and in an encoding other than UTF-8.
+    A file with Python 2 syntax or an encoding other than UTF-8 does not change, because the
+    positions of its changes are uncertain.
 
     Returns:
-        The new file of each that was written.
+        {original file: new file} for each file that was written.
 
     Raises:
-        UsageError: a file is in the way, or a folder cannot be made. Then nothing is written.
+        UsageError: a target exists, or a folder cannot be created. Then nothing is written.
     """
     changes = defaultdict(list)
     for finding in findings:
@@ -41,23 +41,25 @@ def fix(
     }
     for path, target in targets.items():
         if target != path and target.exists():
-            raise UsageError(f"'{target}' exists: name another folder for --fix")
+            raise UsageError(f"'{target}' exists; name another folder for --fix")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"--fix: '{target.parent}' cannot be made: {error.strerror}") from None
+            raise UsageError(
+                f"--fix: cannot create '{target.parent}' ({error.strerror}); name another folder"
+            ) from None
     for path, target in targets.items():
         _write(target, contents[path] or b"", path)
     return targets
 
 
 def _below(folder: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
-    """Returns where a fixed file goes; what leads out of the current folder is dropped."""
+    """Returns the path of a fixed file in `folder`; drops an absolute root and `..`."""
     return pathlib.Path(folder, *[part for part in path.parts if part not in (path.anchor, "..")])
 
 
 def _fixed(source: Source, changes: Sequence[Change]) -> bytes | None:
-    """Returns the contents of a file with its changes, or None where it stays as it is."""
+    """Returns the contents of a file with its changes, or None if it does not change."""
     if source.python2 or not changes:
         return None
     data = source.path.read_bytes()
@@ -71,7 +73,7 @@ def _fixed(source: Source, changes: Sequence[Change]) -> bytes | None:
 
 
 def apply(text: str, changes: Sequence[Change]) -> str:
-    """Returns `text` with each change made; a place that holds something else stays as it is."""
+    """Applies the changes to `text`; skips a position that does not hold the old text."""
     lines = text.split("\n")
     for change in sorted(set(changes), key=lambda c: (c.line, c.column), reverse=True):
         line = lines[change.line - 1].encode()
@@ -83,7 +85,7 @@ def apply(text: str, changes: Sequence[Change]) -> str:
 
 
 def _fixed_notebook(notebook: dict, source: Source, changes: Sequence[Change]) -> bytes:
-    """Changes the code cells, and leaves outputs and all the rest as they are."""
+    """Changes only the code cells of a notebook, not its outputs or metadata."""
     by_cell = defaultdict(list)
     for change in changes:
         cell_number, line = source.place(change.line)
@@ -97,7 +99,7 @@ def _fixed_notebook(notebook: dict, source: Source, changes: Sequence[Change]) -
 
 
 def _write(target: pathlib.Path, data: bytes, original: pathlib.Path) -> None:
-    """Writes a file whole or not at all, with the permissions of the original."""
+    """Writes a file atomically, with the permissions of the original."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

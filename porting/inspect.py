@@ -1,12 +1,12 @@
-"""Says what a model file is, what it holds and how to run it; runs nothing of it.
+"""Describes a model file: its format, its content and how to run it. Does not run it.
 
     python -m porting.inspect frozen_graph.pb
     python -m porting.inspect logs/mnist_feed
     python -m porting.inspect --json model.ckpt-2000
 
-It knows checkpoints (V1, V2, object-based, partitioned), .meta files, GraphDefs in binary form and
-as text, SavedModels, Keras' .h5, .keras and .weights.h5 files, TFLite models and event files. What
-a file is called makes no difference: its content decides.
+It reads checkpoints (V1, V2, object-based, partitioned), .meta files, GraphDefs in binary form and
+as text, SavedModels, Keras' .h5, .keras and .weights.h5 files, TFLite models and event files. It
+recognizes a file by its content, not by its name.
 """
 
 import json
@@ -27,10 +27,10 @@ _REMEDY = "name a checkpoint, a graph, a SavedModel, a Keras file, a TFLite mode
 
 
 def describe(path: str) -> list[Description]:
-    """Returns what a file is, or what each of the models in a folder is.
+    """Describes a file, or each of the models in a folder.
 
     Raises:
-        UsageError: there is nothing under this name, nothing in it is known, or it is damaged.
+        UsageError: the path does not exist, its format is unknown, or it is damaged.
     """
     place = pathlib.Path(path)
     if place.is_dir():
@@ -41,11 +41,11 @@ def describe(path: str) -> list[Description]:
         raise UsageError(f"there is no file or folder '{path}'; {_REMEDY}")
     found = _describe_file(place)
     if found is None:
-        raise UsageError(f"'{path}' is of no known format, or is cut off; {_REMEDY}")
+        raise UsageError(f"'{path}' has an unknown format, or is truncated; {_REMEDY}")
     return [found]
 
 
-# Each looks at a file's content and says whether it is of its kind.
+# Pairs of functions: one recognizes a kind of file by its content, the other describes it.
 _KINDS: list[tuple[Callable[[pathlib.Path], bool], Callable[[pathlib.Path], Description]]] = [
     (keras_file.is_keras_file, keras_file.describe),
     (tflite.is_tflite, tflite.describe),
@@ -54,7 +54,7 @@ _KINDS: list[tuple[Callable[[pathlib.Path], bool], Callable[[pathlib.Path], Desc
 
 
 def _describe_file(path: pathlib.Path) -> Description | None:
-    """Returns what a file is that belongs to no checkpoint; None where that is not known."""
+    """Describes a file that is not part of a checkpoint; returns None if its format is unknown."""
     try:
         if not path.is_file() or not path.stat().st_size:
             return None
@@ -63,7 +63,7 @@ def _describe_file(path: pathlib.Path) -> Description | None:
                 return describe_it(path)
         if path.name in ("saved_model.pb", "saved_model.pbtxt"):
             return saved_model.describe(path.parent)
-        return graph.describe(path)  # last, for next to any bytes are some protocol buffer
+        return graph.describe(path)  # last, because almost any bytes parse as a protocol buffer
     except OSError as error:
         raise UsageError(
             f"'{path}' cannot be read ({programs.reason(error)}); {_REMEDY}"
@@ -94,17 +94,18 @@ def _describe_folder(folder: pathlib.Path) -> list[Description]:
             described = _describe_file(path)
             found += [described] if described else []
     if not found:
-        raise UsageError(f"'{folder}' holds nothing that is known; {_REMEDY}")
+        raise UsageError(f"'{folder}' holds no model file of a known format; {_REMEDY}")
     return found
 
 
 @program
 def main(argv: list[str] | None = None) -> None:
-    """Describes what the arguments name."""
+    """Describes the file or folder that the arguments name."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("path", metavar="FILE_OR_FOLDER", help="what to look at")
-    parser.add_argument("--json", action="store_true", help="Print one JSON array.")
-    parser.add_argument("--all", action="store_true", help="Print long lists whole.")
+    parser.add_argument("path", metavar="FILE_OR_FOLDER", help="The file or folder to describe.")
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="Print one JSON array.")
+    output.add_argument("--all", action="store_true", help="Print long lists in full.")
     flags = parser.parse_args(argv)
     found = describe(flags.path)
     if flags.json:

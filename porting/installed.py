@@ -1,7 +1,7 @@
-"""Asks the installed TensorFlow which names it has, in processes of their own.
+"""Looks up names in the installed TensorFlow, in separate processes.
 
-This process stays free of TensorFlow, and both ways of Keras can be tried: as it is, and with
-TF_USE_LEGACY_KERAS=1, which has to be set before TensorFlow is first imported.
+This process does not import TensorFlow. Separate processes can also try both versions of Keras: the
+default, and TF_USE_LEGACY_KERAS=1, which must be set before the first import of TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from collections.abc import Iterable
 from porting.names import SWITCH
 from tutorial_support.programs import UsageError
 
-_SECONDS = 300  # that loading TensorFlow and all lookups may take
+_SECONDS = 300  # time limit for loading TensorFlow and all lookups
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """A name and the ways in which it is called: see `porting.lookup.answer`."""
+    """A name and the calls of it; see `porting.lookup.answer`."""
 
     name: str
     calls: tuple[tuple[int | None, tuple[str, ...]], ...] = ()
@@ -33,16 +33,16 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What the installed TensorFlow has.
+    """The result of looking up a name in the installed TensorFlow.
 
     Attributes:
-        found: whether the name is there.
-        why: what TensorFlow says where it is not.
-        renamed: the name that TensorFlow's own table of renames gives a missing one, if it is
-            there, such as "tf.data.experimental.AUTOTUNE"; else "".
+        found: whether the name exists.
+        why: TensorFlow's error message for a missing name.
+        renamed: the new name of a missing one from TensorFlow's table of renames, such as
+            "tf.data.experimental.AUTOTUNE"; "" if there is none.
         problems: for each call of the question, its problems.
-        found_by_switch: whether TF_USE_LEGACY_KERAS=1 brings the name back; None: not tried, as
-            the package tf_keras is not installed.
+        found_by_switch: whether TF_USE_LEGACY_KERAS=1 brings the name back; None if not tried,
+            because the package tf_keras is not installed.
     """
 
     found: bool
@@ -64,7 +64,7 @@ class Installed:
 
 
 def ask(questions: Iterable[Question]) -> Installed:
-    """Looks all names up.
+    """Looks up all names.
 
     Raises:
         UsageError: TensorFlow is not installed, or cannot be imported.
@@ -101,7 +101,7 @@ def _start(environment: dict[str, str], asked: pathlib.Path) -> subprocess.Popen
     home = pathlib.Path(__file__).resolve().parent.parent
     return subprocess.Popen(
         [sys.executable, "-c", "from porting import lookup; lookup.main()", asked],
-        cwd=home,  # a folder of the user's that is called tensorflow is not imported
+        cwd=home,  # so that a folder of the user named tensorflow is not imported
         env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -116,7 +116,7 @@ def _finish(process: subprocess.Popen) -> dict:
     except subprocess.TimeoutExpired:
         process.kill()
         raise UsageError(
-            f"the installed TensorFlow did not load within {_SECONDS} seconds: "
+            f"the installed TensorFlow did not load within {_SECONDS} seconds; "
             "try `python -c 'import tensorflow'`"
         ) from None
     if process.returncode:

@@ -1,8 +1,8 @@
-"""Looks names up in the TensorFlow that is installed; runs as a process of its own.
+"""Looks up names in the installed TensorFlow; runs as a separate process.
 
-`porting.installed` starts it with a file of questions, once as things are and once with
+`porting.installed` starts it with a file of questions, once as is and once with
 TF_USE_LEGACY_KERAS=1, and reads the answers from the last line of standard output. It imports
-TensorFlow's and Keras' modules, resolves names and reads signatures; it calls nothing.
+TensorFlow's and Keras' modules, resolves names and reads signatures; it calls no function.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ def answer(name: str, calls: list, module: bool = False) -> dict:
     """Looks up one name.
 
     Args:
-        name: dotted, from "tensorflow" or "keras" on.
-        calls: (positional, keywords) of each way in which the name is called.
-        module: whether the name has to be a module that `import` finds.
+        name: dotted, beginning with "tensorflow" or "keras".
+        calls: (positional, keywords) of each call of the name.
+        module: whether the name must be a module that `import` finds.
 
     Returns:
-        found: whether the name is there.
-        why: what TensorFlow says where it is not, or "".
-        renamed: today's name of a missing one, from TensorFlow's own table, or "".
+        found: whether the name exists.
+        why: TensorFlow's error message for a missing name, or "".
+        renamed: the new name of a missing one, from TensorFlow's table of renames, or "".
         calls: for each call a list of problems: (kind, argument, replacement or "").
 
     The kinds are "unknown", "too many", "named only" and "deprecated".
     """
     try:
         found: Any = _import(name) if module else resolve(name)
-    except Exception as error:  # modules raise whatever they like when they are loaded
+    except Exception as error:  # a module may raise anything while it is imported
         return _missing(name, _sentence(error))
     return {
         "found": True,
@@ -61,13 +61,13 @@ def _short(name: str) -> str:
 
 
 def _renamed(name: str) -> str:
-    """Returns today's name of an old one by the table of `tf_upgrade_v2`, or ""."""
+    """Returns the new name of an old one from the table of `tf_upgrade_v2`, or ""."""
     try:
         from tensorflow.tools.compatibility.all_renames_v2 import symbol_renames
 
         new = symbol_renames[_short(name)]
         resolve(new.replace("tf.", "tensorflow.", 1))
-    except Exception:  # no such table, not in it, or what it says has gone as well
+    except Exception:  # there is no table, the name is not in it, or the new name is gone too
         return ""
     return new
 
@@ -93,13 +93,13 @@ def _import(name: str) -> types.ModuleType:
 
 @functools.cache
 def resolve(name: str) -> Any:
-    """Returns what a dotted name stands for.
+    """Returns the object that a dotted name refers to.
 
-    Where the name leads through a value, such as the flags of `tf.flags.FLAGS.batch_size`, that
-    value is returned: what its attributes are, only the running program knows.
+    If the name leads through a value, such as `tf.flags.FLAGS` in `tf.flags.FLAGS.batch_size`, it
+    returns that value: its attributes exist only while the program runs.
 
     Raises:
-        AttributeError, ImportError: there is no such name.
+        AttributeError, ImportError: the name does not exist.
     """
     owner_name, _, last = name.rpartition(".")
     if not owner_name:
@@ -121,7 +121,7 @@ def resolve(name: str) -> Any:
 def _problems(
     short: str, found: Any, positional: int | None, keywords: list[str]
 ) -> list[tuple[str, str, str]]:
-    """Returns what the installed signature makes of one call."""
+    """Returns the problems of one call with the installed signature."""
     try:
         parameters = inspect.signature(found).parameters
     except (TypeError, ValueError):
@@ -152,5 +152,5 @@ def _renamed_arguments() -> dict[str, dict[str, str]]:
         from tensorflow.tools.compatibility.tf_upgrade_v2 import TFAPIChangeSpec
 
         return TFAPIChangeSpec().function_keyword_renames
-    except Exception:  # it is no part of TensorFlow's public interface
+    except Exception:  # the table is not part of TensorFlow's public interface
         return {}

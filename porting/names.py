@@ -1,6 +1,6 @@
-"""Finds where a program uses TensorFlow's names, by reading its syntax tree.
+"""Finds the uses of TensorFlow's names in a program's syntax tree.
 
-Nothing is run. `uses_of` follows imports under any name (`import tensorflow as tf`,
+It runs nothing. `uses_of` follows imports under any name (`import tensorflow as tf`,
 `from tensorflow.contrib import slim`), aliases (`layers = tf.layers`) and plain strings in
 `getattr(tf, "layers")`, scope by scope.
 """
@@ -25,7 +25,7 @@ class Import:
 
     Attributes:
         module: the dotted module, such as "tensorflow.contrib".
-        node: what in the syntax tree a fix would change, or None where none can.
+        node: the node in the syntax tree that a fix would change, or None if no fix is possible.
         line, column: of the statement, counted from 1 and 0.
     """
 
@@ -37,7 +37,7 @@ class Import:
 
 @dataclasses.dataclass
 class Call:
-    """The arguments of a call: how many stand without a name (None: unknown), and the names."""
+    """The arguments of a call: the number of positional ones (None: unknown), and the keywords."""
 
     positional: int | None
     keywords: tuple[str, ...]
@@ -50,12 +50,12 @@ class Use:
     """One place where a name is used.
 
     Attributes:
-        name: dotted, from "tensorflow" or "keras" on, as the import statement says it.
+        name: dotted, beginning with "tensorflow" or "keras", as in the import statement.
         line, column: counted from 1 and 0.
-        bound_by: the import through which the name is reached.
-        call: the arguments, where the name is called.
-        imports_module: the name has to be a module, as in `import tensorflow.contrib`.
-        in_function: it is not used when the file is imported, but later.
+        bound_by: the import that gives access to the name.
+        call: the arguments, if the name is called.
+        imports_module: whether the name must be a module, as in `import tensorflow.contrib`.
+        in_function: whether it is used in a function, not when the file is imported.
     """
 
     name: str
@@ -69,14 +69,14 @@ class Use:
 
 @dataclasses.dataclass
 class Uses:
-    """All that one file says about TensorFlow.
+    """All uses of TensorFlow in one file.
 
     Attributes:
-        names: the places where names are used.
+        names: the uses of names.
         dimension_values: (line, column) of each `x.shape[i].value`.
-        attributes: every attribute's and called function's name in the file, such as "as_default".
-        sets_switch: whether the file itself sets TF_USE_LEGACY_KERAS in the environment.
-        is_program: whether the file asks for `__name__`, as programs do.
+        attributes: the names of all attributes and called functions, such as "as_default".
+        sets_switch: whether the file sets TF_USE_LEGACY_KERAS in the environment.
+        is_program: whether the file uses `__name__`, as programs do.
     """
 
     names: list[Use] = dataclasses.field(default_factory=list)
@@ -87,7 +87,7 @@ class Uses:
 
 
 def uses_of(tree: ast.Module) -> Uses:
-    """Returns what the parsed file `tree` uses of TensorFlow."""
+    """Returns the uses of TensorFlow in the parsed file `tree`."""
     reader = _Reader(tree)
     reader.read(tree)
     return reader.uses
@@ -95,7 +95,7 @@ def uses_of(tree: ast.Module) -> Uses:
 
 @dataclasses.dataclass
 class _Value:
-    """What a name stands for: a dotted name of TensorFlow, reached through an import."""
+    """The meaning of a name: a dotted name of TensorFlow, accessed through an import."""
 
     name: str
     bound_by: Import
@@ -105,15 +105,15 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 class _Scope(dict[str, "_Value | None"]):
-    """What names stand for in one scope; None is something that is not TensorFlow's."""
+    """The meanings of names in one scope; None means something that is not TensorFlow's."""
 
 
 class _ClassScope(_Scope):
-    """The body of a class, which its methods do not see."""
+    """The scope of a class, which its methods do not see."""
 
 
 class _FunctionScope(_Scope):
-    """The body of a function, which is read after the module."""
+    """The scope of a function, which is read after the module."""
 
 
 class _Reader(ast.NodeVisitor):
@@ -125,7 +125,7 @@ class _Reader(ast.NodeVisitor):
         self._later: list[tuple[_Function, list[_Scope]]] = []
         self._guards: list[set[str]] = []  # errors that enclosing `try` statements catch
         self._known_to_exist: list[str] = []  # names inside `if hasattr(...)`
-        self._own: list[str] = []  # attributes that the program itself has set
+        self._own: list[str] = []  # attributes that the program itself sets
 
     def read(self, tree: ast.Module) -> None:
         self._visit_all(tree.body)
@@ -155,7 +155,7 @@ class _Reader(ast.NodeVisitor):
                 self._bind(node.id, None)
 
     def _resolve(self, node: ast.AST | None) -> _Value | None:
-        """Returns what an expression stands for, or None where it is not TensorFlow's."""
+        """Returns the meaning of an expression, or None if it is not TensorFlow's."""
         if isinstance(node, ast.Name):
             return self._look_up(node.id)
         if isinstance(node, ast.Attribute):
@@ -196,7 +196,7 @@ class _Reader(ast.NodeVisitor):
                 self._bind(name, _Value(full_name, found))
                 if not guarded:
                     self._add(full_name, node.lineno, node.col_offset, found)
-            elif alias.name == "tf":  # from another file, which imported it
+            elif alias.name == "tf":  # from another file that imported it
                 other = Import("tensorflow", None, node.lineno, node.col_offset)
                 self._bind(name, _Value("tensorflow", other))
             elif alias.name != "*":
@@ -244,7 +244,7 @@ class _Reader(ast.NodeVisitor):
         if value is None or value.name == _SHAPE:
             return False
         if not self._guarded({"AttributeError"}):
-            line = node.end_lineno or node.lineno  # where a long chain names it
+            line = node.end_lineno or node.lineno  # the last line of a long chain has the name
             self._add(value.name, line, node.col_offset, value.bound_by, call=call)
         return True
 
@@ -360,7 +360,7 @@ class _Reader(ast.NodeVisitor):
         self._visit_all([node for node in (*annotations, *defaults) if node])
 
     def _defer(self, node) -> None:
-        """Leaves the body of a function for later, with the scopes that it will see."""
+        """Saves the body of a function for later, with the scopes that it will see."""
         visible = [scope for scope in self._scopes if not isinstance(scope, _ClassScope)]
         parameters = _FunctionScope({argument.arg: None for argument in _arguments(node.args)})
         self._later.append((node, [*visible, parameters]))
@@ -390,7 +390,7 @@ class _Reader(ast.NodeVisitor):
 
 
 def _implied_bindings(tree: ast.Module) -> _Scope:
-    """Returns `tf` as TensorFlow where a file uses it and must get it by `from x import *`."""
+    """Returns `tf` as TensorFlow if a file uses it and must get it from `from x import *`."""
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "tf"]
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     imported = {alias.asname or alias.name for node in imports for alias in node.names}

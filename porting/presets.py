@@ -1,30 +1,30 @@
-"""What the variables of published programs are called there, and what they are called here.
+"""Presets that map the variables of published programs to this project's names, and back.
 
-Names and shapes were read in the programs themselves. A preset maps a checkpoint of theirs to one
-that this project's programs restore, and back. It says what no renaming can bring over.
+Names and shapes come from the programs themselves. With a preset, this project's programs restore a
+checkpoint of theirs, or the other way round. Its notes say what renaming cannot convert.
 """
 
 import dataclasses
 from collections.abc import Mapping
 
-# Behind a variable's name: what an optimizer or a moving average keeps of it.
+# Suffixes of a variable's name, for slots of optimizers and moving averages.
 SUFFIXES = ("", "/ExponentialMovingAverage", "/Momentum")
 STEP = "global_step"
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """How the checkpoints of one program correspond to those of this project.
+    """The correspondence between the checkpoints of one program and this project's.
 
     Attributes:
-        program: whose checkpoints these are.
-        names: what each variable may be called there, the usual name first, by its name here.
-        their_steps: what the variable that counts steps may be called there; empty for none.
+        program: the program that writes these checkpoints.
+        names: {variable's name here: its possible names there, the usual one first}.
+        their_steps: possible names of the step's variable there; empty if there is none.
         their_step_type: its type there, which `--back` writes.
         restored_by: the program here that reads the result.
-        notes: what differs all the same.
-        notes_back: the same, for the way back.
-        needs_averages: whether their evaluation restores moving averages alone.
+        notes: remaining differences.
+        notes_back: the same for the other direction.
+        needs_averages: whether their evaluation restores only moving averages.
     """
 
     program: str
@@ -61,7 +61,7 @@ _OFFICIAL = dict(
         strict=True,
     )
 )
-_NO_STEP = "It counts no steps: global_step is 0, or what --step says."
+_NO_STEP = "It stores no step: global_step is 0, or the value of --step."
 
 PRESETS = {
     "official_cifar10": Preset(
@@ -71,15 +71,15 @@ PRESETS = {
         "int64",
         "cifar10_cnn",
         (
-            "The nets differ in what has no variables: theirs normalizes with depth_radius 4, bias "
-            "1 and alpha 0.001/9, and in the second layer before the pooling; this one with 5, 2 "
-            "and 0.001, after it. So the weights fit, but the accuracy falls; training goes on "
-            "from them.",
+            "The nets differ in parts without variables: theirs normalizes with depth_radius 4, "
+            "bias 1 and alpha 0.001/9, and in the second layer before pooling; this one with 5, 2 "
+            "and 0.001, after pooling. So the weights fit, but the accuracy falls until you train "
+            "further.",
             "The averages of their losses (.../avg) are left out.",
         ),
         (
-            "cifar10_eval restores it; cifar10_train does not go on with it, for the averages of "
-            "the losses (.../avg) are not there.",
+            "cifar10_eval restores it. cifar10_train cannot resume from it, because the averages "
+            "of the losses (.../avg) are missing.",
         ),
         needs_averages=True,
     ),
@@ -89,8 +89,8 @@ PRESETS = {
         ("Variable", STEP),
         "int32",
         "cifar10_cnn",
-        ("Its own program never counts its generations: the step is 0 unless --step says more.",),
-        ("Moving averages and the optimizer's slots are left out: its Saver knows none.",),
+        ("The cookbook's program does not count its generations: the step is 0 without --step.",),
+        ("Moving averages and the optimizer's slots are left out, because its Saver has none.",),
     ),
     "retrain": Preset(
         "retrain.py of TensorFlow's image retraining",
@@ -109,10 +109,10 @@ PRESETS = {
         "flowers_transfer",
         (
             _NO_STEP,
-            "The head alone is converted. It needs a run folder of flowers_transfer.retrain with "
-            "the same base and classes, in the same order, beside it.",
+            "Only the head is converted. It must go into a run folder of flowers_transfer.retrain "
+            "with the same base and the same classes in the same order.",
         ),
-        ("Before retrain.py of TensorFlow 1.7 the scope was final_training_ops: rename it then.",),
+        ("Before TensorFlow 1.7, the scope of retrain.py was final_training_ops: rename it.",),
     ),
     "book_flowers": Preset(
         "the transfer learning program of chapter 6 of the book that flowers_transfer follows",
@@ -122,8 +122,8 @@ PRESETS = {
         "flowers_transfer",
         (
             _NO_STEP,
-            "It needs a run folder of flowers_transfer.retrain with the same base and classes, in "
-            "the same order, beside it.",
+            "It must go into a run folder of flowers_transfer.retrain with the same base and the "
+            "same classes in the same order.",
         ),
     ),
 }

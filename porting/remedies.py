@@ -1,4 +1,4 @@
-"""What to do about a name that is gone: one sentence, and the section of PORTING.md for it."""
+"""What to do about a name that is gone: one sentence and a section of PORTING.md."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEEDS = "seeds"
 SPEED = "speed-and-gpu-memory"
 PYTHON = "tensorflow-1-itself-and-python-2"
 
-# Prefixes of names, as of TensorFlow 1. The longest that fits gives the remedy.
+# Prefixes of TensorFlow 1 names. The longest match gives the remedy.
 _REMEDIES = {
     "tf.contrib": ("contrib is gone: find what the program needs from it elsewhere", CONTRIB),
     "tf.contrib.slim": (
@@ -35,7 +35,7 @@ _REMEDIES = {
     "tf.contrib.layers.xavier_initializer": ("use tf.glorot_uniform_initializer()", CONTRIB),
     "tf.contrib.layers.xavier_initializer_conv2d": ("use tf.glorot_uniform_initializer()", CONTRIB),
     "tf.contrib.layers.variance_scaling_initializer": (
-        "use tf.variance_scaling_initializer(scale=2.0), which is what its defaults mean",
+        "use tf.variance_scaling_initializer(scale=2.0), which equals its defaults",
         CONTRIB,
     ),
     "tf.contrib.layers.l2_regularizer": (
@@ -57,7 +57,7 @@ _REMEDIES = {
     "tf.contrib.layers.flatten": ("use tf.reshape(x, [-1, size])", CONTRIB),
     "tf.contrib.layers.optimize_loss": ("use an optimizer's minimize()", CONTRIB),
     "tf.contrib.layers.one_hot_encoding": ("use tf.one_hot", CONTRIB),
-    "tf.contrib.framework": ("see which function of tf.train took its place", CONTRIB),
+    "tf.contrib.framework": ("look for the function in tf.train that replaced it", CONTRIB),
     "tf.contrib.framework.nest": ("use tf.nest", NAMES),
     "tf.contrib.framework.arg_scope": (
         "pass the arguments to each layer, or bind them with functools.partial",
@@ -86,8 +86,8 @@ _REMEDIES = {
         "weight and average tf.nn.sparse_softmax_cross_entropy_with_logits",
         CELLS,
     ),
-    "tf.contrib.seq2seq": ("decode in a tf.while_loop of your own", CELLS),
-    "tf.contrib.legacy_seq2seq": ("decode in a tf.while_loop of your own", CELLS),
+    "tf.contrib.seq2seq": ("decode in your own tf.while_loop", CELLS),
+    "tf.contrib.legacy_seq2seq": ("decode in your own tf.while_loop", CELLS),
     "tf.contrib.learn": ("write the graph, the session and the loop yourself", ESTIMATORS),
     "tf.contrib.estimator": ("write the graph, the session and the loop yourself", ESTIMATORS),
     "tf.contrib.tpu": ("write the graph, the session and the loop yourself", ESTIMATORS),
@@ -95,7 +95,7 @@ _REMEDIES = {
     "tf.contrib.training.batch_sequences_with_states": ("batch with tf.data", QUEUES),
     "tf.contrib.data": ("use tf.data and tf.data.experimental", QUEUES),
     "tf.contrib.eager": (
-        "eager execution is TensorFlow 2's own way: use `tensorflow` itself",
+        "eager execution is the default in TensorFlow 2: use `tensorflow` itself",
         SESSIONS,
     ),
     "tf.contrib.keras": ("use tf.keras", KERAS),
@@ -130,12 +130,12 @@ _REMEDIES = {
     ),
     "tf.models": ("this part of TensorFlow's tree was never a library: copy what you need", PYTHON),
     "tf.keras.backend.get_session": (
-        "make the session yourself and pass it on: Keras 3 has none",
+        "create the session yourself and pass it on: Keras 3 has none",
         KERAS,
     ),
-    "tf.keras.backend": ("use the tf function of the same meaning: Keras 3 has dropped it", KERAS),
+    "tf.keras.backend": ("use the equivalent tf function: Keras 3 has dropped it", KERAS),
     "tf.keras": ("Keras 3 has dropped it or moved it", KERAS),
-    "keras.backend": ("use the tf function of the same meaning: Keras 3 has dropped it", KERAS),
+    "keras.backend": ("use the equivalent tf function: Keras 3 has dropped it", KERAS),
     "keras": ("Keras 3 has dropped it or moved it", KERAS),
     "tf.python": ("it is private and has moved: look for a public name", NAMES),
     "tf.python.framework.graph_util": ("use tf.graph_util of compat.v1", FROZEN),
@@ -144,11 +144,11 @@ _REMEDIES = {
     "tf.python.platform.flags": ("use tf.flags of compat.v1, or argparse", FLAGS),
     "tf.train.shuffle_batch": ("batch with tf.data", QUEUES),
     "tf.saved_model": ("use tf.saved_model of compat.v1", SAVED_MODELS),
-    "tf.distribute": ("see what took its place in tf.distribute", HOOKS),
-    "tf.lite": ("see what took its place in tf.lite", FROZEN),
+    "tf.distribute": ("look for its replacement in tf.distribute", HOOKS),
+    "tf.lite": ("look for its replacement in tf.lite", FROZEN),
 }
 
-# Renamed in 1.0 or earlier: TensorFlow's own table of renames begins with 1.x.
+# Renamed in 1.0 or earlier; TensorFlow's table of renames starts after 1.0.
 _RENAMED_BY_1_0 = {
     "tf.mul": "tf.multiply",
     "tf.sub": "tf.subtract",
@@ -194,7 +194,7 @@ def short(name: str) -> str:
 def remedy(name: str) -> tuple[str, str]:
     """Returns (sentence, anchor of a section of the guide) for a missing name like "tf.mul"."""
     if name in _RENAMED_BY_1_0:
-        return f"it is called {_RENAMED_BY_1_0[name]} now", NAMES
+        return f"it is now called {_RENAMED_BY_1_0[name]}", NAMES
     fitting = [prefix for prefix in _REMEDIES if f"{name}.".startswith(f"{prefix}.")]
     if fitting:
         return _REMEDIES[max(fitting, key=len)]

@@ -18,7 +18,7 @@ from porting import syntax
 from tutorial_support.programs import UsageError, reason
 
 SUFFIXES = (".py", ".ipynb")
-_MOST_BYTES = 50_000_000  # of one file; a notebook carries its pictures
+_MOST_BYTES = 50_000_000  # per file; a notebook contains its pictures
 
 
 @dataclasses.dataclass
@@ -26,12 +26,12 @@ class Source:
     """One file that was read.
 
     Attributes:
-        path: the file, as the user named it or below the folder that the user named.
-        text: Python source; for a notebook its code cells one after the other.
-        tree: what could be parsed of `text`.
-        cells: for a notebook, the number of the cell and of the line in it for each line of text.
+        path: the file as the user named it, or inside the folder that the user named.
+        text: Python source; for a notebook, its code cells one after the other.
+        tree: the parsed part of `text`.
+        cells: for a notebook, (number of the cell, line in it) for each line of text.
         python2: the first line with Python 2 syntax, or None.
-        left_out: the lines that could not be read.
+        left_out: the lines that could not be parsed.
         problem: why the whole file cannot be read, or "".
     """
 
@@ -51,12 +51,12 @@ class Source:
 
 
 def find(paths: Sequence[str], exclude: Sequence[str] = ()) -> list[pathlib.Path]:
-    """Returns the Python files and notebooks among and below `paths`, without duplicates.
+    """Returns the Python files and notebooks in `paths` and their subfolders, without duplicates.
 
     Args:
-        paths: files and folders. Hidden folders and virtual environments below them are left out.
-        exclude: glob patterns; a file is left out where its path, or the end of it from one of
-            its folders on, matches one.
+        paths: files and folders. Hidden folders and virtual environments in them are left out.
+        exclude: glob patterns; a file is left out if its path, or the end of its path from any
+            folder on, matches one.
 
     Raises:
         UsageError: a path does not exist, or a file is neither Python nor a notebook.
@@ -67,11 +67,13 @@ def find(paths: Sequence[str], exclude: Sequence[str] = ()) -> list[pathlib.Path
         if path.is_dir():
             found = list(_below(path))
             if not found:
-                raise UsageError(f"'{path}' holds no Python file and no notebook")
+                raise UsageError(f"'{path}' holds no Python file or notebook; name another folder")
         elif not path.exists():
-            raise UsageError(f"'{path}' does not exist")
+            raise UsageError(f"'{path}' does not exist; name a file or a folder")
         elif path.suffix not in SUFFIXES or not path.is_file():
-            raise UsageError(f"'{path}' is neither a Python file (.py) nor a notebook (.ipynb)")
+            raise UsageError(
+                f"'{path}' is neither a Python file (.py) nor a notebook (.ipynb); name one"
+            )
         else:
             found = [path]
         files.update(dict.fromkeys(file for file in found if not _matches(file, exclude)))
@@ -100,7 +102,7 @@ def _matches(path: pathlib.Path, patterns: Sequence[str]) -> bool:
 
 
 def read(path: pathlib.Path) -> Source:
-    """Reads and parses one file; what went wrong is in the result's `problem`."""
+    """Reads and parses one file; errors are in the result's `problem`."""
     source = Source(path)
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -133,7 +135,7 @@ def _decode(data: bytes) -> str:
 
 
 def _add(source: Source, parsed: syntax.Parsed, first_line: int) -> None:
-    """Adds a parsed file or cell, which begins in line `first_line` of the text."""
+    """Adds a parsed file or cell that begins in line `first_line` of the text."""
     for statement in parsed.statements:
         ast.increment_lineno(statement, first_line - 1)
     source.tree.body += parsed.statements
@@ -166,7 +168,7 @@ _OTHER_LANGUAGE = re.compile(r"\s*%%(?!time|timeit|capture|prun)")
 
 
 def _read_notebook(source: Source) -> None:
-    """Parses cell by cell, so that one that is not Python spoils no other."""
+    """Parses cell by cell, so a cell that is not Python does not affect the others."""
     try:
         notebook = json.loads(source.path.read_bytes())
     except ValueError:

@@ -1,7 +1,7 @@
 """Parses Python source: Python 3, notebook cells with magics, and most of Python 2.
 
-The work is linear in the length of the text: it is parsed in a few forms, and then a bounded
-number of times with the lines left out that stand in the way.
+The time is linear in the length of the text: it is parsed in a few forms, and then a bounded
+number of times without the lines that cause errors.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Parsed:
     """A parsed text.
 
     Attributes:
-        statements: what could be parsed.
-        python2: the first line that Python 3 refuses and Python 2 may know, or None.
-        left_out: the lines that no Python could read.
+        statements: the parsed statements.
+        python2: the first line that Python 3 rejects but that may be Python 2, or None.
+        left_out: the lines that are not valid Python.
     """
 
     statements: list[ast.stmt]
@@ -31,7 +31,7 @@ class Parsed:
 
 
 def parse(text: str, is_cell: bool = False) -> Parsed:
-    """Parses a text; `is_cell` says that it may hold a notebook's magics.
+    """Parses a text; with `is_cell`, it may contain a notebook's magics.
 
     Raises:
         SyntaxError: it is not Python.
@@ -48,11 +48,11 @@ def parse(text: str, is_cell: bool = False) -> Parsed:
 
 def _statements(text: str) -> list[ast.stmt]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # such as one on "\d"
+        warnings.simplefilter("ignore")  # such as for "\d"
         return ast.parse(text).body
 
 
-_COMMAND = r"(?:.*\\\n)*.*"  # which may go on after a backslash
+_COMMAND = r"(?:.*\\\n)*.*"  # it may continue after a backslash
 _MAGIC = re.compile(
     rf"^([ \t]*)(?:[%!?]{_COMMAND}|[\w.]+\?\??[ \t]*|\w+ *= *[%!]{_COMMAND})$", re.M
 )
@@ -65,7 +65,7 @@ def _without_magics(text: str) -> str:
 # A statement begins a line, or follows `if x:` or a semicolon.
 _STATEMENT = r"^([ \t]*(?:[^#'\"\n]{0,200}[:;])?[ \t]*)"
 _PYTHON_2 = [
-    # As an assignment, what follows may go on over several lines, and columns stay the same.
+    # As an assignment, an expression may continue over several lines; columns stay the same.
     (rf"{_STATEMENT}print(?= *>>)", r"\1_   ="),
     (rf"{_STATEMENT}print(?=[ \t]+[^=\s]|[\"'])", r"\1_   ="),
     (rf"{_STATEMENT}exec(?=[ \t]+[^=\s]|[\"'])", r"\1_  ="),
@@ -82,7 +82,7 @@ _PYTHON_2 = [
 
 
 def _as_python_3(text: str) -> str:
-    """Writes what Python 2 alone knows as something of Python 3 that uses the same names."""
+    """Replaces Python 2 syntax with Python 3 code that uses the same names."""
     text = "\n".join(line.expandtabs(8) for line in text.split("\n"))
     for pattern, replacement in _PYTHON_2:
         text = re.sub(pattern, replacement, text, flags=re.M)
@@ -91,7 +91,7 @@ def _as_python_3(text: str) -> str:
 
 
 def _parse_most(text: str) -> tuple[list[ast.stmt], list[int]]:
-    """Parses a text without the lines that stand in the way, which are returned as well."""
+    """Parses a text without the lines that cause errors; returns those lines as well."""
     lines = text.split("\n")
     left_out: list[int] = []
     while True:

@@ -1,4 +1,4 @@
-"""Fixtures of all tests; they keep every test off the network and the user's home."""
+"""Fixtures for all tests; they keep every test away from the network and the user's home."""
 
 import os
 import pathlib
@@ -21,7 +21,7 @@ REAL_DATA_VARIABLE = "GRAPH_TUTORIALS_REAL_DATA"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Takes two processes, for two cores: not for a debugger, nor where `-n` says how many."""
+    """Uses two processes, for two cores, unless a debugger or `-n` is given."""
     if hasattr(config, "workerinput") or not config.pluginmanager.has_plugin("xdist"):
         return
     if config.option.numprocesses is None and not config.option.usepdb:
@@ -37,7 +37,7 @@ def _apart(tmp_path, monkeypatch):
 
 @pytest.fixture
 def real_data():
-    """The folder with the real data sets; a test that needs it is skipped without it."""
+    """The folder with the real data sets; tests that need it are skipped if it is missing."""
     folder = os.environ.get(REAL_DATA_VARIABLE)
     if not folder:
         pytest.skip(f"{REAL_DATA_VARIABLE} names no folder of real data sets")
@@ -73,15 +73,23 @@ def lost_in_a_power_cut(monkeypatch):
 
 @pytest.fixture
 def program_environment(tmp_path):
-    """The environment of a program that is started as a process of its own."""
+    """The environment for a program that is started as a separate process."""
     return os.environ | {"PYTHONPATH": str(REPOSITORY), "GRAPH_TUTORIALS_DATA": str(tmp_path / "c")}
+
+
+@pytest.fixture
+def pictures_not_drawn(monkeypatch):
+    """Saves drawings as empty files: to render them takes a fifth of the time of a short run."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: pathlib.Path(path).touch())
 
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory):
-    """The wheel, built from the source distribution, as `pip` and `build` do it."""
+    """The wheel, built from the source distribution, as `pip` and `build` do."""
     folder = tmp_path_factory.mktemp("dist")
-    # Of a copy, for a build writes into its folder, and another process may build at the same time.
+    # Build a copy, because a build writes into its folder and another process may build too.
     copy = tmp_path_factory.mktemp("copy") / "repository"
     unwanted = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "logs", "__pycache__")
     shutil.copytree(REPOSITORY, copy, ignore=unwanted)

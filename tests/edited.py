@@ -1,4 +1,4 @@
-"""A learner's experiment: a module as it is after a change to its source."""
+"""Runs a learner's experiment: a module with a change in its source."""
 
 import contextlib
 import pathlib
@@ -6,11 +6,11 @@ import pathlib
 
 @contextlib.contextmanager
 def edited(module, *changes):
-    """Runs the edited source of `module` in its namespace; afterwards, all is as it was.
+    """Runs the edited source of `module` in its namespace, and restores everything afterwards.
 
     Args:
-        module: is imported already, so that the modules that use it see the change.
-        changes: pairs of texts, of which the first must be there and is replaced by the second.
+        module: already imported, so that the modules that use it see the change.
+        changes: pairs of texts; the first must occur and is replaced by the second.
     """
     path = pathlib.Path(module.__file__)
     source = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A cluster whose tasks are threads of this process: as fast to start as a function."""
+"""A cluster whose tasks are threads of this process, so that it starts quickly."""
 
 import concurrent.futures
 import json
@@ -7,7 +7,7 @@ from tutorial_support.cluster import clusters, launcher
 
 
 def start(num_workers=2):
-    """Starts a ps; returns its server and the clusters.Cluster of each task that computes."""
+    """Starts a ps; returns its server and the clusters.Cluster of each computing task."""
     ps, *computing = [
         clusters.from_environment({clusters.VARIABLE: json.dumps(config)})
         for config in launcher.plan(1, num_workers).values()
@@ -16,12 +16,12 @@ def start(num_workers=2):
 
 
 def train(run_worker, parse, num_workers=2):
-    """Runs a ps and the tasks that compute; returns their exit codes.
+    """Runs a ps and the computing tasks; returns their exit codes.
 
     Args:
         run_worker: function from flags and a clusters.Cluster to an exit code.
         parse: function without arguments that returns flags.
-        num_workers: int, the chief included.
+        num_workers: number of workers, including the chief.
     """
     ps, computing = start(num_workers)
     futures = run_all(run_worker, [(parse(), task) for task in computing])
@@ -31,7 +31,7 @@ def train(run_worker, parse, num_workers=2):
 
 
 def run_all(run_worker, arguments):
-    """Runs tasks in parallel to their ends; returns a concurrent.futures.Future for each."""
+    """Runs tasks in parallel until they end; returns a concurrent.futures.Future for each."""
     with concurrent.futures.ThreadPoolExecutor() as threads:
         futures = [threads.submit(run_worker, *task) for task in arguments]
         concurrent.futures.wait(futures, timeout=120)

@@ -1,4 +1,4 @@
-"""A web server on loopback that answers as a test tells it to."""
+"""A web server on loopback with the answers of a test."""
 
 import contextlib
 import http.server
@@ -8,7 +8,7 @@ import time
 
 @contextlib.contextmanager
 def serve(answers):
-    """Serves `answers`, a dict from path to function of the request handler; yields the address."""
+    """Serves `answers`, a dict from path to function of the handler; yields the address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -30,7 +30,7 @@ def serve(answers):
 
 
 def sends(body, status=200, announced=None):
-    """Returns an answer with `body`; `announced` is the Content-Length where it differs."""
+    """Returns an answer with `body`; `announced` overrides the Content-Length."""
 
     def answer(handler):
         handler.send_response(status)

@@ -1,10 +1,10 @@
-"""Running a tf.data pipeline."""
+"""Runs a tf.data pipeline."""
 
 import tensorflow.compat.v1 as tf
 
 
 def elements(make, count=None):
-    """Returns the elements of the dataset that `make` builds, at most `count`, as a list."""
+    """Returns a list of at most `count` elements of the dataset that `make` builds."""
     found = []
     with tf.Graph().as_default():
         element = tf.data.make_one_shot_iterator(make()).get_next()

@@ -1,11 +1,11 @@
-"""Programs as processes of their own, to be killed when they have printed something."""
+"""Runs programs as separate processes, and kills them when they have printed something."""
 
 import subprocess
 import sys
 
 
 def start(module, *flags, env, cwd):
-    """Starts `python -m module flags`, its standard output a pipe of lines."""
+    """Starts `python -m module flags` with standard output in a pipe of lines."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, flags)],
         stdout=subprocess.PIPE,
@@ -17,7 +17,7 @@ def start(module, *flags, env, cwd):
 
 
 def kill_at(process, line_start, number):
-    """Sends signal `number` once a line begins with `line_start`; returns (exit code, output)."""
+    """Sends signal `number` when a line starts with `line_start`; returns (exit code, output)."""
     lines = []
     for line in process.stdout:
         lines.append(line)

@@ -1,8 +1,8 @@
-"""What a run has saved."""
+"""Reads what a run has saved."""
 
 from tutorial_support import checkpoints
 
 
 def variables(folder):
-    """Returns the values of the newest checkpoint in a run folder, by their variables' names."""
+    """Returns the values in the newest checkpoint of a run folder, by variable name."""
     return checkpoints.values(checkpoints.find(folder))

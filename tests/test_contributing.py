@@ -1,4 +1,4 @@
-"""The tutorial in CONTRIBUTING.md: it runs as it stands there, and it is short."""
+"""The tutorial in CONTRIBUTING.md runs exactly as printed there, and is short."""
 
 import importlib.util
 import pathlib

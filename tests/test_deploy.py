@@ -1,4 +1,4 @@
-"""What of the deployment can be checked without a cluster."""
+"""Checks the parts of the deployment that need no cluster."""
 
 import gzip
 import importlib
@@ -27,7 +27,7 @@ def job_set():
 
 
 def strict(schema):
-    """The schema of a Kubernetes resource, with every field refused that it does not name."""
+    """The schema of a Kubernetes resource, changed to refuse unknown fields."""
     if isinstance(schema, list):
         return [strict(part) for part in schema]
     if not isinstance(schema, dict):
@@ -82,7 +82,7 @@ def test_the_tf_config_of_each_pod_of_the_job_set_is_accepted(job_set):
             assert variable["valueFrom"]["fieldRef"]["fieldPath"] == field
         for index in range(spec["completions"]):
             values = {type_field["name"]: job["name"], index_field["name"]: str(index)}
-            # As the kubelet does it: only variables that stand before this one.
+            # Like the kubelet: only variables that are defined before this one.
             text = re.sub(r"\$\((\w+)\)", lambda found: values[found[1]], config["value"])  # noqa: B023
             cluster = clusters.from_environment({config["name"]: text})
             assert (cluster.job, cluster.index) == (job["name"], index)
@@ -103,7 +103,7 @@ def container(spec):
 
 
 def tf_configs(job):
-    """What Kubeflow's operator puts into TF_CONFIG, by task: services by name, no evaluators."""
+    """The TF_CONFIG that Kubeflow's operator sets for each task: service names, no evaluators."""
     name, namespace = job["metadata"]["name"], "default"
     specs = {kind.lower(): spec for kind, spec in job["spec"]["tfReplicaSpecs"].items()}
     addresses = {

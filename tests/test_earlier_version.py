@@ -1,6 +1,6 @@
-"""Runs that version 0.1.0 began go on with today's programs, to the bit.
+"""Runs of version 0.1.0 resume with today's programs, bit for bit.
 
-The earlier version comes out of this repository's own history.
+The earlier version comes from this repository's own history.
 """
 
 import os
@@ -13,7 +13,7 @@ from tests import painted
 from tests.conftest import REPOSITORY
 from tests.saved import variables
 
-EARLIER = "ddf8bf5"  # a commit shortly before the inside of the package was rebuilt
+EARLIER = "ddf8bf5"  # a commit shortly before the package was restructured
 TINY = "tests.catsdogs_finetune.tiny_net"
 MNIST = ["--sample", "--hidden1", "16", "--hidden2", "8"]
 CIFAR10 = ["--sample", "--recipe", "cookbook", "--batch_size", "16", "--save_every", "2"]
@@ -22,8 +22,8 @@ FLOWERS = ["--image_dir", "photos", "--momentum", "0.9", "--bottleneck_dir", "fl
 CATS = ["--data_dir", "photos", "--weights", "tiny.h5", "--bottleneck_dir", "cats_kept"]
 CATS += ["--image_size", "32", "--fine_tune_at", "12", "--batch_size", "4"]
 CATS += ["--learning_rate", "0.01", "--fine_tune_rate", "0.001"]
-# Of each program: its module, its flags, the name of the run folder's flag, what ends the first
-# part of a run, and what ends the whole.
+# For each program: its module, its flags, the flag of the run folder, the flags that end the first
+# part of a run, and those that end the whole run.
 PROGRAMS = {
     "MNIST, fed": (
         "mnist_mechanics.fully_connected_feed", MNIST, "log_dir",

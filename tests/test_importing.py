@@ -1,7 +1,7 @@
-"""Importing changes nothing in the process, and works where Linux's own calls are missing.
+"""Importing has no side effects, and works without the calls that only Linux has.
 
-Each test imports every module in a process of its own, after the libraries that they import, for
-what those do is theirs.
+Each test imports every module in a separate process, after the libraries that they import, because
+the side effects of libraries do not count.
 """
 
 import subprocess
@@ -107,5 +107,5 @@ def test_importing_changes_nothing(program_environment, tmp_path):
 
 @pytest.mark.slow
 def test_what_only_linux_has_is_not_needed(program_environment, tmp_path):
-    """As on Windows, as far as one system can be played on another."""
+    """Simulates Windows as far as possible."""
     run(WITHOUT_LINUX, program_environment, tmp_path)

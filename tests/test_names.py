@@ -1,4 +1,4 @@
-"""Class names of any kind, through whole programs: no run ends for one, and no file is spoiled."""
+"""Unusual class names in whole programs: no run fails because of them, and no file is damaged."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def write_photos():
 
 
 def check_run(output):
-    """What a run on photos with these names left behind."""
+    """The output of a run on photos with these names."""
     assert is_printable(output)
     labels = pathlib.Path("run/export/labels.txt").read_text(encoding="utf-8")
     assert sorted(labels.splitlines()) == WRITTEN
@@ -96,7 +96,7 @@ def test_flowers_on_an_ascii_terminal(program_environment):
 
 
 def test_cifar10(capsys):
-    """The file is cut into names at its line breaks and nowhere else."""
+    """The file is split into names only at its line breaks."""
     folder = records.write(pathlib.Path("set"))
     text = "\ufeff$5_off_$10 \r\nsea lion\n\n\x1b[31mred\n".encode() + b"caf\xe9\n"
     (folder / "batches.meta.txt").write_bytes(text)

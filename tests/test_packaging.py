@@ -1,4 +1,4 @@
-"""The wheel and the source distribution: what they hold, and the samples run from a wheel."""
+"""The content of the wheel and the source distribution; the samples work from a wheel."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""Every command in every page runs as it stands, in short and on the samples."""
+"""Every command on every page runs exactly as printed, shortened and on the samples."""
 
 import os
 import re
@@ -19,7 +19,7 @@ PAGES = [
     ),
 ]
 
-# Makes a training end soon, unless the command says how long it shall be.
+# Flags that shorten a training, unless the command sets its length.
 SHORT = {
     "mnist_mechanics.fully_connected_feed": ["--max_steps", "20"],
     "mnist_mechanics.fully_connected_dataset": ["--max_steps", "20"],
@@ -29,7 +29,7 @@ SHORT = {
     "flowers_transfer.retrain": ["--how_many_training_steps", "20"],
     "catsdogs_finetune.train": ["--initial_epochs", "1", "--fine_tune_epochs", "1"],
 }
-# What a page's reader brings: a name in the commands, and what stands for it here.
+# Files that the reader provides: their names in the commands, and what replaces them here.
 BROUGHT = {
     "my_digit.png": "pictures/digit.png",
     "ship.png": "pictures/ship.png",
@@ -42,6 +42,7 @@ BROUGHT = {
     "flower_photos": "drawn_flowers",
     "cats_and_dogs_filtered": "drawn_cats_and_dogs",
     "data": ".",
+    "cifar10_cnn/results": "../cifar10_cnn/results",
 }
 # Commands that no test runs: they need a cluster, a network, another package or a reader's own
 # file, or never end.
@@ -52,7 +53,7 @@ LEFT_OUT = re.compile(
 
 
 def commands(page):
-    """The commands of a page's code blocks, a list of arguments each; `\\` joins lines."""
+    """The commands in a page's code blocks; a trailing `\\` joins lines."""
     text = (REPOSITORY / page).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = re.findall(r"^(?:    |\$ |    \$ )?(python -m [a-z_0-9]+\.\S.*)$", text, re.M)
     return [re.sub(r"\s{2,}\(.*\)$", "", line) for line in lines if not LEFT_OUT.search(line)]
@@ -74,7 +75,7 @@ def test_every_command_of_a_page_runs(page, tmp_path):
             shutil.copy(source, tmp_path / name)
     variables = {
         "GRAPH_TUTORIALS_DATA": str(tmp_path / "cache"),
-        "https_proxy": "http://127.0.0.1:9",  # nothing answers there, so the samples are used
+        "https_proxy": "http://127.0.0.1:9",  # not a proxy, so the samples are used
         "HOME": str(tmp_path),
         "PYTHONPATH": str(REPOSITORY),
     }

@@ -1,4 +1,4 @@
-"""What others make of the exported nets: ONNX Runtime, and TensorFlow's own saved_model_cli."""
+"""Runs exported nets in other software: ONNX Runtime and TensorFlow's saved_model_cli."""
 
 import importlib.util
 import pathlib
@@ -21,7 +21,7 @@ def test_onnx_runtime_runs_the_shipped_frozen_graph(tmp_path, program_environmen
     import onnxruntime
 
     frozen = files.sample_folder("cifar10_cnn") / "frozen_graph.pb"
-    # As cifar10_cnn/README.md tells it.
+    # The command in cifar10_cnn/README.md.
     command = [sys.executable, "-m", "tf2onnx.convert", "--graphdef", str(frozen)]
     command += ["--inputs", "images:0", "--outputs", "probabilities:0"]
     command += ["--ignore_default", "images", "--output", str(tmp_path / "model.onnx")]

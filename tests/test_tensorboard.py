@@ -1,4 +1,4 @@
-"""TensorBoard as the client of a finished run's event files."""
+"""TensorBoard reads the event files of a finished run."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from tutorial_support import events
 
 @contextlib.contextmanager
 def tensorboard(folder):
-    """Starts TensorBoard on a free port of loopback; yields a function that gets a path."""
+    """Starts TensorBoard on a free loopback port; yields a function that requests a path."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)]
         + ["--host", "127.0.0.1", "--port", "0", "--load_fast", "false"],

@@ -205,7 +205,6 @@ class Saver(tf.train.Saver):
         if not isinstance(found, Mapping):
             found = {variable.op.name: variable for variable in found}
         self._variables, self._keep = dict(found), keep
-        self._are_finite = all_finite(self._variables.values())
 
     def save(
         self, sess: tf.Session, save_path: str, global_step: int | None = None, **options
@@ -215,7 +214,10 @@ class Saver(tf.train.Saver):
         Raises:
             TrainingError: a variable is not finite, or the files cannot be written.
         """
-        check_finite(sess.run(self._are_finite), "a variable", global_step)
+        # Checked in numpy: ops for it, five per variable, would make every program start later.
+        floating = [v for v in self._variables.values() if v.dtype.base_dtype.is_floating]
+        are_finite = all(np.isfinite(value).all() for value in sess.run(floating))
+        check_finite(are_finite, "a variable", global_step)
         numbered = save_path if global_step is None else f"{save_path}-{global_step}"
         folder, name = pathlib.Path(save_path).parent, pathlib.Path(numbered).name
         before, kept = _read_state(folder)
@@ -280,7 +282,7 @@ def _name_in(shapes: Mapping[str, list[int]], name: str) -> str:
 
 
 def _files_of(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
-    """Returns the files of a checkpoint, the index before the data: without it there is none."""
+    """Returns a checkpoint's files, the index before the data; no index means no checkpoint."""
     pattern = re.compile(re.escape(name) + r"\.(index|meta|data-\d+-of-\d+)")
     return [
         folder / file for file in sorted(_names(folder), reverse=True) if pattern.fullmatch(file)
@@ -343,19 +345,6 @@ def _check_fit(prefix: str, shapes: Any, types: Any, variables: Any, names: dict
             + "\n  ".join(lines)
             + "\nName a checkpoint of the same net."
         )
-
-
-def all_finite(variables: Any = None) -> tf.Tensor:
-    """Adds a bool scalar: whether all floating-point variables are free of NaN and infinity.
-
-    Args:
-        variables: the variables to check; None means the trainable variables.
-    """
-    if variables is None:
-        variables = tf.trainable_variables()
-    floating = [variable for variable in variables if variable.dtype.base_dtype.is_floating]
-    with tf.name_scope("all_finite"):
-        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in floating] or [True])
 
 
 def check_finite(is_finite: bool | np.bool_, what: str, step: int | None) -> None:

@@ -46,12 +46,13 @@ _OTHER_SPLIT_NAMES = {"training": TRAIN, "testing": TEST}  # of earlier versions
 
 def _parser(kind: type[trained.TrainedNet], description: str | None) -> ArgumentParser:
     parser = ArgumentParser(description)
-    parser.add_argument_group("net").add_argument(
+    group = parser.add_argument_group("net")
+    group.add_argument(
         "--checkpoint",
         default=kind.default_checkpoint,
         help="The checkpoint to use, or a run folder, which means its newest checkpoint.",
     )
-    kind.add_flags(parser)
+    kind.add_flags(group)
     return parser
 
 
@@ -284,16 +285,16 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
     flags = parser.parse_args(argv)
     net = kind.find(flags.checkpoint, flags)
     folder = pathlib.Path(flags.output_dir or pathlib.Path(net.prefix).parent / "export")
-    checkpoints.check_path(folder)  # a SavedModel holds a checkpoint
+    checkpoints.check_path(folder)  # a SavedModel contains a checkpoint
     try:
         with files.temporary_folder(folder / "new") as new:
             with net.opened() as (sess, tensors):
                 probabilities = tf.nn.softmax(tensors.logits, name=net.output)
                 classes = tf.argmax(tensors.logits, axis=1, name="classes")
-                exits = [probabilities, classes]
+                outputs = [probabilities, classes]
                 if tensors.bottleneck is not None:
-                    exits.append(tf.identity(tensors.bottleneck, "bottleneck"))
-                _write_frozen_graph(sess, new / "frozen_graph.pb", exits)
+                    outputs.append(tf.identity(tensors.bottleneck, "bottleneck"))
+                _write_frozen_graph(sess, new / "frozen_graph.pb", outputs)
                 _write_saved_model(sess, new / "saved_model", tensors, classes, probabilities)
             if flags.tflite:
                 _write_tflite(new)
@@ -310,17 +311,17 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
 
 
 def _put_in_place(new: pathlib.Path, folder: pathlib.Path) -> None:
-    """Moves an export to its folder, where other files are kept.
+    """Moves an export into its folder; other files in the folder are kept.
 
-    The files of an older export are deleted before the first new one comes: a program that is
-    killed meanwhile leaves an export that lacks files, never one made of two nets' files.
+    It deletes the files of an older export first. If the program is killed in between, the export
+    is incomplete, but it never mixes the files of two nets.
     """
     moves = [(path, folder / path.relative_to(new)) for path in sorted(new.rglob("*"))]
     for path, target in moves:
         if target.exists() and target.is_dir() != path.is_dir():
             raise UsageError(f"'{target}' is in the way; move it or name another --output_dir")
     if (old := folder / "model.tflite").exists() and not (new / old.name).exists():
-        LOG.warning("'%s' is of an earlier export; --tflite writes it anew", old)
+        LOG.warning("'%s' is from an earlier export; add --tflite to update it", old)
     files.tree_to_disk(new)
     folders = [folder, *(target for path, target in moves if path.is_dir())]
     for target in folders:
@@ -353,8 +354,8 @@ def _write_saved_model(
 ) -> None:
     """Writes a SavedModel.
 
-    Its signature `serving_default` takes a batch of images; `jpeg`, where there is such an
-    entrance, the bytes of one JPEG. Both give `classes` and `probabilities`.
+    Its signature `serving_default` takes a batch of images. A net with a JPEG input also has the
+    signature `jpeg`, which takes the bytes of one JPEG. Both return `classes` and `probabilities`.
     """
     outputs = {"classes": classes, "probabilities": probabilities}
     sign = tf.saved_model.predict_signature_def

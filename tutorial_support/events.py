@@ -1,12 +1,12 @@
-"""Reads and writes scalars in event files; as a program, lists, prints and plots them.
+"""Lists, prints and plots the scalars in event files; as a module, reads and writes them.
 
     python -m tutorial_support.events logs/mnist_feed
     python -m tutorial_support.events logs --tag loss --print
     python -m tutorial_support.events logs --tag accuracy --plot accuracy.png --csv accuracy.csv
     python -m tutorial_support.events cifar10_cnn/results/*.csv --tag accuracy --plot accuracy.png
 
-Reads what any version of TensorFlow wrote. Of a file that is still being written, was cut off or is
-damaged, it reads every whole record.
+It reads event files of any TensorFlow version. If a file is still being written, truncated or
+damaged, it reads all intact records.
 """
 
 import collections
@@ -33,14 +33,14 @@ from tutorial_support.programs import LOG, ArgumentParser, UsageError, one_line,
 
 @dataclasses.dataclass(frozen=True)
 class Tag:
-    """One tag of one run.
+    """A tag of a run.
 
     Attributes:
-        run: the run's folder, relative to the folder that was read; "." for that folder itself.
+        run: the run's folder, relative to the folder that was read; "." if it is the same.
         kind: "scalars", "histograms", "images", "graph", "trace", or another plugin of TensorBoard.
         name: the tag, for example "loss".
-        steps: list of int.
-        values: list of float for scalars, else None.
+        steps: the global steps of the records.
+        values: the values if the kind is "scalars", else None.
     """
 
     run: str
@@ -51,13 +51,13 @@ class Tag:
 
 
 def read(folder: str | os.PathLike) -> list[Tag]:
-    """Returns the list of all `Tag`s in the event files of `folder` and below.
+    """Returns all tags in the event files of `folder` and its subfolders.
 
-    Where a run was killed and resumed, the steps that it repeated are there once. `folder` may also
-    be a file that `--csv` wrote.
+    Steps that were repeated after a killed run was resumed appear only once. `folder` may also be a
+    file that `--csv` wrote.
 
     Raises:
-        UsageError: there is no such folder, or no event file in it.
+        UsageError: the folder does not exist or contains no event file.
     """
     folder = pathlib.Path(folder)
     if folder.suffix == ".csv" and folder.is_file():
@@ -69,7 +69,7 @@ def read(folder: str | os.PathLike) -> list[Tag]:
         if path.is_file():
             runs.setdefault(path.parent, []).append(path)
     if not runs:
-        raise UsageError(f"'{folder}' holds no event file; name the folder of a run")
+        raise UsageError(f"'{folder}' contains no event file; name the folder of a run")
     return [
         tag
         for run, paths in sorted(runs.items())
@@ -77,7 +77,7 @@ def read(folder: str | os.PathLike) -> list[Tag]:
     ]
 
 
-_COLUMNS = ["run", "tag", "step", "value"]  # of a table of scalars
+_COLUMNS = ["run", "tag", "step", "value"]  # the columns of a table of scalars
 
 
 def _read_csv(path: pathlib.Path) -> list[Tag]:
@@ -98,7 +98,7 @@ def _read_csv(path: pathlib.Path) -> list[Tag]:
     ]
 
 
-# What version 0.1.0 called the tags that are the same in all tutorials now.
+# The tags of version 0.1.0, and their present names.
 _EARLIER_NAMES = {
     "precision/train": "accuracy/train",
     "precision/validation": "accuracy/validation",
@@ -114,9 +114,9 @@ _EARLIER_NAMES = {
 
 
 def scalars(folder: str | os.PathLike) -> dict[str, tuple[list[int], list[float]]]:
-    """Returns the steps and values of each scalar of the run in `folder` itself, by tag.
+    """Returns (steps, values) of each scalar of the run in `folder` itself, by tag.
 
-    What an earlier version of this package wrote comes under today's tag.
+    Tags of version 0.1.0 are returned under their present names.
     """
     found: dict[str, dict[int, float]] = {}
     for tag in read(folder):
@@ -130,33 +130,37 @@ def scalars(folder: str | os.PathLike) -> dict[str, tuple[list[int], list[float]
     }
 
 
-DETAILS = "details"  # the collection of summaries that are written now and then, or on demand
+DETAILS = "details"  # the collection of summaries that are written occasionally or on demand
 
 
 def add_details(**tensors: tf.Tensor) -> None:
-    """Adds summaries of tensors inside a net to the collection DETAILS, by their names.
+    """Adds summaries of a net's inner tensors, given by name, to the collection DETAILS.
 
-    `images` becomes a picture; each other one a histogram, and the share of its zeros. The
-    summaries of variables come from `merged_details`.
+    `images` gets an image summary; every other tensor gets a histogram and its fraction of zeros.
+    `merged_details` adds the summaries of the variables.
     """
     for name, tensor in tensors.items():
         if name == "images":
             tf.summary.image(name, tensor, max_outputs=6, collections=[DETAILS])
         else:
             tf.summary.histogram(f"activations/{name}", tensor, collections=[DETAILS])
-            sparsity = tf.nn.zero_fraction(tensor, name=f"zero_fraction/{name}")
+            # Use the tensor's own name scope, so that TensorBoard draws no additional box.
+            scope = tensor.op.name.rpartition("/")[0]
+            with tf.name_scope(f"{scope}/zeros/" if scope else "zeros"):
+                zeros = tf.reduce_sum(tf.cast(tf.equal(tensor, 0), tf.float32))
+                sparsity = zeros / tf.cast(tf.size(tensor), tf.float32)
             tf.summary.scalar(f"sparsity/{name}", sparsity, collections=[DETAILS])
 
 
 def merged_details() -> tf.Tensor:
-    """Returns the summaries in DETAILS and a histogram of each trainable variable, merged."""
+    """Returns the merged summaries in DETAILS, after adding a histogram per trainable variable."""
     for variable in tf.trainable_variables():
         tf.summary.histogram(f"variables/{variable.op.name}", variable, collections=[DETAILS])
     return tf.summary.merge_all(DETAILS)
 
 
 def write_scalar(writer: tf.summary.FileWriter, tag: str, value: float, step: int) -> None:
-    """Writes a number that Python holds: a summary need not come out of the graph."""
+    """Writes a Python number as a scalar; a summary need not come from the graph."""
     summary = tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)])
     writer.add_summary(summary, step)
 
@@ -164,16 +168,16 @@ def write_scalar(writer: tf.summary.FileWriter, tag: str, value: float, step: in
 def write_trace(
     writer: tf.summary.FileWriter, metadata: tf.RunMetadata, step: int, folder: pathlib.Path
 ) -> None:
-    """Keeps a recorded step for TensorBoard's graph page and for a browser's trace viewer.
+    """Writes the trace of a step for TensorBoard's graph page and for a browser's trace viewer.
 
     Args:
-        writer: of an event file that holds the graph.
-        metadata: filled by `Session.run`.
-        step: the step's number.
-        folder: where `trace-step-<step>.json` goes, which chrome://tracing and
-            https://ui.perfetto.dev open.
+        writer: the writer of the event file that contains the graph.
+        metadata: filled in by `Session.run`.
+        step: the global step.
+        folder: the folder for `trace-step-<step>.json`, which chrome://tracing and
+            https://ui.perfetto.dev can open.
     """
-    from tensorflow.python.client import timeline  # its only home; part of no public module
+    from tensorflow.python.client import timeline  # not available from a public module
 
     writer.add_run_metadata(metadata, f"step{step}", step)
     trace = timeline.Timeline(metadata.step_stats).generate_chrome_trace_format()
@@ -181,7 +185,7 @@ def write_trace(
 
 
 def _tags_of_run(run: str, paths: Sequence[pathlib.Path]) -> list[Tag]:
-    """Returns the tags in the event files of one run; what cannot be read is left out and told."""
+    """Returns the tags in the event files of one run; logs a warning for unreadable parts."""
     kinds: dict[str, str] = {}
     points: dict[str, dict[int, Any]] = {}  # by tag and step
     for path in paths:
@@ -189,7 +193,7 @@ def _tags_of_run(run: str, paths: Sequence[pathlib.Path]) -> list[Tag]:
         try:
             for event in records:
                 if event.session_log.status == event.session_log.START:
-                    # A restart at this step: what a killed run had written of later ones is void.
+                    # A restart at this step. Discard what a killed run wrote from here on.
                     for of_tag in points.values():
                         for step in [step for step in of_tag if step >= event.step]:
                             del of_tag[step]
@@ -200,7 +204,7 @@ def _tags_of_run(run: str, paths: Sequence[pathlib.Path]) -> list[Tag]:
             LOG.warning("'%s' cannot be read (%s)", path, reason(error))
         if records.lost:
             LOG.warning(
-                "'%s' is damaged: %d bytes in %d places of it could not be read and are left out",
+                "'%s' is damaged: skipped %d unreadable bytes in %d places",
                 path,
                 records.lost,
                 records.places,
@@ -209,9 +213,9 @@ def _tags_of_run(run: str, paths: Sequence[pathlib.Path]) -> list[Tag]:
 
 
 def _summaries(event: tf.Event) -> Iterator[tuple[str, str, float | None]]:
-    """Yields (tag, plugin of TensorBoard, number of a scalar) for each summary in an event."""
+    """Yields (tag, TensorBoard plugin, scalar value or None) for each summary in an event."""
     if event.HasField("graph_def"):
-        yield "__run_graph__", "graphs", None  # as TensorBoard calls it
+        yield "__run_graph__", "graphs", None  # TensorBoard's name for it
     if event.HasField("tagged_run_metadata"):
         yield event.tagged_run_metadata.tag, "graph_tagged_run_metadata", None
     for value in event.summary.value:
@@ -220,19 +224,19 @@ def _summaries(event: tf.Event) -> Iterator[tuple[str, str, float | None]]:
         yield value.tag, plugin, value.simple_value if field == "simple_value" else _number(value)
 
 
-# The fields of summaries of TensorFlow 1; TensorFlow 2 writes tensors, and names the plugin.
+# Plugins by the fields of TensorFlow 1's summaries. TensorFlow 2 writes tensors with a plugin name.
 _PLUGINS = {
     "simple_value": "scalars",
     "histo": "histograms",
     "image": "images",
     "audio": "audio",
 }
-# What people call the things that TensorBoard's plugins show.
+# Common names for what the plugins show.
 _KINDS = {"graphs": "graph", "graph_tagged_run_metadata": "trace"}
 
 
 def _number(value: tf.Summary.Value) -> float | None:
-    """Returns the number in a summary's tensor; None where it does not hold just one."""
+    """Returns the number in a summary's tensor, or None unless it is a single number."""
     if math.prod(dim.size for dim in value.tensor.tensor_shape.dim) != 1:
         return None
     try:
@@ -242,21 +246,21 @@ def _number(value: tf.Summary.Value) -> float | None:
 
 
 def _tag(run: str, plugin: str, name: str, points: dict[int, float | None]) -> Tag:
-    """Returns a Tag; of scalars, those that are one number."""
+    """Returns a Tag; drops records of scalars that are not a single number."""
     kind = _KINDS.get(plugin, plugin or "tensors")
     if kind != "scalars":
         return Tag(run, kind, name, list(points), None)
     numbers = {step: value for step, value in points.items() if value is not None}
     if len(numbers) < len(points):
         count = len(points) - len(numbers)
-        LOG.warning("%s %s: %d records hold no single number", run, one_line(name), count)
+        LOG.warning("%s %s: %d records are not a single number", run, one_line(name), count)
     if not numbers:
         return Tag(run, "tensors", name, list(points), None)
     return Tag(run, kind, name, list(numbers), list(numbers.values()))
 
 
 def _read_all(paths: Sequence[str]) -> list[Tag]:
-    """Returns the tags below several paths; the name of a run begins with that of its path."""
+    """Returns the tags in several paths; the name of each run starts with its path's name."""
     if len(paths) == 1:
         return read(paths[0])
     return [
@@ -325,38 +329,42 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "logdir",
         nargs="+",
-        help="a folder with event files in it or below it, or a table that --csv wrote",
+        help="A folder with event files, also in subfolders; or a table that --csv wrote.",
     )
-    parser.add_argument("--tag", default="", help="only tags that match this regular expression")
-    parser.add_argument("--print", action="store_true", help="print every scalar")
-    parser.add_argument("--plot", metavar="PNG", help="draw the scalars into this file")
-    parser.add_argument("--csv", metavar="FILE", help="write run, tag, step, value to this file")
+    add = parser.add_argument_group("output").add_argument
+    tag_help = "Use only the tags that match this regular expression. By default all tags."
+    add("--tag", metavar="REGEX", help=tag_help)
+    add("--print", action="store_true", help="Print every scalar instead of a list of the tags.")
+    add("--plot", metavar="PNG", help="Plot the scalars into this file.")
+    add("--csv", metavar="FILE", help="Write run, tag, step and value to this file.")
     flags = parser.parse_args(argv)
 
-    pattern = _regular_expression(flags.tag)
+    pattern = _regular_expression(flags.tag or "")
     where = "', '".join(flags.logdir)
     tags = [tag for tag in _read_all(flags.logdir) if pattern.search(tag.name)]
     if not tags:
         which = f" matches --tag {flags.tag}" if flags.tag else ": its event files are empty"
-        raise UsageError(f"no tag in '{where}'{which}")
+        raise UsageError(f"no tag in '{where}'{which}; name another folder or tag")
     if not (flags.print or flags.plot or flags.csv):
         _list(tags)
         return
-    of_numbers = [tag for tag in tags if tag.kind == "scalars"]
-    if not of_numbers:
+    scalar_tags = [tag for tag in tags if tag.kind == "scalars"]
+    if not scalar_tags:
         which = f" matches --tag {flags.tag}" if flags.tag else ""
         raise UsageError(f"no scalar in '{where}'{which}; leave --print, --plot and --csv out")
     if flags.print:
-        _print(of_numbers)
+        _print(scalar_tags)
     for path in filter(None, (flags.plot, flags.csv)):
         try:
             pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise UsageError(f"'{path}' lies in what is no folder; name another file") from error
+            raise UsageError(
+                f"'{path}' cannot be written, because its parent is not a folder; name another file"
+            ) from error
     if flags.plot:
-        _plot(flags.plot, of_numbers, f"Scalars of {', '.join(flags.logdir)}")
+        _plot(flags.plot, scalar_tags, f"Scalars of {', '.join(flags.logdir)}")
     if flags.csv:
-        _write_csv(flags.csv, of_numbers)
+        _write_csv(flags.csv, scalar_tags)
 
 
 if __name__ == "__main__":

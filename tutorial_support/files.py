@@ -170,13 +170,13 @@ def to_disk(path: str | os.PathLike) -> None:
 
 
 def tree_to_disk(folder: pathlib.Path) -> None:
-    """Returns once everything in a folder is on the disk: files, folders and their entries."""
+    """Flushes everything in a folder to the disk: files, folders and their entries."""
     for path in [folder, *folder.rglob("*")]:
         to_disk(path)
 
 
 def make_folder(path: pathlib.Path) -> None:
-    """Makes a folder and those above it; returns once they are on the disk."""
+    """Creates a folder and its missing parents, and flushes them to the disk."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:

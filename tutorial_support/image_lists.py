@@ -181,9 +181,9 @@ def _split(
     wanted = [split for split, share in enumerate(shares) if share > 0]
     if len(groups) < len(wanted):
         raise UsageError(
-            f"the class folder '{folder}' contains {len(paths)} images, but needs at least "
-            f"{len(wanted)} (images whose names agree up to {GROUP_MARK} count once); add images "
-            "or move the folder away"
+            f"the class folder '{folder}' has {len(groups)} distinct images in {len(paths)} files "
+            f"(files whose names agree up to {GROUP_MARK} count once), but needs {len(wanted)}; "
+            "add images or move the folder away"
         )
     members: dict[int, list[float]] = {split: [] for split in range(len(SPLITS))}
     for group in groups:

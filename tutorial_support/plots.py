@@ -1,7 +1,7 @@
-"""Pictures for people: curves, confusion matrices, sheets of labelled images.
+"""Draws curves, confusion matrices and sheets of labelled images.
 
-All functions write a PNG, replacing an older one in one step. Figures are made without pyplot,
-so no global state and no screen is involved.
+All functions write a PNG and replace an older file atomically. They do not use pyplot, so they
+need no global state and no screen.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ import numpy as np
 from tutorial_support import SPLITS, files, user_text
 
 _MOST_MISTAKES = 25  # on a sheet of misclassified images
-_MOST_PAIRS = 20  # of classes that are taken for each other
-_MOST_NAMED = 30  # classes; of more, a table with all their names is of no use
+_MOST_PAIRS = 20  # of confused classes
+_MOST_NAMED = 30  # classes; a table with the names of more is unreadable
 _LONGEST_LABEL = 90  # characters
-_LONGEST_TITLE = 160  # characters, over as many lines as it takes
+_LONGEST_TITLE = 160  # characters, over several lines
 # A figure is about this wide, so that a page can show it at half its size and text stays readable.
 _WIDTH = 6.0  # inches
 _DPI = 140
@@ -45,7 +45,7 @@ def confusion_matrix(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def most_confused(matrix: np.ndarray) -> list[tuple[int, int, int]]:
-    """Returns the most frequent mistakes as (label, prediction, images), the most frequent first.
+    """Returns the most frequent mistakes as (label, prediction, count), most frequent first.
 
     Args:
         matrix: from `confusion_matrix`.
@@ -57,11 +57,11 @@ def most_confused(matrix: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def print_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> None:
-    """Prints a confusion matrix; of many classes, the most frequent mistakes.
+    """Prints a confusion matrix, or for many classes only the most frequent mistakes.
 
     Args:
         matrix: from `confusion_matrix`.
-        class_names: one for each class.
+        class_names: one name per class.
     """
     names = list(map(user_text.short, class_names))
     if len(names) > _MOST_NAMED:
@@ -70,7 +70,7 @@ def print_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> None:
         print("\n".join(pairs or ["  none"]))
         return
     width = max(6, len(str(matrix.max())) + 1, *(user_text.columns(name) + 2 for name in names))
-    print("Confusion matrix (one row for each label, one column for each prediction):")
+    print("Confusion matrix (one row per label, one column per prediction):")
     print(" " * width + "".join(user_text.right_aligned(name, width) for name in names))
     for name, row in zip(names, matrix, strict=True):
         print(user_text.right_aligned(name, width) + "".join(f"{count:{width}d}" for count in row))
@@ -83,15 +83,15 @@ def draw_curves(
     mark: tuple[float, str] | None = None,
     x_axis: tuple[str, int] = ("step", 1),
 ) -> list[str]:
-    """Draws loss.png and accuracy.png over the course of a run; returns the files' names.
+    """Draws loss.png and accuracy.png, the curves of a run; returns the files' names.
 
     Args:
-        folder: where they go.
-        scalars: from `events.scalars`; the tags `loss/...` and `accuracy/...` are drawn. `loss`
-            stands for `loss/train`, where that is not there.
-        title: says which run it is.
-        mark: (x, name) of a line across the plots; or None.
-        x_axis: the unit of x, and how many steps it takes.
+        folder: the folder for the files.
+        scalars: from `events.scalars`; the tags `loss/...` and `accuracy/...` are drawn. The tag
+            `loss` counts as `loss/train` if that is missing.
+        title: names the run.
+        mark: (x, name) of a vertical line in both plots, or None.
+        x_axis: the unit of x, and the number of steps per unit.
     """
     x_label, steps = x_axis
     drawn = []
@@ -101,7 +101,7 @@ def draw_curves(
             for tag, (at, values) in sorted(scalars.items())
             if tag.partition("/")[0] == quantity
         }
-        # In this order, a split has the same colour in both plots.
+        # This order gives each split the same colour in both plots.
         lines = {name: found[name] for name in sorted(found, key=[*SPLITS, *found].index)}
         name = f"{quantity}.png"
         curves(folder / name, lines, f"{quantity.capitalize()}: {title}", x_label, y_label, mark)
@@ -121,13 +121,13 @@ def draw_predictions(
     """Draws confusion.png and misclassified.png; returns the files' names.
 
     Args:
-        folder: where they go.
+        folder: the folder for the files.
         labels: int [n].
         logits: float [n, classes].
-        class_names: one for each class.
+        class_names: one name per class.
         pictures: function from an int array of indices to the images to draw, in [0, 1].
         title: says what was evaluated.
-        ending: put at the end of the files' names.
+        ending: appended to the files' names.
     """
     matrix = confusion_matrix(labels, logits)
     accuracy = np.trace(matrix) / max(matrix.sum(), 1)
@@ -158,13 +158,13 @@ def curves(
     y_label: str,
     mark: tuple[float, str] | None = None,
 ) -> None:
-    """Draws lines over a common axis.
+    """Draws lines over a common x axis.
 
     Args:
         path: the PNG to write.
-        series: the x and y values of each line, by its name.
-        title, x_label, y_label: above, below and beside the plot.
-        mark: (x, name), where a line goes across the plot; or None.
+        series: (x values, y values) of each line, by name.
+        title, x_label, y_label: the texts above, below and next to the plot.
+        mark: (x, name) of a vertical line, or None.
     """
     with _drawing(path, title, (_WIDTH, 3.6)) as axes:
         if mark is not None:
@@ -184,14 +184,13 @@ def draw_confusion(
 ) -> None:
     """Draws a confusion matrix, coloured by the share of each true class.
 
-    Of many classes, it draws the matrix without names and numbers, and beside it the most frequent
-    mistakes.
+    For many classes, it omits names and numbers and draws the most frequent mistakes next to it.
 
     Args:
         path: the PNG to write.
         matrix: from `confusion_matrix`.
-        class_names: one for each class.
-        title: above the plot.
+        class_names: one name per class.
+        title: the text above the plot.
     """
     names = list(map(user_text.drawable, class_names))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -237,9 +236,9 @@ def scatter(
     class_names: Sequence[str],
     title: str,
 ) -> None:
-    """Draws points, float [n, 2], in a plane, with one colour for each class; labels, int [n].
+    """Draws points, float [n, 2], with one colour per class; labels are int [n].
 
-    Of many classes, it writes the names of the largest ones to the middle of their points.
+    For many classes, it writes the names of the largest classes at the median of their points.
     """
     few = len(class_names) <= _MOST_NAMED // 3  # matplotlib has that many colours
     with _drawing(path, title, (_WIDTH, 5)) as axes:
@@ -265,17 +264,17 @@ def picture_sheet(
     title: str,
     columns: int = 5,
 ) -> None:
-    """Draws images in rows, each with a caption.
+    """Draws rows of images with captions.
 
     Args:
         path: the PNG to write.
         images: n arrays [height, width] (grey: 0 black, 1 white) or [height, width, 3], in [0, 1].
         captions: n strings.
-        title: above the sheet.
-        columns: images in a row.
+        title: the text above the sheet.
+        columns: images per row.
     """
     rows = max(1, -(-len(images) // columns))
-    # An image is 1 wide in the coordinates of the sheet, and `inch` inches on it.
+    # In the sheet's coordinates an image has a width of 1; that is `inch` inches on paper.
     width = 1.05 * columns
     inch = min(1.4, _WIDTH / width)
     in_a_line = int(inch * 72 / (0.6 * _CAPTION))
@@ -289,7 +288,7 @@ def picture_sheet(
     title = _title(title, inch * width)
     above = 1.4 * line * (title.count("\n") + 1.5)
     height = cell * rows + above
-    # All in one coordinate system: one for each image would take a second to lay out.
+    # Use one coordinate system for all images; laying out one per image would take a second.
     with _drawing(path, "", (inch * width, inch * height), layout=None) as axes:
         axes.set_position([0, 0, 1, 1])
         axes.axis("off")
@@ -305,7 +304,7 @@ def picture_sheet(
 
 
 def _title(text: str, inches: float) -> str:
-    """Returns a title in lines that fit a figure of this width."""
+    """Returns a title, wrapped to the width of a figure."""
     return textwrap.fill(user_text.drawable(text, _LONGEST_TITLE), int(11 * inches))
 
 
@@ -317,19 +316,19 @@ def _drawing(
     columns: int = 1,
     layout: Any = "constrained",
 ) -> Iterator[Any]:
-    """Yields the axes of a figure, an array of them where `columns` is above 1, and saves it."""
-    import matplotlib  # half a second that only a plot should cost
+    """Yields the axes of a figure (an array of axes if `columns` is above 1), then saves it."""
+    import matplotlib  # takes half a second, so only when something is drawn
     from matplotlib.figure import Figure
 
-    # "$" in a name is just a character. A text takes this setting when it is made.
+    # Do not parse "$" in names as mathematics. A text takes this setting when it is created.
     settings: Any = {"text.parse_math": False, "font.family": user_text.fonts()}
     with matplotlib.rc_context(settings), files.replacing(path) as temporary:
         title = _title(title, size[0])
         further_lines = 0.25 * title.count("\n")  # inches
         figure = Figure(figsize=(size[0], size[1] + further_lines), dpi=_DPI, layout=layout)
         axes = figure.subplots(ncols=columns)
-        # Over the middle of the figure: over the middle of the axes, it could reach beyond an edge.
+        # Centre the title over the figure; centred over the axes, it could exceed an edge.
         figure.suptitle(title, fontsize=11)
         yield axes
-        # The default level takes twice as long, for files an eighth smaller.
+        # The default level takes twice as long and makes the files only an eighth smaller.
         figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 2})

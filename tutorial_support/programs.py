@@ -17,10 +17,12 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import tutorial_support
+from tutorial_support import early_parsing
 
 LOG = logging.getLogger("graph_tutorials")
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -95,7 +97,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None) -> None:
         module = sys.modules["__main__"].__spec__
-        name = module.name if module else pathless(sys.argv[0])
+        name = module.name.removesuffix(".__main__") if module else pathless(sys.argv[0])
         super().__init__(
             prog=f"python -m {name}",
             description=description,
@@ -108,6 +110,13 @@ class ArgumentParser(argparse.ArgumentParser):
         show, version_help = "Show this help and exit.", "Show the version and exit."
         self.add_argument("-h", "--help", action="help", help=show)
         self.add_argument("--version", action="version", version=version, help=version_help)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses like argparse; then ends the program if only its flags are to be parsed."""
+        flags = super().parse_args(args, namespace)
+        if early_parsing.is_parsing_only:
+            raise early_parsing.FlagsParsed
+        return flags
 
     def error(self, message: str) -> Any:
         """Raises UsageError instead of printing the usage and exiting."""
@@ -166,9 +175,10 @@ def number(kind: type, low: float = -math.inf, high: float = math.inf) -> Callab
 def before_tensorflow(small_net: bool = False) -> None:
     """Prepares this process for TensorFlow; call it before TensorFlow is imported.
 
-    A program calls it when it is run, never when it is imported. It sets the variables in
-    ENVIRONMENT unless the user has set them, loads TensorFlow without its start-up messages, and
-    lets Ctrl-C end the process quietly in the meantime.
+    A program calls it when it is run, never when it is imported. It answers --help and wrong flags
+    at once, so the program's `main` must parse its flags before it does anything else. Then it
+    sets the variables in ENVIRONMENT unless the user has set them, loads TensorFlow without its
+    start-up messages, and lets Ctrl-C end the process quietly in the meantime.
 
     Args:
         small_net: use one thread per op. The ops of a small net take microseconds, less than
@@ -178,6 +188,13 @@ def before_tensorflow(small_net: bool = False) -> None:
     op_threads = 1 if small_net else 0
     _open_standard_streams()
     signal.signal(signal.SIGINT, _interrupted_early)
+    caller = sys._getframe(1).f_globals
+    specification = caller.get("__spec__")  # None for a script that is run by path
+    if caller["__name__"] == "__main__" and specification and "tensorflow" not in sys.modules:
+        exit_code = early_parsing.exit_code(specification.name)
+        if exit_code is not None:
+            sys.exit(exit_code)
+        signal.signal(signal.SIGINT, _interrupted_early)  # `main` has changed it
     is_quiet = LOG_LEVEL not in os.environ
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -310,7 +327,8 @@ _WRITE_FAILURES = (*FULL_DISK, errno.EACCES, errno.EPERM)
 def is_failed_write(error: BaseException) -> bool:
     """Returns whether Python or TensorFlow's file system failed to write a file.
 
-    An error that a graph's op raises does not count; TensorFlow stores the op in it.
+    An error that a graph's op raises does not count; TensorFlow stores the op in it. Errors from
+    TensorFlow's event file writer do, whatever their kind.
     """
     if isinstance(error, PermissionError) and error.filename:
         # If the file exists but is unreadable, or its folder is not accessible, reading failed.
@@ -320,8 +338,9 @@ def is_failed_write(error: BaseException) -> bool:
         return os.access(path, os.R_OK) if is_there else os.access(folder, os.X_OK)
     if isinstance(error, OSError):
         return error.errno in _WRITE_FAILURES
-    if "Failed to flush" in str(error) or "tfevents" in str(error):
-        return True  # from TensorFlow's event file writer, which raises many kinds of errors
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").endswith(".event_file_writer"):
+            return True
     is_of_file_system = hasattr(error, "error_code") and getattr(error, "op", None) is None
     kinds = ("ResourceExhaustedError", "PermissionDeniedError")
     return is_of_file_system and type(error).__name__ in kinds

@@ -278,7 +278,7 @@ class Run:
                 bar.update(span_end - first)
                 first = span_end
         if self._is_stopping:
-            say(f"Stopped by a signal; {unit} {first} is saved.")
+            print_line(f"Stopped by a signal; {unit} {first} is saved.")
 
     def is_save_step(self, steps_done: int, every: int) -> bool:
         """Returns whether to save now: every `every` steps, at the end, and after a signal."""
@@ -316,7 +316,7 @@ class Run:
         """
         is_sample = bool(self._to_keep.get("sample"))
         if is_sample:
-            say("These results are on the shipped sample, not on the full data set.")
+            print_line("These results are on the shipped sample, not on the full data set.")
         sample = " of the shipped sample" * is_sample
         title = f"{split.capitalize()} images{sample}, {self.path.name} at step {self._last_step}"
         scalars = events.scalars(self.path)
@@ -324,7 +324,7 @@ class Run:
         drawn = plots.draw_curves(self.path, scalars, name, mark, x_axis)
         if len(labels):
             drawn += plots.draw_predictions(self.path, labels, logits, class_names, pictures, title)
-        say(f"Pictures: {self.path}/{', '.join([*drawn, *more])}")
+        print_line(f"Pictures: {self.path}/{', '.join([*drawn, *more])}")
 
     def _move_aside(self) -> None:
         """Moves an earlier run in the folder aside, holding the lock throughout."""
@@ -370,7 +370,7 @@ def differences(
     ]
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Prints a line on standard output without breaking a progress bar."""
     tqdm.write(printable(text))
 
@@ -392,13 +392,13 @@ def read_flags(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def write_flags(folder: pathlib.Path, flags: dict[str, Any]) -> None:
-    """Keeps the flags and facts of a run in its folder, and where that folder is."""
+    """Stores the flags and facts of a run in its folder, together with the folder's path."""
     kept = flags | {_PLACE: str(folder.resolve())}
     files.write_text(folder / FLAGS_FILE, json.dumps(kept, indent=2) + "\n")
 
 
 def _moved_along(flags: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
-    """Returns the flags; what is gone from its place, but moved along with the run, is found."""
+    """Returns the flags, with new paths for files that were moved together with the run."""
     place = str(flags.get(_PLACE, folder.resolve()))
     for name, value in flags.items():
         path = pathlib.Path(value if isinstance(value, str) else "")

@@ -86,7 +86,7 @@ class TrainedNet:
         self.options = argparse.Namespace()
 
     @staticmethod
-    def add_flags(parser: argparse.ArgumentParser) -> None:
+    def add_flags(parser: argparse._ActionsContainer) -> None:
         """Adds flags for all programs that use this net, such as the new place of a moved file."""
 
     @property

@@ -1,4 +1,4 @@
-"""What the scripts that draw samples share: a sheet to draw on, and the writing of the files."""
+"""Shared code of the drawing scripts: a sheet to draw on, and a function to write files."""
 
 import argparse
 import pathlib
@@ -7,14 +7,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 SIZE = 96  # pixels
-FINE = 4  # drawn so many times larger, then averaged, for smooth edges
+FINE = 4  # draw at this multiple of the size, then average, for smooth edges
 
 
 class Sheet:
-    """A drawing whose unit is the drawn thing's radius and whose origin is its centre."""
+    """A drawing; the unit is the radius of the drawn object, the origin its centre."""
 
     def __init__(self, generator, turns=(0, 2 * np.pi)):
-        """Begins with a background and draws nothing else yet; `turns` bounds the thing's turn."""
+        """Draws the background; `turns` is the range of the object's rotation, in radians."""
         self.random = generator
         side = SIZE * FINE
         self.image = background(generator, side)
@@ -76,7 +76,7 @@ def background(generator, side):
 
 
 def write(draw, sheet, path):
-    """Draws on a Sheet with the function `draw` of it, and writes it as a JPEG."""
+    """Calls `draw(sheet)` and writes the sheet as a JPEG."""
     draw(sheet)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.image.resize((SIZE, SIZE), Image.Resampling.BOX).save(path, quality=85)

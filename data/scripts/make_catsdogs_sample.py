@@ -1,10 +1,10 @@
-"""Makes data/drawn_cats_and_dogs: drawings of cats and dogs, laid out as the published photos are.
+"""Makes data/drawn_cats_and_dogs: drawings of cats and dogs, in the folders of the real photos.
 
     python data/scripts/make_catsdogs_sample.py data/drawn_cats_and_dogs
 
-These are NOT photos. This script drew all of them: heads and shoulders of varying place, size,
-tilt, coat and background. Cats and dogs have the same colours and the same backgrounds; what tells
-them apart are ears, eyes, muzzles and whiskers.
+These are NOT photos. This script drew all of them: heads and shoulders with varying position, size,
+tilt, coat and background. Cats and dogs have the same colours and backgrounds; they differ in ears,
+eyes, muzzles and whiskers.
 """
 
 import numpy as np
@@ -18,19 +18,19 @@ TILT = (-0.45, 0.45)  # radians
 
 
 def coat(sheet):
-    """Returns (a coat's colour, a lighter one)."""
+    """Returns (colour of a coat, a lighter colour)."""
     base = np.array(vary(sheet.random, COATS[sheet.random.integers(len(COATS))], 22))
     return tuple(base), tuple(np.clip(base + sheet.random.uniform(25, 55), 0, 255).astype(int))
 
 
 def shoulders(sheet, colour):
-    """Draws what is below the head."""
+    """Draws the shoulders."""
     width = sheet.random.uniform(0.75, 1.1)
     sheet.oval(width, 1.3, colour, sheet.random.uniform(-0.3, 0.3), 1.8)
 
 
 def pair(draw, *values):
-    """Calls `draw` for the left side and for the right one: with -1 and 1."""
+    """Calls `draw` for the left side (-1) and for the right side (1)."""
     for side in (-1, 1):
         draw(side, *values)
 

@@ -2,9 +2,9 @@
 
     python data/scripts/make_cifar10_sample.py data/cifar10/cifar-10-binary.tar.gz
 
-These are NOT CIFAR-10's photographs. They are ten classes of shapes, drawn by this script at
-random places, in random sizes, turns and colours on shaded backgrounds, in the same files of the
-same format, so that the tutorial's programs run without a network.
+These are NOT CIFAR-10's photographs. They are ten classes of shapes, which this script draws at
+random positions, sizes, angles and colours on shaded backgrounds. The files have CIFAR-10's names
+and format, so the tutorial's programs run without a network.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 SEED = 20160102
 PER_BATCH = 200  # images in each of the five training batches, and in the test batch
 SIZE = 32
-FINE = 8  # drawn so many times larger, then averaged, for smooth edges
+FINE = 8  # draw at this multiple of the size, then average, for smooth edges
 
 
 def polygon(*points):
@@ -35,13 +35,13 @@ def star(points, inner):
 
 
 def circle(radius):
-    """Returns the corners of a polygon that passes for a circle."""
+    """Returns the corners of a polygon that approximates a circle."""
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     return list(zip(radius * np.cos(angles), radius * np.sin(angles), strict=True))
 
 
 def several(*shapes):
-    """Returns a function that draws shapes one over the other; a shape may erase (fill 0)."""
+    """Returns a function that draws shapes on top of each other; a shape may erase (fill 0)."""
 
     def paint(draw, place):
         for points, fill in shapes:
@@ -106,7 +106,7 @@ def picture(paint, rng):
 
 
 def batch(rng):
-    """Returns PER_BATCH records, every class equally often, as bytes."""
+    """Returns PER_BATCH records as bytes, with equally many of each class."""
     labels = rng.permutation(np.arange(PER_BATCH) % len(SHAPES))
     paints = list(SHAPES.values())
     images = np.stack([picture(paints[label], rng) for label in labels])

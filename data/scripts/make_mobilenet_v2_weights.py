@@ -2,9 +2,9 @@
 
     python data/scripts/make_mobilenet_v2_weights.py /path/to/cifar-10-batches-bin data/mobilenet_v2
 
-They stand in for the weights from ImageNet where those cannot be had: a net that has seen 50,000
-small photos of ten kinds. It is trained on pictures that are enlarged from 32 to 64 pixels, and
-towards the end to 96. Takes about half an hour on 2 cores.
+They replace the ImageNet weights if these are not available: a net trained on 50,000 small photos
+of ten classes. The pictures are enlarged from 32 to 64 pixels, and in the last epochs to 96. The
+training takes about half an hour on 2 cores.
 """
 
 import argparse
@@ -20,7 +20,7 @@ ALPHA = 0.35
 STAGES = ((64, 12, 3e-3), (96, 3, 5e-4))  # pixels, epochs, highest learning rate
 BATCH = 128
 RECORD_BYTES = 3073
-MOMENTUM = 0.99  # of the moving mean and variance; Keras' own 0.999 is slow for so few steps
+MOMENTUM = 0.99  # of the moving mean and variance; Keras' 0.999 is too slow for so few steps
 
 
 def records(paths):
@@ -31,9 +31,10 @@ def records(paths):
 
 
 def batches(images, labels, size, distort):
-    """Returns a tf.data.Dataset of batches of enlarged pictures in [-1, 1]; shuffled, if distorted.
+    """Returns a tf.data.Dataset of batches of enlarged pictures in [-1, 1].
 
-    Distorted pictures are shifted by up to 4 of their 32 pixels and mirrored at random.
+    With `distort`, pictures are shuffled, shifted by up to 4 of their 32 pixels, and mirrored at
+    random.
     """
     data = tf.data.Dataset.from_tensor_slices((images, labels))
     if distort:

@@ -2,8 +2,8 @@
 
     python data/scripts/make_pictures.py data/pictures
 
-This script drew all of them. The flower and the cat are drawn as those of the samples are, with a
-seed that no sample has.
+This script drew all of them. The flower and the cat are drawn like those in the samples, with a
+seed that the samples do not use.
 """
 
 import math
@@ -15,7 +15,7 @@ from drawing import Sheet, folder_from_command_line, write
 from PIL import Image, ImageDraw, ImageFilter
 
 SEED = 101
-FINE = 8  # drawn so many times larger, then averaged, for smooth edges
+FINE = 8  # draw at this multiple of the size, then average, for smooth edges
 
 
 def digit():

@@ -1,5 +1,5 @@
-"""One module for each kind of file that `porting.inspect` describes.
+"""One module per kind of file that `porting.inspect` describes.
 
-Each has a function that says whether a file is of its kind, by its content, and one that returns
-its `description.Description`. Nothing that a file holds is run, and what is read of it is bounded.
+Each has a function that recognizes its kind of file by content, and one that returns a
+`description.Description`. They run nothing in a file, and read a bounded amount of it.
 """

@@ -1,4 +1,4 @@
-"""Checkpoints in either format, named by variables or by objects, whole or in parts."""
+"""Checkpoints in format V1 or V2, name-based or object-based, whole or partitioned."""
 
 import pathlib
 import re
@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 from google.protobuf.message import DecodeError
 
-# The records of a checkpoint's tables. They are in no public module, but are part of every wheel.
+# The records in a checkpoint's tables. No public module has them, but every wheel does.
 from tensorflow.core.protobuf import tensor_bundle_pb2, trackable_object_graph_pb2
 from tensorflow.core.util import saved_tensor_slice_pb2
 
@@ -46,19 +46,19 @@ def _is_v1(path: pathlib.Path) -> bool:
 
 
 def describe(path: pathlib.Path, with_graph: bool = True) -> Description:
-    """Describes the checkpoint that `path` names; the graph beside it is left to `graph`.
+    """Describes a checkpoint, without the graph in its `.meta` file.
 
     Args:
         path: its prefix, one of its files, or the state file of a folder.
-        with_graph: whether the lines to run it may use the `.meta` file beside it.
+        with_graph: whether the printed code may use the `.meta` file.
 
     Raises:
-        UsageError: it is damaged, or a part of it is missing.
+        UsageError: the checkpoint is damaged or incomplete.
     """
     if path.name == checkpoints.STATE_FILE and path.is_file():
         path = path.parent
     prefix = checkpoints.find(path)
-    checkpoints.shapes(prefix)  # TensorFlow's own reader says whether the table is whole
+    checkpoints.shapes(prefix)  # TensorFlow's reader checks that the table is complete
     try:
         is_v2 = pathlib.Path(f"{prefix}.index").is_file()
         variables, version = _read_v2(prefix) if is_v2 else _read_v1(prefix)
@@ -78,15 +78,13 @@ def describe(path: pathlib.Path, with_graph: bool = True) -> Description:
         kind += " for a Keras model" * by_keras
         variables = _with_full_names(prefix, variables)
         notes.append(
-            "A tf.train.Saver finds its variables by their names, not by these keys: python -m "
+            "A tf.train.Saver finds variables by name, not by these keys: python -m "
             "porting.convert_checkpoint writes them under their names."
         )
     divided = sum("parts" in variable.note for variable in variables)
     if divided:
         kind += f", {divided} of its variables partitioned"
-        notes.append(
-            "Readers put the parts together; so does python -m porting.convert_checkpoint."
-        )
+        notes.append("Readers join the parts; so does python -m porting.convert_checkpoint.")
     step = checkpoints.stored_step(prefix)
     if step is not None:
         notes.append(f"It was saved after step {step}.")
@@ -98,24 +96,24 @@ def describe(path: pathlib.Path, with_graph: bool = True) -> Description:
     )
     written_by = f"checkpoint format version {version}; "
     written_by += (
-        "the .meta file beside it tells more"
+        "see the .meta file next to it"
         if meta.exists()
-        else "a checkpoint does not tell which TensorFlow wrote it"
+        else "a checkpoint does not record which TensorFlow wrote it"
     )
     return Description(prefix, kind, written_by, variables=variables, notes=notes, code=code)
 
 
 def _largest(variables: list[Tensor]) -> str:
-    """Returns the name of the variable whose value is most worth a look."""
+    """Returns the name of the largest variable, as an example."""
     plain = [variable for variable in variables if variable.name != OBJECT_GRAPH]
     return max(plain or variables, key=lambda variable: variable.size or 0).name
 
 
 def _read_v2(prefix: str) -> tuple[list[Tensor], int]:
-    """Returns the variables and the format's version, from the index alone.
+    """Returns the variables and the format's version, from the index file.
 
     Raises:
-        UsageError: a data file is missing, or ends before the index says.
+        UsageError: a data file is missing or truncated.
     """
     ends: dict[int, int] = defaultdict(int)
     variables, header = [], tensor_bundle_pb2.BundleHeaderProto()
@@ -126,7 +124,7 @@ def _read_v2(prefix: str) -> tuple[list[Tensor], int]:
         entry = tensor_bundle_pb2.BundleEntryProto.FromString(value)
         if not entry.slices:
             ends[entry.shard_id] = max(ends[entry.shard_id], entry.offset + entry.size)
-        if not key.startswith(b"\0"):  # which is where the parts of a variable are listed
+        if not key.startswith(b"\0"):  # keys of parts of variables start with a zero byte
             is_text = entry.dtype == tf.string.as_datatype_enum
             tensor = _variable(key.decode(), entry.dtype, entry.shape, len(entry.slices))
             size = entry.size if is_text else tensor.size
@@ -137,8 +135,8 @@ def _read_v2(prefix: str) -> tuple[list[Tensor], int]:
         if size is None or size < end:
             found = "is missing" if size is None else f"has {size:,} bytes of {end:,}"
             raise checkpoints.DamagedCheckpoint(
-                f"the checkpoint '{prefix}' is not whole: '{data}' {found}; copy it again, or name "
-                "another checkpoint"
+                f"the checkpoint '{prefix}' is incomplete: '{data}' {found}; copy it again, or "
+                "name another checkpoint"
             )
     return variables, header.version.producer
 
@@ -164,12 +162,12 @@ def _variable(name: str, dtype: int, shape: Any, parts: int) -> Tensor:
 
 
 def full_names(prefix: str) -> dict[str, str]:
-    """Returns the variables' own names by their keys, for an object-based checkpoint."""
+    """Returns {key: variable's own name} for an object-based checkpoint."""
     values = tf.train.load_checkpoint(prefix).get_tensor(OBJECT_GRAPH)
     graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(values)
     found = [attribute for node in graph.nodes for attribute in node.attributes]
     names = {a.checkpoint_key: a.full_name for a in found if a.full_name}
-    # Where several variables share a name, the path through the objects is the only one they have.
+    # If several variables share a name, only the path through the objects identifies them.
     counts: dict[str, int] = defaultdict(int)
     for name in names.values():
         counts[name] += 1

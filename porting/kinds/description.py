@@ -1,4 +1,4 @@
-"""What there is to say of a model file, whatever its kind, as text and as JSON."""
+"""The description of a model file of any kind, as text and as JSON."""
 
 import dataclasses
 import math
@@ -7,7 +7,7 @@ from typing import Any
 
 from tutorial_support.programs import one_line
 
-_LISTED = 40  # entries of a list that is printed in part
+_LISTED = 40  # entries printed of a long list
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,11 +15,11 @@ class Tensor:
     """An input, an output, a variable or a constant.
 
     Attributes:
-        name: as it is fed, fetched or restored.
-        dtype: TensorFlow's name of its type, "" where the file does not say.
-        shape: None in a place that is open, and None as a whole where the file does not say.
-        size: bytes that its values take; None where that is not known.
-        note: more about it, such as what a feed may leave out.
+        name: the name to feed, fetch or restore.
+        dtype: TensorFlow's name of its type, "" if unknown.
+        shape: its dimensions, None for an open one; None if the whole shape is unknown.
+        size: the size of its values in bytes, None if unknown.
+        note: more about it, for example that it has a default.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """A way in and out of a SavedModel or a MetaGraph, by the names that it has for callers.
+    """A signature of a SavedModel or a MetaGraph.
 
     Attributes:
-        inputs, outputs: tensors by their argument's name.
+        inputs, outputs: {name for callers: tensor}.
         method: its method name, such as tensorflow/serving/predict.
     """
 
@@ -51,23 +51,23 @@ class Signature:
 
 @dataclasses.dataclass
 class Description:
-    """What is known of a file.
+    """The description of a file.
 
     Attributes:
-        path: of the file or folder.
-        kind: what it is, in a few words.
-        written_by: the version that wrote it, as far as the file says.
-        inputs: what can be fed.
-        outputs: what nothing consumes, so that it is likely to be wanted.
-        signatures: by their names.
-        variables: with their shapes, types and sizes; of a frozen graph its constants.
-        ops: how many there are of each type; of a Keras model its layers.
-        unknown_ops: names of nodes by a type that the installed TensorFlow does not know.
-        tags: names of what an event file holds, by their kinds.
-        effects: names of nodes by "ReadFile (reads files)", for ops that do more than compute.
+        path: the file or folder.
+        kind: its format, in a few words.
+        written_by: the version that wrote it, "" if unknown.
+        inputs: tensors that can be fed.
+        outputs: tensors that no op consumes, which are likely outputs.
+        signatures: {name: signature}.
+        variables: the variables, or the constants of a frozen graph.
+        ops: {type of op: count}, or of layers in a Keras model.
+        unknown_ops: {type that the installed TensorFlow does not know: names of nodes}.
+        tags: {kind: tags} in an event file.
+        effects: {"ReadFile (reads files)": names of nodes}, for ops that do more than compute.
         notes: whole sentences.
-        code: Python lines that run it; "" where there are none.
-        parts: descriptions of what belongs to it.
+        code: Python code that runs it; "" if there is none.
+        parts: descriptions of its parts.
     """
 
     path: str
@@ -86,11 +86,11 @@ class Description:
     parts: list["Description"] = dataclasses.field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns everything as dicts, lists, numbers and texts, for JSON."""
+        """Returns everything as dicts, lists, numbers and strings, for JSON."""
         return dataclasses.asdict(self)
 
     def as_text(self, everything: bool = False) -> str:
-        """Returns a page to read; long lists are cut unless `everything` is wanted."""
+        """Returns the description as text; shortens long lists unless `everything` is true."""
         cut = None if everything else _LISTED
         lines = [f"{one_line(self.path)}: {self.kind}"]
         lines += [f"Written by: {self.written_by}"] * bool(self.written_by)
@@ -125,7 +125,7 @@ class Description:
 
 
 def bytes_as_text(count: int) -> str:
-    """Returns a number of bytes as people say it, such as "4.3 MB"."""
+    """Returns a number of bytes as readable text, such as "4.3 MB"."""
     if count < 1000:
         return f"{count} bytes"
     power = min(int(math.log10(count)) // 3, 6)
@@ -133,7 +133,7 @@ def bytes_as_text(count: int) -> str:
 
 
 def size_of(dtype_size: int, shape: Iterable[int | None] | None) -> int | None:
-    """Returns the bytes of a tensor with values of `dtype_size` bytes; None where it is open."""
+    """Returns the size of a tensor in bytes, or None if its shape is not fully known."""
     dimensions = None if shape is None else list(shape)
     if dimensions is None or None in dimensions or not dtype_size:
         return None

@@ -1,8 +1,8 @@
-"""Which ops do more than compute: a graph is a program, and running it runs them."""
+"""Ops that do more than compute: a graph is a program, and running it runs them."""
 
 import re
 
-# By what an op does: names without `Experimental` before them and `V2` and the like behind.
+# {effect: names of ops}, without the prefix `Experimental` and suffixes such as `V2`.
 _EFFECTS = {
     "runs Python": "PyFunc PyFuncStateless EagerPyFunc",
     "reads files": """
@@ -36,5 +36,5 @@ _PATTERNS = {
 
 
 def effect_of(op: str) -> str | None:
-    """Returns what an op of this type does besides computing; None where it only computes."""
+    """Returns the side effect of a type of op, or None if it only computes."""
     return next((effect for effect, names in _PATTERNS.items() if names.fullmatch(op)), None)

@@ -1,4 +1,4 @@
-"""Event files: what a summary writer left for TensorBoard."""
+"""Event files, which summary writers write for TensorBoard."""
 
 import collections
 import pathlib
@@ -10,12 +10,12 @@ from porting.kinds import graph
 from porting.kinds.description import Description
 from tutorial_support.programs import UsageError
 
-_HEAD = 12  # bytes before each record: its length and that length's checksum
+_HEAD = 12  # bytes before each record: its length and the checksum of the length
 _LARGEST_GRAPHS = 1 << 30  # bytes
 
 
 def is_event_file(path: pathlib.Path) -> bool:
-    """Returns whether a file begins with a record that tells the version of event files."""
+    """Returns whether a file begins with the version record of event files."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
         if len(head) < _HEAD:
@@ -25,7 +25,7 @@ def is_event_file(path: pathlib.Path) -> bool:
 
 
 def describe(path: pathlib.Path) -> Description:
-    """Describes an event file record by record; raises UsageError where it holds none."""
+    """Describes an event file; raises UsageError if it holds no complete record."""
     found = Description(str(path), "an event file", written_by="")
     kinds: dict[str, set[str]] = collections.defaultdict(set)
     steps: list[int] = []
@@ -46,11 +46,11 @@ def describe(path: pathlib.Path) -> Description:
                 for value in event.summary.value:
                     kinds[_kind(value)].add(value.tag)
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
-        found.notes.append(f"It is cut off or damaged after {count} records.")
+        found.notes.append(f"It is truncated or damaged after {count} records.")
     if not count:
-        raise UsageError(f"'{path}' holds no whole record; name another event file")
+        raise UsageError(f"'{path}' holds no complete record; name another event file")
     found.notes.append(
-        f"It holds {count} records" + (f", of steps {steps[0]} to {steps[1]}." if steps else ".")
+        f"It holds {count} records" + (f" for steps {steps[0]} to {steps[1]}." if steps else ".")
     )
     found.tags = {kind: sorted(names) for kind, names in kinds.items()}
     if newest:

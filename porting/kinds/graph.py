@@ -1,7 +1,7 @@
 """Graphs: GraphDefs, frozen or not, and MetaGraphDefs, each in binary form or as text.
 
-They are parsed and looked at, never imported: to import a graph, TensorFlow evaluates parts of it
-and fills constants that a few bytes of the file describe.
+They are parsed, but never imported: while it imports a graph, TensorFlow evaluates parts of it
+and allocates constants that a few bytes of the file describe.
 """
 
 import collections
@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-# Its only home: tf.raw_ops lacks the ops that begin with an underscore.
+# No public module has it, and tf.raw_ops lacks ops that begin with an underscore.
 from tensorflow.python.framework import op_def_registry
 
 from porting.kinds import checkpoint, snippets
@@ -30,33 +30,33 @@ _NEXT_ELEMENT = re.compile(
 )
 _DECODERS = re.compile(r"Decode(AndCrop)?(Jpeg|Png|Image)")
 _PARSERS = re.compile(r"Parse(Single)?Example(V2)?")
-# What a training graph is full of and nobody fetches for its value.
+# Ops that are common in training graphs, but that nobody fetches for their values.
 _BOOKKEEPING = re.compile(
     r"Const|NoOp|.*Summary(V2)?|.*Assign.*|(Resource)?(Sparse)?Apply.*|Save.*|Restore.*|Assert|"
     r"ShardedFilename|MergeV2Checkpoints|Var(iable)?IsInitialized.*|IsVariableInitialized|"
     r"Queue(Enqueue|Close|Size).*|CheckNumerics|ControlTrigger"
 )
-# What may be left over of shapes and variables that only the training asks for.
+# Ops that may remain from shapes and variables used only in training.
 _NEVER_WANTED = re.compile(
     r"Shape|ShapeN|Size|Rank|ReadVariableOp|(Stateless)?Random.*|"
     r"(Ref)?(Switch|Merge|Enter|NextIteration)|LoopCond"
 )
 _BESIDE = re.compile(r"(^|/)(gradients|save)(_\d+)?/")  # scopes of optimizers and Savers
-_BOMB = 1 << 26  # bytes that a constant may claim beyond what the file holds of it
+_BOMB = 1 << 26  # bytes that a constant may claim beyond its size in the file
 
 
 def parse(path: pathlib.Path, kinds: Iterable[type]) -> tuple[Any, bool]:
-    """Returns the file as the first of these messages that it is one of, and whether it is text.
+    """Parses a file as the first of these messages that fits.
 
     Args:
         path: the file.
         kinds: some of tf.GraphDef, tf.MetaGraphDef and SavedModel.
 
     Returns:
-        (message, is_text); (None, False) where it is none of them.
+        (message, is_text); (None, False) if none fits.
 
     Raises:
-        UsageError: it is too large to be one.
+        UsageError: the file is larger than a protocol buffer can be.
     """
     if path.stat().st_size > _LARGEST:
         raise UsageError(f"'{path}' is larger than a graph can be; name another file")
@@ -86,7 +86,7 @@ def _from_text(content: bytes, kind: type) -> Any:
 
 
 def _is_plausible(message: Any) -> bool:
-    """Returns whether a message makes sense: nearly any bytes are some protocol buffer."""
+    """Returns whether a message makes sense; almost any bytes parse as a protocol buffer."""
     if isinstance(message, tf.GraphDef):
         nodes = message.node
         return len(nodes) > 0 and all(_NODE_NAME.fullmatch(n.name) and n.op for n in nodes)
@@ -114,7 +114,7 @@ def describe(path: pathlib.Path) -> Description | None:
     if has_variables:
         found.notes.append(
             "A GraphDef holds no values of variables: they are in a checkpoint, which a "
-            "tf.train.Saver restores once the graph is imported."
+            "tf.train.Saver restores after the graph is imported."
         )
         if initializer := _initializer(message):
             opening += f"sess.run({initializer!r})  # initial values, not trained ones\n"
@@ -155,9 +155,7 @@ def _describe_meta(path: pathlib.Path, message: tf.MetaGraphDef, form: str) -> D
     if prefix != str(path) and _is_whole(prefix):
         opening += f"saver.restore(sess, {prefix!r})\n"
     else:
-        found.notes.append(
-            "There is no whole checkpoint beside it that holds the variables' values."
-        )
+        found.notes.append("There is no complete checkpoint next to it with the variables' values.")
         opening += "sess.run(tf.global_variables_initializer())  # no trained values\n"
     if "local_variables" in message.collection_def:
         opening += "sess.run(tf.local_variables_initializer())\n"
@@ -176,7 +174,7 @@ def _is_whole(prefix: str) -> bool:
 
 
 def signatures_of(message: tf.MetaGraphDef) -> dict[str, Signature]:
-    """Returns the signatures of a MetaGraphDef, by their names."""
+    """Returns {name: signature} of a MetaGraphDef."""
 
     def tensors(infos: Any) -> dict[str, Tensor]:
         return {key: _of_info(infos[key]) for key in sorted(infos)}
@@ -193,7 +191,7 @@ def _of_info(info: Any) -> Tensor:
 
 
 def look_at(graph_def: tf.GraphDef, path: str) -> Description:
-    """Returns what a graph and its functions hold, without a kind and lines to run it."""
+    """Describes the content of a graph and its functions, without `kind` and `code`."""
     functions = {function.signature.name for function in graph_def.library.function}
     unknown, effects = collections.defaultdict(list), collections.defaultdict(list)
     ops: collections.Counter = collections.Counter()
@@ -227,7 +225,7 @@ def _nodes(graph_def: tf.GraphDef) -> Iterator[Any]:
 def _version(graph_def: tf.GraphDef) -> str:
     versions = graph_def.versions
     if not versions.producer:
-        return "the file does not say, as some tools that freeze graphs leave it"
+        return "the file does not say; some freezing tools drop the version"
     return (
         f"a TensorFlow of graph version {versions.producer} "
         f"(the installed {tf.__version__} writes version {tf.version.GRAPH_DEF_VERSION})"
@@ -237,12 +235,12 @@ def _version(graph_def: tf.GraphDef) -> str:
 def _warnings(graph_def: tf.GraphDef, unknown: Any) -> list[str]:
     notes = []
     if graph_def.versions.min_consumer > tf.version.GRAPH_DEF_VERSION:
-        notes.append("It asks for a newer TensorFlow than the installed one.")
+        notes.append("It needs a newer TensorFlow than the installed one.")
     if unknown:
         notes.append(
-            "The installed TensorFlow cannot import it as it is, because it does not know all of "
-            "its ops: cut them out (tf.graph_util.extract_sub_graph), or load the library that has "
-            "them (tf.load_op_library)."
+            "The installed TensorFlow cannot import it, because it does not know all of its ops: "
+            "cut them out (tf.graph_util.extract_sub_graph), or load the library that has them "
+            "(tf.load_op_library)."
         )
     for node in _nodes(graph_def):
         if node.op == "Const":
@@ -250,7 +248,7 @@ def _warnings(graph_def: tf.GraphDef, unknown: Any) -> list[str]:
             if (tensor.size or 0) > _BOMB + 2 * node.ByteSize():
                 notes.append(
                     f"The constant '{node.name}' would take {bytes_as_text(tensor.size or 0)} of "
-                    f"memory, of which the file holds {bytes_as_text(node.ByteSize())}."
+                    f"memory, but only {bytes_as_text(node.ByteSize())} in the file."
                 )
     return notes
 
@@ -259,7 +257,7 @@ def _warnings(graph_def: tf.GraphDef, unknown: Any) -> list[str]:
 
 
 def _values(graph_def: tf.GraphDef) -> list[Tensor]:
-    """Returns the variables, or where there are none the constants that look like weights."""
+    """Returns the variables, or if there are none, the constants that look like weights."""
     variables = [_of_variable(node) for node in graph_def.node if node.op in _VARIABLES]
     if variables:
         return variables
@@ -273,7 +271,7 @@ def _of_variable(node: Any) -> Tensor:
 
 
 def _constant(node: Any) -> Tensor:
-    # The record of the value tells type and shape; the value itself is never made.
+    # The message holds type and shape; the value itself is never allocated.
     record = node.attr["value"].tensor
     dtype, shape = _dtype(record.dtype), _shape(record.tensor_shape)
     return Tensor(node.name, dtype, shape, size_of(_bytes(dtype), shape))
@@ -315,7 +313,7 @@ def _inputs(graph_def: tf.GraphDef) -> list[Tensor]:
 def _placeholder(node: Any, consumers: Any, producer: int) -> Tensor:
     shape = _shape(node.attr["shape"].shape) if "shape" in node.attr else None
     if shape == () and producer <= 21 and node.op == "Placeholder":
-        # Up to then, an empty shape stood for an unknown one; a MetaGraph tells it another way.
+        # Before that version, an empty shape meant an unknown one; MetaGraphs store it elsewhere.
         known = node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else []
         shape = _shape(known[0]) if known else None
     notes = ["has a default"] * (node.op == "PlaceholderWithDefault")
@@ -327,10 +325,10 @@ def _placeholder(node: Any, consumers: Any, producer: int) -> Tensor:
 
 
 def _next_element(node: Any, by_name: Any) -> list[Tensor]:
-    """Returns what an iterator or a queue hands on: any tensor can be fed, so this one, too."""
+    """Returns the outputs of an iterator or a queue, which can be fed like any tensor."""
     types = node.attr["output_types"].list.type or node.attr["component_types"].list.type
     shapes = [_shape(shape) for shape in node.attr["output_shapes"].list.shape]
-    if not shapes and node.input:  # a queue tells the shapes of its elements
+    if not shapes and node.input:  # the queue op stores the shapes of its elements
         queue = by_name.get(_op(node.input[0]))
         shapes = [_shape(s) for s in queue.attr["shapes"].list.shape] if queue else []
         if "Many" in node.op or "UpTo" in node.op:
@@ -357,9 +355,9 @@ def _consumers(nodes: Iterable[Any]) -> dict[str, list[Any]]:
 
 
 def _outputs(graph_def: tf.GraphDef, inputs: list[Tensor]) -> list[Tensor]:
-    """Returns the outputs of ops that follow from the inputs and that no other op needs.
+    """Returns the outputs of ops that depend on the inputs and that no other op consumes.
 
-    What trains, saves and sums up is left out: with it, next to nothing would be left over.
+    Ops that train, save or summarize do not count as consumers or outputs.
     """
     forward = [
         node
@@ -428,7 +426,7 @@ def _code(graph_def: tf.GraphDef, found: Description, opening: str) -> str:
     if found.unknown_ops:
         return ""
     if not found.outputs:
-        variables = "tf.global_variables()"  # of which importing a GraphDef makes none
+        variables = "tf.global_variables()"  # importing a GraphDef creates none
         return snippets.in_session(opening, variables, []) if "saver" in opening else ""
     needed = ancestors(graph_def, [_op(tensor.name) for tensor in found.outputs])
     feeds = [
@@ -440,9 +438,9 @@ def _code(graph_def: tf.GraphDef, found: Description, opening: str) -> str:
 
 
 def ancestors(graph_def: tf.GraphDef, names: Iterable[str]) -> set[str]:
-    """Returns the names of the ops that these ones need, themselves included.
+    """Returns the names of these ops and of all ops that they need.
 
-    What an iterator or a queue needs is left out, for a feed takes its place.
+    The inputs of iterators and queues are left out, because their outputs are fed.
     """
     by_name = {node.name: node for node in graph_def.node}
     found, front = set(names), list(names)
@@ -457,7 +455,7 @@ def ancestors(graph_def: tf.GraphDef, names: Iterable[str]) -> set[str]:
 
 
 def example_of(graph_def: tf.GraphDef) -> dict[str, tuple[str, int]]:
-    """Returns what a graph takes out of a tf.train.Example: kind and length by feature."""
+    """Returns {feature: (kind, length)} that a graph parses from a tf.train.Example."""
     by_name = {node.name: node for node in graph_def.node}
     features: dict[str, tuple[str, int]] = {}
     lists = {"float32": "float_list", "int64": "int64_list", "string": "bytes_list"}
@@ -471,7 +469,7 @@ def example_of(graph_def: tf.GraphDef) -> dict[str, tuple[str, int]]:
 
 
 def _feature_names(node: Any, by_name: dict[str, Any]) -> list[str]:
-    """Returns the names of the features of one size that an op takes out of a tf.train.Example."""
+    """Returns the names of the dense features that an op parses from a tf.train.Example."""
     if node.op == "ParseSingleExample":
         return [name.decode() for name in node.attr["dense_keys"].list.s]
     if node.op == "ParseExampleV2":

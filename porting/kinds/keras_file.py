@@ -1,4 +1,4 @@
-"""Keras' files: whole models and weights alone, in HDF5 or in a zip file with HDF5 in it."""
+"""Keras' files: whole models or only weights, in HDF5 or in a zip file with HDF5 in it."""
 
 import collections
 import contextlib
@@ -16,7 +16,7 @@ from tutorial_support import files
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LARGEST_TEXT = 1 << 26  # bytes of a model's description
-_LARGEST_PACKED = 1 << 30  # bytes of weights that are compressed
+_LARGEST_PACKED = 1 << 30  # bytes of compressed weights
 _REMEDY = "save it again, or name another file"
 
 
@@ -32,7 +32,7 @@ def is_keras_file(path: pathlib.Path) -> bool:
 
 
 def describe(path: pathlib.Path) -> Description:
-    """Describes a file of Keras'; raises UsageError where it is damaged."""
+    """Describes a Keras file; raises UsageError if it is damaged."""
     with files.reading(path, _REMEDY):
         if zipfile.is_zipfile(path):
             return _describe_zip(path)
@@ -63,7 +63,7 @@ def _read(packed: zipfile.ZipFile, name: str) -> bytes:
 
 @contextlib.contextmanager
 def _member(packed: zipfile.ZipFile, name: str) -> Iterator[h5py.File]:
-    """Yields an HDF5 file inside of a zip file; only what is asked for is read of it."""
+    """Yields an HDF5 file inside a zip file, which is read on demand."""
     info = packed.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED and info.file_size > _LARGEST_PACKED:
         raise ValueError("its weights are compressed and too large")
@@ -87,10 +87,10 @@ def _describe_h5(path: pathlib.Path, file: h5py.File) -> Description:
     elif any(v.name.rpartition("/")[0].endswith("vars") for v in found.variables):
         found.kind = "weights of a Keras model, by its layers' order (.weights.h5 of Keras 3)"
     else:
-        found.kind = "an HDF5 file, not one of Keras'"
+        found.kind = "an HDF5 file that is not from Keras"
     if found.variables:
         found.notes.append(
-            "It holds no model: build that in code; then model.load_weights reads it."
+            "It holds no model: build the model in code; then model.load_weights reads the file."
         )
         found.code = (
             f"import h5py\n\nwith h5py.File({str(path)!r}, 'r') as file:\n"
@@ -104,8 +104,8 @@ def _warn_of_other_keras(found: Description, version: str) -> None:
 
     if version.partition(".")[0] != keras.__version__.partition(".")[0]:
         found.notes.append(
-            f"Keras {version} wrote it, and {keras.__version__} is installed, which does not load "
-            "all of what the other one saved: where it refuses an argument, install tf_keras and "
+            f"Keras {version} wrote it, but {keras.__version__} is installed, which cannot load "
+            "everything from the other version: if it refuses an argument, install tf_keras and "
             "set TF_USE_LEGACY_KERAS=1."
         )
 
@@ -120,7 +120,7 @@ def _arrays(file: h5py.File) -> list[Tensor]:
     def visit(key: str, item: h5py.HLObject) -> None:
         if not isinstance(item, h5py.Dataset):
             return
-        note = "kept in another file" if item.external or item.is_virtual else ""
+        note = "stored in another file" if item.external or item.is_virtual else ""
         name = item.parent.attrs.get("name", "") if item.parent.name.endswith("/vars") else ""
         note = note or (f"of {_text(name)}" if name else "")
         shape = None if item.shape is None else tuple(item.shape)
@@ -133,7 +133,7 @@ def _arrays(file: h5py.File) -> list[Tensor]:
 
 
 def _add_model(found: Description, config: dict[str, Any]) -> None:
-    """Adds what the description of a model tells: layers, inputs, and what they may run."""
+    """Adds the content of a model's description: layers, inputs, and code that they may run."""
     import keras
 
     for layer in _layers(config):
@@ -153,8 +153,8 @@ def _add_model(found: Description, config: dict[str, Any]) -> None:
             found.inputs.append(Tensor(name, dtype, tuple(shape)))
     if found.unknown_ops:
         found.notes.append(
-            "Keras does not have all of these layers: load it with custom_objects, which maps each "
-            "name to its class."
+            "Keras does not have all of these layers: load the model with custom_objects, which "
+            "maps each name to its class."
         )
     if found.effects:
         found.notes.append(
@@ -165,7 +165,7 @@ def _add_model(found: Description, config: dict[str, Any]) -> None:
 
 
 def _layers(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yields the descriptions of all layers, those of models inside of the model included."""
+    """Yields the descriptions of all layers, including those of nested models."""
     front = collections.deque([config])
     while front:
         layer = front.popleft()

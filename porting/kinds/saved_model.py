@@ -29,7 +29,7 @@ def describe(folder: pathlib.Path) -> Description:
     path = next(folder / name for name in _FILES if (folder / name).is_file())
     message, _ = graph.parse(path, [saved_model_pb2.SavedModel])
     if message is None:
-        raise UsageError(f"'{path}' is no SavedModel, or is cut off; export it again")
+        raise UsageError(f"'{path}' is not a SavedModel, or is truncated; export it again")
     parts = [_describe_graph(folder, meta) for meta in message.meta_graphs]
     several = Description(str(folder), f"a SavedModel of {len(parts)} graphs", parts=parts)
     found = parts[0] if len(parts) == 1 else several
@@ -51,7 +51,7 @@ def _describe_graph(folder: pathlib.Path, meta: tf.MetaGraphDef) -> Description:
     found.kind = f"a SavedModel of {by}, with the tags {tags}"
     found.written_by = f"TensorFlow {meta.meta_info_def.tensorflow_version or 'unknown'}"
     found.signatures = graph.signatures_of(meta)
-    found.inputs, found.outputs = [], []  # which the signatures tell
+    found.inputs, found.outputs = [], []  # the signatures hold them
     if meta.asset_file_def:
         found.notes.append("It reads the files in its folder assets when it is loaded.")
     if found.unknown_ops or not found.signatures:
@@ -78,7 +78,7 @@ def _main_signature(signatures: dict[str, Signature]) -> str:
 
 
 def _with_notes(signature: Signature, graph_def: tf.GraphDef) -> Signature:
-    """Says of each input of a signature what the graph tells of it, such as that it is a JPEG."""
+    """Adds the graph's notes to each input of a signature, such as that it is a JPEG."""
     known = {tensor.name: tensor.note for tensor in graph.look_at(graph_def, "").inputs}
     inputs = {
         key: Tensor(

@@ -1,4 +1,4 @@
-"""The Python lines that feed, fetch and read a model, ready to paste."""
+"""Python code that feeds, fetches and reads a model, ready to paste."""
 
 import math
 import os
@@ -8,20 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from porting.kinds.description import Tensor
 
 _TF1 = "import numpy as np\nimport tensorflow.compat.v1 as tf\n"
-# Notes on an input that decide what its example is.
+# Notes on an input that decide its example value.
 PICTURE = "the bytes of a picture"
 EXAMPLE = "a tf.train.Example as bytes"
 
 
 def value(tensor: Tensor) -> str:
-    """Returns a Python expression for a value that a placeholder takes; open sizes become 1."""
+    """Returns a Python expression for a valid value of a placeholder; open sizes become 1."""
     shape = [1 if size is None else size for size in tensor.shape or ()]
     if tensor.dtype == "string":
         text = "picture" if tensor.note.startswith(PICTURE) else 'b""'
         text = "example" if tensor.note.startswith(EXAMPLE) else text
         if shape in ([], [1]):
             return f"[{text}]" if shape else text
-        # np.full would cut the zeros off the end of bytes.
+        # np.full would strip zero bytes from the end.
         return f"np.array([{text}] * {math.prod(shape)}, object).reshape({shape})"
     return f"np.zeros({shape}, {_numpy_type(tensor.dtype)})"
 
@@ -41,13 +41,13 @@ def in_session(
     feeds: Iterable[Tensor],
     example: Mapping[str, tuple[str, int]] | None = None,
 ) -> str:
-    """Returns lines that open a graph in a session, feed it and fetch from it.
+    """Returns code that opens a graph in a session, feeds it and fetches from it.
 
     Args:
-        opening: lines that put the graph into the session `sess`.
-        fetches: the tensors to fetch, or those by the keys of a dict; or an expression.
+        opening: code that loads the graph into the session `sess`.
+        fetches: the tensors to fetch, in a sequence or a dict; or an expression.
         feeds: the tensors to feed.
-        example: of a fed tf.train.Example, the kind and length of its features by name.
+        example: for a fed tf.train.Example, {feature: (kind, length)}.
     """
     feeds = list(feeds)
     lines = [*_TF1.splitlines(), ""]
@@ -60,7 +60,7 @@ def in_session(
     lines += textwrap.indent(opening.strip("\n"), "    ").splitlines()
     for feed in feeds:
         if feed.shape is None:
-            lines.append(f"    # The file does not tell the shape of {feed.name!r}: put in yours.")
+            lines.append(f"    # The file does not say the shape of {feed.name!r}: use yours.")
     lines += textwrap.indent(
         _dict("feed_dict", {f.name: value(f) for f in feeds}), "    "
     ).splitlines()
@@ -75,7 +75,7 @@ def in_session(
 
 
 def _dict(name: str, expressions: Mapping[str, str]) -> str:
-    """Returns lines that make a dict of Python expressions."""
+    """Returns code that makes a dict of Python expressions."""
     if not expressions:
         return f"{name} = {{}}"
     return "\n".join([f"{name} = {{", *(f"    {k!r}: {v}," for k, v in expressions.items()), "}"])
@@ -85,7 +85,7 @@ def _picture() -> list[str]:
     return [
         "stream = io.BytesIO()",
         'PIL.Image.new("RGB", (64, 64)).save(stream, "JPEG")',
-        "picture = stream.getvalue()  # in its place: pathlib.Path('photo.jpg').read_bytes()",
+        "picture = stream.getvalue()  # or pathlib.Path('photo.jpg').read_bytes()",
     ]
 
 
@@ -100,7 +100,7 @@ def _example(features: Mapping[str, tuple[str, int]]) -> list[str]:
 
 
 def from_tf2(path: str | os.PathLike, signature: str, inputs: Mapping[str, Tensor]) -> str:
-    """Returns lines that call a signature of a SavedModel outside of any session."""
+    """Returns code that calls a signature of a SavedModel without a session."""
     lines = ["import numpy as np", "import tensorflow as tf", ""]
     if any(tensor.note.startswith(PICTURE) for tensor in inputs.values()):
         lines = ["import io", "", lines[0], "import PIL.Image", lines[1], "", *_picture(), ""]
@@ -113,7 +113,7 @@ def from_tf2(path: str | os.PathLike, signature: str, inputs: Mapping[str, Tenso
 
 
 def read_checkpoint(prefix: str, variable: str) -> str:
-    """Returns lines that read a checkpoint's values without a graph."""
+    """Returns code that reads a checkpoint's values without a graph."""
     return (
         "import tensorflow as tf\n\n"
         f"reader = tf.train.load_checkpoint({prefix!r})\n"

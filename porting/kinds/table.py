@@ -1,8 +1,8 @@
-"""Reads the sorted table of keys and values that checkpoints of both formats are written in.
+"""Reads the sorted table of keys and values in checkpoints of both formats.
 
-TensorFlow's reader of checkpoints tells names, types and shapes, but not where values lie: so it
-cannot say whether the data is all there, nor into which parts a variable was divided. The format
-is LevelDB's (https://github.com/google/leveldb/blob/main/doc/table_format.md).
+TensorFlow's checkpoint reader returns names, types and shapes, but not the positions of values. So
+it cannot tell whether the data is complete, or how a variable is partitioned. The format is
+LevelDB's (https://github.com/google/leveldb/blob/main/doc/table_format.md).
 """
 
 import pathlib
@@ -12,12 +12,12 @@ from typing import BinaryIO
 
 _MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
 _FOOTER = 48  # bytes
-_TRAILER = 5  # bytes behind each block: its compression and its checksum
+_TRAILER = 5  # bytes after each block: its compression and its checksum
 _LARGEST_BLOCK = 1 << 28  # bytes
 
 
 def is_table(path: pathlib.Path) -> bool:
-    """Returns whether a file ends as a table does."""
+    """Returns whether a file ends like a table."""
     with path.open("rb") as stream:
         if stream.seek(0, 2) < _FOOTER:
             return False
@@ -26,7 +26,7 @@ def is_table(path: pathlib.Path) -> bool:
 
 
 def first_value(path: pathlib.Path) -> bytes:
-    """Returns the value of the first key, without reading what follows it.
+    """Returns the value of the first key, without reading the rest.
 
     Raises:
         ValueError: the table is damaged or compressed.
@@ -61,7 +61,7 @@ def _index(stream: BinaryIO) -> tuple[int, int]:
     stream.seek(-_FOOTER, 2)
     footer = stream.read()
     position = 0
-    for _ in range(2):  # the handle of another block, which TensorFlow leaves empty
+    for _ in range(2):  # skip the handle of the metaindex block, which TensorFlow leaves empty
         _, position = _varint(footer, position)
     offset, position = _varint(footer, position)
     size, _ = _varint(footer, position)
@@ -75,7 +75,7 @@ def _block(stream: BinaryIO, offset: int, size: int) -> bytes:
     stream.seek(offset)
     block = stream.read(size)
     if len(block) < size or size < 4:
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     return block
 
 
@@ -83,13 +83,13 @@ def _check_uncompressed(stream: BinaryIO, offset: int, size: int) -> None:
     stream.seek(offset + size)
     trailer = stream.read(_TRAILER)
     if len(trailer) < _TRAILER:
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     if trailer[0]:
         raise ValueError("it is compressed")
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yields the entries of a block, whose keys are written without what they share."""
+    """Yields the entries of a block; each key omits the prefix that it shares with the last."""
     (restarts,) = struct.unpack_from("<I", block, len(block) - 4)
     end = len(block) - 4 * (restarts + 1)
     key, position = b"", 0
@@ -106,11 +106,11 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """Returns the number that begins at `position`, seven bits a byte, and where it ends."""
+    """Returns the number at `position`, seven bits per byte, and the position after it."""
     value = shift = 0
     while True:
         if position >= len(data) or shift > 63:
-            raise ValueError("a number in it is cut off")
+            raise ValueError("a number in it is truncated")
         byte = data[position]
         value |= (byte & 0x7F) << shift
         position, shift = position + 1, shift + 7

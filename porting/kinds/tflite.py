@@ -1,7 +1,7 @@
-"""TFLite models, which TensorFlow's interpreter for small devices runs.
+"""TFLite models, for TensorFlow's interpreter on small devices.
 
-They are read by Python code alone: the interpreter does not check a file before it reads it, and
-a damaged one can end the process.
+Only Python code reads them: the interpreter does not check a file first, and a damaged one can
+crash the process.
 """
 
 import collections
@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-# The format's own reader, generated from its schema; tf.lite has it under no public name.
+# The format's own reader, generated from its schema; it has no public name in tf.lite.
 from tensorflow.lite.python import schema_py_generated as schema
 
 from porting.kinds.description import Description, Tensor, size_of
@@ -19,13 +19,13 @@ from tutorial_support import files
 
 
 def is_tflite(path: pathlib.Path) -> bool:
-    """Returns whether a file begins as TFLite models do."""
+    """Returns whether a file begins like a TFLite model."""
     with path.open("rb") as stream:
         return stream.read(8)[4:] == b"TFL3"
 
 
 def describe(path: pathlib.Path) -> Description:
-    """Describes a TFLite model; raises UsageError where it is damaged."""
+    """Describes a TFLite model; raises UsageError if it is damaged."""
     with files.reading(path, "convert the model again, or name another file"):
         model = schema.Model.GetRootAs(path.read_bytes(), 0)
         graph = model.Subgraphs(0)
@@ -41,8 +41,8 @@ def describe(path: pathlib.Path) -> Description:
     notes = ["It has no graph and no session: its own interpreter runs it."]
     if custom:
         notes.append(
-            f"Its ops {', '.join(custom)} are not TFLite's own: the interpreter needs the delegate "
-            "or library that has them (Flex... are TensorFlow's)."
+            f"Its ops {', '.join(custom)} are not built into TFLite: the interpreter needs the "
+            "delegate or library that has them (Flex... are TensorFlow's)."
         )
     return Description(
         str(path),
@@ -75,7 +75,7 @@ _TYPES = {
 
 
 def _ops(model: Any, graph: Any) -> tuple[dict[str, int], list[str]]:
-    """Returns how many ops there are of each type, and the types that TFLite does not have."""
+    """Returns {type of op: count}, and the types that TFLite does not have."""
     names, custom = [], set()
     builtin = {number: name for name, number in vars(schema.BuiltinOperator).items()}
     for i in range(model.OperatorCodesLength()):

@@ -1,5 +1,5 @@
-"""Before and after: what PORTING.md shows, as files that the tests run.
+"""The code before and after porting that PORTING.md links to; tests run all of it.
 
-`before_*.py` is code for TensorFlow 1, which fails on TensorFlow 2 as the guide says.
-`after_*.py` does the same on TensorFlow 2.
+`before_*.py` is TensorFlow 1 code, which fails on TensorFlow 2 as the guide says. `after_*.py` does
+the same on TensorFlow 2.
 """

@@ -1,6 +1,6 @@
-"""The same with a cell of one's own, which tf.nn.dynamic_rnn takes as well.
+"""The same with your own cell, which tf.nn.dynamic_rnn also takes.
 
-Its variables have the names, shapes and order of gates of BasicLSTMCell: old checkpoints restore.
+Its variables have BasicLSTMCell's names, shapes and order of gates, so old checkpoints restore.
 """
 
 import collections
@@ -11,7 +11,7 @@ LSTMState = collections.namedtuple("LSTMState", ["c", "h"])
 
 
 class BasicLSTMCell:
-    """What `dynamic_rnn` asks of a cell: two sizes, a first state, and a step."""
+    """The interface that `dynamic_rnn` expects: two sizes, an initial state, and a step."""
 
     def __init__(self, units, forget_bias=1.0):
         self.units = units
@@ -20,7 +20,7 @@ class BasicLSTMCell:
         self.state_size = LSTMState(units, units)
 
     def zero_state(self, batch_size, dtype):
-        """Returns the state before the first step."""
+        """Returns the initial state."""
         zeros = tf.zeros([batch_size, self.units], dtype)
         return LSTMState(zeros, zeros)
 

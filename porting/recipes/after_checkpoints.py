@@ -1,4 +1,4 @@
-"""Restores it under the names in the checkpoint, and puts it into a Keras model."""
+"""Restores it by the names in the checkpoint, and loads it into a Keras model."""
 
 import tensorflow.compat.v1 as tf
 
@@ -15,6 +15,6 @@ def restore(checkpoint):
 
 
 def into_keras(checkpoint, layer):
-    """Gives a Keras layer the values; no graph and no session are needed to read a checkpoint."""
+    """Loads the values into a Keras layer; reading a checkpoint needs no graph or session."""
     reader = tf.train.load_checkpoint(checkpoint)
     layer.set_weights([reader.get_tensor("hidden/weights"), reader.get_tensor("hidden/biases")])

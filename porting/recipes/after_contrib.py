@@ -12,7 +12,7 @@ def conv2d(x, filters, size, scope, is_training):
         weights = tf.get_variable(
             "weights",
             [size, size, x.shape[-1], filters],
-            initializer=tf.glorot_uniform_initializer(),  # what xavier_initializer() was
+            initializer=tf.glorot_uniform_initializer(),  # the same as xavier_initializer()
         )
         x = tf.nn.conv2d(x, weights, strides=1, padding="SAME")
         return tf.nn.relu(batch_norm(x, is_training))
@@ -46,7 +46,7 @@ def fully_connected(x, units, scope, weight_decay):
             "weights",
             [x.shape[-1], units],
             initializer=tf.glorot_uniform_initializer(),
-            regularizer=lambda w: weight_decay * tf.nn.l2_loss(w),  # what l2_regularizer was
+            regularizer=lambda w: weight_decay * tf.nn.l2_loss(w),  # the same as l2_regularizer
         )
         biases = tf.get_variable("biases", [units], initializer=tf.zeros_initializer())
         return x @ weights + biases

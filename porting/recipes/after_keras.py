@@ -1,4 +1,4 @@
-"""The same on Keras 3, which has no session: a model of the part that is wanted."""
+"""The same on Keras 3, which has no session: a model of the wanted part."""
 
 import tensorflow as tf
 

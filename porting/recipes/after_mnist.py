@@ -1,4 +1,4 @@
-"""MNIST from this package: another import, and nothing else."""
+"""MNIST from this package: only the import changes."""
 
 from mnist_mechanics import input_data
 

@@ -10,5 +10,5 @@ def batches(files, count):
         dataset = dataset.batch(2, drop_remainder=True).prefetch(1)
         batch = tf.data.make_one_shot_iterator(dataset).get_next()
         with tf.Session() as session:
-            # At the end of the files `run` raises tf.errors.OutOfRangeError, as a queue does.
+            # At the end of the files, `run` raises tf.errors.OutOfRangeError, as a queue does.
             return [session.run(batch) for _ in range(count)]

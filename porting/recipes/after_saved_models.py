@@ -24,6 +24,6 @@ def load(folder, values):
 
 
 def load_without_session(folder, values):
-    """Runs the signature in TensorFlow 2's own way; its output comes by the name in `outputs`."""
+    """Runs the signature in TensorFlow 2's way; results have the names in `outputs`."""
     function = tf2.saved_model.load(folder).signatures["serving_default"]
     return function(x=tf2.constant(values, tf2.float32))["y"].numpy()

@@ -1,4 +1,4 @@
-"""The same with a seed for each op that has to repeat."""
+"""The same with a seed for each op that must repeat."""
 
 import tensorflow.compat.v1 as tf
 

@@ -3,8 +3,8 @@
 import tensorflow as tf
 
 FLAGS = tf.app.flags.FLAGS
-tf.app.flags.DEFINE_float("learning_rate", 0.1, "How far a step goes.")
-tf.app.flags.DEFINE_string("summary_dir", "logs", "Where to write.")
+tf.app.flags.DEFINE_float("learning_rate", 0.1, "The learning rate.")
+tf.app.flags.DEFINE_string("summary_dir", "logs", "The folder to write to.")
 
 
 def main(argv):

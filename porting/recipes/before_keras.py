@@ -1,4 +1,4 @@
-"""What a layer of a Keras model puts out, through Keras' own session."""
+"""Fetches the output of a layer of a Keras model, through Keras' own session."""
 
 import tensorflow.compat.v1 as tf
 from tensorflow.keras import backend as K

@@ -1,4 +1,4 @@
-"""Names and orders of arguments from before TensorFlow 1.0, and a dimension's `value`."""
+"""Names and argument orders from before TensorFlow 1.0, and a dimension's `value`."""
 
 import tensorflow.compat.v1 as tf
 

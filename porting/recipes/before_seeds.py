@@ -1,7 +1,7 @@
-"""Initial values that the graph's seed alone decides.
+"""Initial values that depend only on the graph's seed.
 
-An op without a seed of its own takes one from the number of ops before it, so that any change of
-the graph above changes the values.
+An op without its own seed derives one from the number of ops before it, so any change of the graph
+before it changes the values.
 """
 
 import tensorflow.compat.v1 as tf

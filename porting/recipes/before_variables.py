@@ -1,4 +1,4 @@
-"""Shared variables, and a custom getter that puts moving averages in their place."""
+"""Shared variables, and a custom getter that replaces them with their moving averages."""
 
 import tensorflow as tf
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from benchmarks import catsdogs, cifar10, contest, extraction, flowers, limits, mnist
-from flowers_transfer import bottlenecks
 from tests.conftest import REPOSITORY
 from tests.flowers_transfer import tiny
 
@@ -70,7 +69,7 @@ def test_catsdogs_contestants_take_the_same_steps(phase, monkeypatch):
         monkeypatch.setattr(catsdogs, name, value)
     trained = [c for c in catsdogs.CONTESTANTS if c.prepare.endswith(phase)]
     found = losses(catsdogs, trained, monkeypatch, 8)
-    if "PyTorch, phase 2" in found:  # its RMSprop adds epsilon to the root, the others below it
+    if "PyTorch, phase 2" in found:  # its RMSprop adds epsilon outside the root, others inside
         others = found.pop("PyTorch, phase 2")
         np.testing.assert_allclose(others, found["here: phase 2"], rtol=0.03)
     assert_equal(found, 1e-4, trained[-1].name)
@@ -78,7 +77,6 @@ def test_catsdogs_contestants_take_the_same_steps(phase, monkeypatch):
 
 def test_extraction_contestants_find_the_same_bottlenecks(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(pathlib.Path.cwd()))
-    monkeypatch.setattr(bottlenecks, "BATCH", bottlenecks.BATCH)  # put back what `here` changes
     monkeypatch.setattr(extraction, "BATCH", 6)
     monkeypatch.setattr(extraction, "_frozen", tiny.frozen)
     expected, found = (np.stack(work(1)) for work in (extraction.original_way(), extraction.here()))

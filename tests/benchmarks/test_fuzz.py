@@ -1,4 +1,4 @@
-"""The fuzz program: its files come from the seed alone, and it knows good ends from bad ones."""
+"""The fuzz program: its files depend only on the seed, and it classifies results correctly."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""What learners try first, what TensorBoard shows of the graph, and what a checkpoint holds."""
+"""Learners' first experiments, the graph in TensorBoard, and the content of checkpoints."""
 
 import json
 import pathlib
@@ -76,13 +76,14 @@ EXPERIMENTS = {
 }
 
 
+@pytest.mark.usefixtures("pictures_not_drawn")
 @pytest.mark.parametrize(
     ("name", "more"),
-    # Where bottlenecks are fed, a summary of the base still needs the photos.
+    # A summary of the base needs the photos even if bottlenecks are fed.
     [*((name, []) for name in EXPERIMENTS), ("another summary", ["--no_augmentation"])],
 )
 def test_experiments_touch_one_file(name, more, flags):
-    stages = ("# The layers that have been built", STAGES + "# The layers that have been built")
+    stages = ("# The layers built so far", STAGES + "# The layers built so far")
     with edited(mobilenet_v2, stages, *EXPERIMENTS[name]):
         assert train.main([*flags, *more, "--learning_rate", "0.01"]) == 0
         with TrainedNet.find("run").opened() as (sess, tensors):
@@ -93,7 +94,7 @@ def test_experiments_touch_one_file(name, more, flags):
     if name == "another summary":
         assert scalars["base/block_1/mine"][0] == [10]
     if name.startswith("a layer more"):
-        # The head's own phase trains the new layer, too.
+        # Phase 1 also trains the new layer.
         at_first, later = (
             tf.train.load_variable(f"run/model.ckpt-{step}", "prediction/hidden")
             for step in (STEPS, 2 * STEPS)
@@ -139,7 +140,7 @@ def test_names_in_checkpoints_are_keras_and_those_of_earlier_versions(run):
     trained = head | {
         name
         for name in net
-        # Layer 12 of Keras' is the expansion's activation: what comes behind it is fine-tuned.
+        # Keras' layer 12 is the activation of the expansion; the layers after it are fine-tuned.
         if name.startswith(("block_1_depthwise", "block_1_project", "Conv_1"))
         and "moving" not in name
     }
@@ -174,11 +175,11 @@ def test_loss_that_is_not_finite_ends_the_training(flags, capsys):
 
 
 def test_weights_that_are_not_finite_are_not_saved_on_a_signal(flags, monkeypatch, capsys):
-    """The loss of the step before was finite: only the Saver can see it."""
+    """The loss before the step was finite, so only the Saver can detect it."""
     monkeypatch.setattr(runs.StopSignals, "requested", True)
     monkeypatch.setattr(runs.StopSignals, "exit_code", 128 + signal.SIGTERM)
     optimizer = "tf.train.AdamOptimizer(learning_rate, epsilon=_OPTIMIZER_EPSILON)"
-    stages = ("# The layers that have been built", STAGES + "# The layers that have been built")
+    stages = ("# The layers built so far", STAGES + "# The layers built so far")
     broken = (optimizer, "tf.train.GradientDescentOptimizer(float('nan'))")
     with edited(mobilenet_v2, stages, broken):
         assert train.main(flags) == 1
@@ -220,7 +221,7 @@ def parsed(*arguments):
 
 
 def test_a_resumed_run_takes_its_own_data_and_weights(tmp_path, monkeypatch):
-    """What ships is kept by its name, and found again where the project has moved."""
+    """A run saves the names of shipped files, and finds them again if the project moves."""
     monkeypatch.setattr(mobilenet_v2, "_STAGES", all_stages())
     first = parsed("--sample")
     images, facts = photo_input.load(first, {})

@@ -11,7 +11,7 @@ from catsdogs_finetune import mobilenet_v2, pretrained
 
 @pytest.fixture(autouse=True)
 def random():
-    """A generator of the test's own; Keras' first weights are the same in every run as well."""
+    """A generator for this test; it also fixes Keras' initial weights."""
     keras.utils.set_random_seed(0)
     return np.random.default_rng(0)
 
@@ -34,7 +34,7 @@ def keras_net(alpha, size, seed=0):
 
 
 def by_name(variables, values):
-    """Keras' values by the names of its h5 files, which Keras 3 has changed for one kind."""
+    """Keras' values by the names in its h5 files; Keras 3 renamed one kind of variable."""
     names = [v.path.replace("depthwise/kernel", "depthwise/depthwise_kernel") for v in variables]
     return dict(zip(names, values, strict=True))
 
@@ -151,7 +151,7 @@ def test_one_step_of_each_phase_equals_keras(num_classes, phase, random):
     assert loss_value == pytest.approx(expected_loss, rel=1e-4)
     assert gradient_values.keys() == expected_gradients.keys()
     for name, value in expected_gradients.items():
-        # Where rounding moves a value over the edge of a ReLU, a single pixel's part comes or goes.
+        # If rounding moves a value across the edge of a ReLU, the gradient of one pixel changes.
         np.testing.assert_allclose(
             gradient_values[name], value, rtol=1e-4, atol=1e-3 * np.abs(value).max(), err_msg=name
         )
@@ -195,7 +195,7 @@ def test_class_logits_and_evaluation(logits, expected):
 
 
 def test_each_number_of_a_layer_is_keras():
-    """For every `fine_tune_at`, also where a layer has no variables."""
+    """For every `fine_tune_at`, including layers without variables."""
     model = keras.applications.MobileNetV2((96, 96, 3), 0.35, include_top=False, weights=None)
     with tf.Graph().as_default():
         _, layers = mobilenet_v2.features(tf.zeros([1, 96, 96, 3]), 0.35)

@@ -1,26 +1,12 @@
 """The programs after the switches that ported programs begin with."""
 
-import subprocess
-import sys
-
 import pytest
 
 from catsdogs_finetune import mobilenet_v2
-from tests import painted
+from tests import modes, painted
 from tests.catsdogs_finetune import tiny_net
 
-MODES = [
-    "v2_behavior",
-    "v2_tensorshape",
-    "resource_variables",
-    "eager_execution",
-    "control_flow_v2",
-    "tensor_equality",
-]
 PROGRAM = """
-import sys
-import tensorflow.compat.v1 as tf
-getattr(tf, "disable_" + sys.argv[1])()
 from catsdogs_finetune import evaluate, export, mobilenet_v2, predict, train
 from tests.catsdogs_finetune import tiny_net
 mobilenet_v2._STAGES = tiny_net.STAGES
@@ -36,13 +22,9 @@ for more in ([], ["--no_augmentation", "--fresh"]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
+@modes.each
 def test_every_program_works_with(mode, tmp_path, program_environment, monkeypatch):
     monkeypatch.setattr(mobilenet_v2, "_STAGES", tiny_net.STAGES)
     painted.write_pictures(tmp_path / "photos", 12)
     tiny_net.write_weights(tmp_path / "tiny.h5")
-    command = [sys.executable, "-c", PROGRAM, mode]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=program_environment, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
+    modes.run(mode, PROGRAM, env=program_environment, cwd=tmp_path)

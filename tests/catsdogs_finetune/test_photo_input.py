@@ -1,5 +1,6 @@
-"""From class folders to batches of photos, against Keras' own reading and turning."""
+"""From class folders to batches of photos, compared with Keras' reading and rotation."""
 
+import argparse
 import collections
 import pathlib
 
@@ -58,7 +59,7 @@ def test_turning_equals_keras(part):
 
 
 def test_augmentation_turns_and_mirrors_within_its_bounds():
-    """Of two bright pixels, one tells by how much it was turned, the other whether mirrored."""
+    """The positions of two bright pixels show the rotation and the mirroring."""
     image = np.zeros((1, 65, 65, 3), np.float32)
     image[0, 32 - 24, 32, 0] = image[0, 32, 32 + 24, 1] = 1000
     image = np.repeat(image, 400, axis=0)
@@ -131,7 +132,7 @@ def test_held_out_images_are_divided_and_never_trained_on(tmp_path):
     assert 6 <= len(parts["test"]) <= 30
     counts = collections.Counter(zip(images.splits, images.labels, strict=True))
     assert len(counts) == 6
-    # Adding photos moves none.
+    # Adding photos moves no image to another split.
     before = dict(zip(images.paths, images.splits, strict=True))
     painted.picture((9, 9, 9), 1).save(tmp_path / "set" / "validation" / "cats" / "new.jpg")
     images = photo_input.find_images(tmp_path / "set")
@@ -177,3 +178,19 @@ def test_bad_pictures_are_found_and_odd_ones_read_as_people_see_them(tmp_path):
         pictures.encoded(folder / "dogs" / "01.jpg")
         == pathlib.Path(folder / "dogs" / "01.jpg").read_bytes()
     )
+
+
+def test_a_run_on_the_sample_is_resumed_on_it_without_being_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_input, "find_images", str)  # without reading them
+    write(tmp_path / "cache" / photo_input.FOLDER / photo_input.TRAIN, cats=2, dogs=2)
+    flags = argparse.Namespace(data_dir=None, sample=True, image_size=SIZE)
+    sample = photo_input.find(flags, {})
+    flags = argparse.Namespace(data_dir=None, sample=False, image_size=SIZE)
+    assert photo_input.find(flags, {"sample": True}) == sample and flags.sample
+
+
+def test_what_a_run_keeps_says_whether_it_is_of_the_sample():
+    write(pathlib.Path("photos"), cats=30, dogs=30)
+    flags = argparse.Namespace(data_dir="photos", sample=False, image_size=SIZE)
+    _, facts = photo_input.load(flags, {})
+    assert facts["sample"] is False

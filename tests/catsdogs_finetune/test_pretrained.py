@@ -1,4 +1,4 @@
-"""Weights from Keras' h5 files, of every layout, into a graph."""
+"""Weights from Keras' h5 files in every layout, loaded into a graph."""
 
 import functools
 import json
@@ -68,7 +68,7 @@ def published_tutorials_model(base):
 
 
 def first_name(name):
-    """The name that a variable has in the files that were published first."""
+    """The variable's name in the first published files."""
     layer, _, variable = name.partition("/")
     parts = re.fullmatch(r"(expanded_conv|block_(\d+))_(\w+?)(_BN)?", layer)
     if parts is None:
@@ -79,7 +79,7 @@ def first_name(name):
 
 
 def write(path, values):
-    """A file in Keras 2's layout: a group a layer, in it the names with their scopes."""
+    """A file in Keras 2's layout: one group per layer, with scoped names in it."""
     with h5py.File(path, "w") as file:
         for name, value in values.items():
             file[f"{name.partition('/')[0]}/{name}:0"] = value
@@ -87,14 +87,14 @@ def write(path, values):
 
 @functools.cache
 def variables():
-    """The variables of a net, by name; of a graph that no session runs."""
+    """The variables of a net by name, from a graph that no session runs."""
     with tf.Graph().as_default():
         _, layers = mobilenet_v2.features(tf.zeros([1, 96, 96, 3]), ALPHA)
         return mobilenet_v2.weights(layers)
 
 
 def read(path):
-    """What `pretrained.read` gives for the variables of a net."""
+    """The result of `pretrained.read` for the variables of a net."""
     return pretrained.read(path, variables())
 
 
@@ -144,7 +144,7 @@ def test_what_is_missing_misshapen_and_surplus_is_listed(made):
         "missing in the file: Conv1/kernel [3, 3, 3, 16]",
         "misshapen: bn_Conv1/gamma is [7] in the file, [16] in the graph",
         "surplus in the file: Conv2/kernel [3]",
-        "name a file of MobileNetV2's weights of the same --alpha with --weights",
+        "use --weights to name MobileNetV2 weights with the same --alpha",
     ):
         assert line in str(error.value)
 
@@ -162,7 +162,7 @@ def test_negative_variances_are_named(made):
 
 
 def put(file, key, **options):
-    """Puts something else in the place of an array."""
+    """Replaces an array with something else."""
     del file[key]
     return file.create_dataset(key, **options)
 
@@ -197,7 +197,7 @@ def test_what_is_no_array_of_numbers_is_missing(kind, made):
 
 
 def offsets(file):
-    """Where the arrays of a file lie in it."""
+    """The positions of the arrays in a file."""
     found = []
 
     def visit(_, item):
@@ -209,7 +209,7 @@ def offsets(file):
 
 
 def test_flipped_bytes_give_one_sentence_or_weights(made):
-    """In the structure of the file: its numbers take almost all of it."""
+    """Damages the structure of the file, although its numbers take almost all of it."""
     random = np.random.default_rng(0)
     for name in ("keras2.h5", "tutorial.weights.h5"):
         whole = np.fromfile(made[0] / name, np.uint8)
@@ -273,7 +273,7 @@ def test_published_weights_are_downloaded_once_and_checked(made, monkeypatch):
         assert path.read_bytes() == body and pretrained.alpha_of(path) == ALPHA
     assert pretrained.find("imagenet", ALPHA, 96) == path  # without the server
     monkeypatch.setattr(pretrained, "_BYTES", {ALPHA: 77})
-    with pytest.raises(UsageError, match="the weights from ImageNet cannot be had"):
+    with pytest.raises(UsageError, match="cannot download the ImageNet weights"):
         pretrained.find("imagenet", ALPHA, 96)  # of another size: not what was published
 
 

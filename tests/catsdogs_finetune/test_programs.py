@@ -45,7 +45,7 @@ def _tiny():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Photos laid out as the published ones, a run on them, and one without augmentation."""
+    """Photos in the published folders, a run on them, and one without augmentation."""
     folder = tmp_path_factory.mktemp("catsdogs")
     tiny_net.write_weights(folder / "tiny.h5")
     painted.write_pictures(folder / "photos" / "train", 7, TWO)
@@ -72,8 +72,8 @@ def test_training_prints_saves_and_draws(made, capsys):
         rf"^Before training: validation loss {number}, accuracy {number}$", printed, re.M
     )
     epochs = re.findall(
-        rf"^Epoch (\d) of 4 \((\w+)\): loss {number}, accuracy {number}; "
-        rf"validation loss {number}, accuracy ({number})$",
+        rf"^Epoch (\d) of 4 \((\w+)\): loss ({number}), accuracy ({number}); "
+        rf"validation loss ({number}), accuracy ({number})$",
         printed,
         re.M,
     )
@@ -94,9 +94,11 @@ def test_training_prints_saves_and_draws(made, capsys):
     ends = [STEPS * epoch for epoch in range(5)]
     assert scalars["accuracy/validation"][0] == ends and scalars["loss/train"][0] == ends[1:]
     accuracies = scalars["accuracy/validation"][1][1:]
-    np.testing.assert_allclose(accuracies, [float(epoch[2]) for epoch in epochs], atol=1e-4)
+    tags = ("loss/train", "accuracy/train", "loss/validation", "accuracy/validation")
+    written = np.transpose([scalars[tag][1][-4:] for tag in tags])
+    np.testing.assert_allclose(written, np.array(epochs)[:, 2:].astype(float), atol=1e-4)
     assert scalars["loss"][0] == [10]
-    # The best checkpoint is apart, and is the best.
+    # The best checkpoint is in its own folder, and is the best.
     best = json.loads(pathlib.Path("run/best/best.json").read_text())
     assert best["accuracy"] == pytest.approx(max(accuracies))
     assert variables("run/best")["global_step"] == best["step"]
@@ -104,7 +106,7 @@ def test_training_prints_saves_and_draws(made, capsys):
 
 
 class StopsAfter:
-    """Takes the place of a run's StopSignals: a signal comes before the end of the n-th step."""
+    """Replaces a run's StopSignals: a signal comes before the end of the n-th step."""
 
     def __init__(self, n):
         self.left, self.exit_code = n, 143
@@ -195,7 +197,7 @@ def test_only_the_best_checkpoints_that_are_asked_for_stay_across_resumes(made, 
 
 
 def bottlenecks_of(made, images):
-    """The reference: every photo through the net, which then is Keras' by other tests."""
+    """The reference: every photo through the net, which other tests compare with Keras."""
     with tf.Graph().as_default(), tf.Session() as sess:
         everything = np.arange(len(images.paths))
         ((photos, _),) = pipelines.elements(
@@ -209,7 +211,7 @@ def bottlenecks_of(made, images):
 
 
 def head_of(folder):
-    """The weights and, behind them, the bias."""
+    """The weights followed by the bias."""
     values = variables(folder)
     return np.append(values["prediction/kernel"].ravel(), values["prediction/bias"])
 
@@ -223,7 +225,7 @@ def test_head_on_kept_bottlenecks_equals_logistic_regression_in_numpy(made):
     order = pipelines.elements(
         lambda: photo_input.index_batches(training, 4, 0, tf.constant(0, tf.int64)), 2 * STEPS
     )
-    # Another run with the same seed begins with the same head.
+    # Another run with the same seed starts with the same head.
     untrained = [*alone, "--learning_rate", "0", "--train_dir", "untrained"]
     assert train.main(untrained) == 0
     head = head_of("untrained")
@@ -241,7 +243,7 @@ def test_head_on_kept_bottlenecks_equals_logistic_regression_in_numpy(made):
 def test_two_tasks_extract_what_training_keeps(made, tmp_path, monkeypatch, capsys):
     store = ["--bottleneck_dir", str(tmp_path / "divided")]
     data = ["--data_dir", str(made / "photos"), "--weights", str(made / "tiny.h5"), *store]
-    for index in (0, 1):  # the first one ends without the second, which then finds all there
+    for index in (0, 1):  # the first ends without the second, which then finds everything
         configs = launcher.plan(0, 2)
         config = list(configs.values())[index]
         monkeypatch.setenv("TF_CONFIG", json.dumps(config))
@@ -365,9 +367,9 @@ def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, 
         assert "with the weights of a net that has seen CIFAR-10" in printed
         # Photos of one's own, but no published weights.
         assert pretrained.find(None, None, 160) == pretrained.shipped()
-        assert "taking the shipped weights of a narrow net" in caplog.text
+        assert "using the shipped weights of a narrow net" in caplog.text
         for name, alpha in ((None, 1.0), ("imagenet", None)):
-            with pytest.raises(UsageError, match="weights from ImageNet cannot be had: x"):
+            with pytest.raises(UsageError, match="cannot download the ImageNet weights: x"):
                 pretrained.find(name, alpha, 160)
 
 
@@ -376,13 +378,13 @@ def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, 
     [
         (
             ["--weights", "missing.h5"],
-            "there is no file 'missing.h5'; name a file of MobileNetV2's weights",
+            "there is no file 'missing.h5'; use --weights to name MobileNetV2 weights",
         ),
         (["--weights", "text.h5"], "text.h5: cannot be read"),
         (["--weights", "empty.h5"], "'empty.h5' holds no MobileNetV2 of a width in"),
         (
             ["--weights", "missing.h5", "--alpha", "1.0"],
-            "there is no file 'missing.h5'; name a file of MobileNetV2's weights",
+            "there is no file 'missing.h5'; use --weights to name MobileNetV2 weights",
         ),
         (["--alpha", "1.0"], "does not fit the net"),
         (["--alpha", "2"], "argument --alpha: invalid choice"),
@@ -412,7 +414,7 @@ def test_evaluation_of_other_classes_is_refused(made, capsys):
     painted.write_pictures(pathlib.Path("photos"), 4)
     assert evaluate.main(["--checkpoint", str(made / "run"), "--data_dir", "photos"]) == 2
     assert (
-        "has the classes blue, green, red, the net was trained on cats, dogs"
+        "has the classes blue, green, red, but the net was trained on cats, dogs"
         in capsys.readouterr().err
     )
 

@@ -16,7 +16,7 @@ LAYERS = 22  # of the tiny net, as Keras would count them
 
 
 def write_weights(path):
-    """Random weights in Keras' layout, under which classes of different colours lie apart."""
+    """Random weights in Keras' layout that separate classes of different colours."""
     random = np.random.default_rng(0)
     with tf.Graph().as_default():
         _, layers = mobilenet_v2.features(tf.zeros([1, 32, 32, 3]), 0.35)

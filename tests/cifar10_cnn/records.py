@@ -8,7 +8,7 @@ CLASS_NAMES = ("red", "green", "blue", "grey")
 
 
 def write(folder, per_batch=40, batches=2, test=30, class_names=CLASS_NAMES, seed=0):
-    """Writes record files in which the class can be seen by its colour; returns the folder."""
+    """Writes record files in which each class has its own colour; returns the folder."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     counts = {f"data_batch_{number}.bin": per_batch for number in range(1, batches + 1)}
@@ -25,7 +25,7 @@ def write(folder, per_batch=40, batches=2, test=30, class_names=CLASS_NAMES, see
 
 
 def archive(folder, path):
-    """Packs the folder as the published archive is packed; returns the path."""
+    """Packs the folder like the published archive; returns the archive's path."""
     with tarfile.open(path, "w:gz") as tar:
         tar.add(folder, "cifar-10-batches-bin")
     return path

@@ -55,7 +55,7 @@ def test_graph_has_the_originals_variables_and_ops(graph, batch):
     ops = {op.name: op.type for op in graph.get_operations()}
     for name, kind in (("pool_layer1", "MaxPool"), ("pool_layer2", "MaxPool")):
         assert ops[f"model_definition/{name}"] == kind
-    for name, side in (("norm1", 6), ("norm2", 3)):  # by other ops than LRN: see cifar10.lrn
+    for name, side in (("norm1", 6), ("norm2", 3)):  # not LRN ops, see cifar10.lrn
         normalized = graph.get_tensor_by_name(f"model_definition/{name}:0")
         assert normalized.shape.as_list()[1:] == [2 * side, 2 * side, 64]
 
@@ -99,7 +99,7 @@ def test_lrn_and_its_gradient(graph, alpha):
 
 
 def keras_step(weights, images, labels, rate):
-    """Loss and updated weights after one step of SGD in Keras, from the same weights."""
+    """The loss and the weights after one step of SGD in Keras, from the same initial weights."""
 
     def normalize(x):
         return tf2.nn.lrn(x, 5, 2.0, 1e-3, 0.75)
@@ -271,7 +271,7 @@ def test_layers_of_equal_width_drop_other_features():
     first, second, third = masks([384, 384, 384])
     for one, other in ((first, second), (second, third), (first, third)):
         assert 0.3 < (one != other).mean() < 0.5
-    # The net's own two layers, 2304 and 384 wide, drop what they have always dropped.
+    # The masks of the net's two layers, 2304 and 384 wide, must not change.
     np.testing.assert_array_equal(masks([2304, 384])[1], first)
     with tf.Graph().as_default(), tf.Session() as sess:
         key = tf.constant([384, 900], tf.int64)

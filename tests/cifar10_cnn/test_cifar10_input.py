@@ -1,4 +1,4 @@
-"""Records against hand-made bytes, the order of the batches, the distortions against numpy."""
+"""Tests records against hand-made bytes, the order of batches, and distortions against numpy."""
 
 import argparse
 import hashlib
@@ -42,7 +42,7 @@ def test_a_hand_made_record_is_parsed(graph):
 
 
 def numbered(folder, counts=(600, 300)):
-    """Writes record files whose first two pixels number the records; returns their Records."""
+    """Writes record files whose first two pixels encode the record's number; returns Records."""
     folder.mkdir()
     number = 0
     for batch, count in enumerate(counts, start=1):
@@ -64,7 +64,7 @@ def numbers(images):
 
 
 def served(records, first_step, count, seed=3):
-    """The record numbers in `count` training batches of 50 from first_step on, and the images."""
+    """The record numbers and the images of `count` training batches of 50 from first_step on."""
 
     def distort(images, step_seed):
         return tf.cast(images, tf.float32)
@@ -83,8 +83,8 @@ def test_every_epoch_serves_every_record_once_in_another_order(tmp_path):
     epochs = served(records, 0, 36).reshape(2, 900)
     assert (np.sort(epochs) == np.arange(900)).all()
     assert (epochs[0] != epochs[1]).mean() > 0.9
-    # Shuffled over the whole set, not block by block: a batch has records of both files, and the
-    # first half of an epoch has records from everywhere.
+    # The whole set is shuffled, not only single blocks: a batch has records of both files, and the
+    # first half of an epoch has records from all parts.
     assert (np.corrcoef(epochs[0], np.arange(900))[0, 1]) ** 2 < 0.02
     assert (served(records, 0, 36, seed=4).ravel() != epochs.ravel()).mean() > 0.9
 
@@ -230,7 +230,7 @@ def test_download_is_unpacked_once(tmp_path, monkeypatch):
         folder, is_sample = cifar10_input.find_folder()
     assert not is_sample
     assert folder == files.cache_folder("cifar10") / "cifar-10-batches-bin"
-    assert cifar10_input.find_folder() == (folder, False)  # the server being gone
+    assert cifar10_input.find_folder() == (folder, False)  # the server is gone
     assert cifar10_input.test_records(folder).num_examples == 30
 
 
@@ -338,7 +338,7 @@ def test_random_functions_depend_on_the_seed_alone(graph):
 
 
 def write_cifar100(folder):
-    """Writes CIFAR-100's files: records of a coarse label, a fine label and an image."""
+    """Writes CIFAR-100 files: each record has a coarse label, a fine label and an image."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 256, (50, 3074), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What a learner tries first: each change of one file trains and is rebuilt from a checkpoint."""
+"""A learner's first experiments: after a change to one file, the net trains and restores."""
 
 import numpy as np
 import pytest
@@ -35,10 +35,11 @@ def data(tmp_path_factory):
     return made.write(tmp_path_factory.mktemp("data") / "set")
 
 
+@pytest.mark.usefixtures("pictures_not_drawn")
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_touch_one_file(name, data):
     module, *changes = EXPERIMENTS[name]
-    # The best recipe has the more parts that depend on the net: masks, penalty, Muon, averages.
+    # The best recipe depends more on the net: dropout masks, penalty, Muon, averages.
     recipe = "cookbook" if name == "another optimizer" else "best"
     flags = ["--recipe", recipe, "--data_dir", str(data), "--train_dir", "run", "--batch_size", "8"]
     flags += ["--output_every", "1", "--eval_every", "2"]

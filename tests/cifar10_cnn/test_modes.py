@@ -1,24 +1,11 @@
-"""The programs after the switches that ported programs begin with."""
-
-import subprocess
-import sys
+"""The programs after the compatibility calls with which ported programs start."""
 
 import pytest
 
+from tests import modes
 from tests.cifar10_cnn import records as made
 
-MODES = [
-    "v2_behavior",
-    "v2_tensorshape",
-    "resource_variables",
-    "eager_execution",
-    "control_flow_v2",
-    "tensor_equality",
-]
 PROGRAM = """
-import sys
-import tensorflow.compat.v1 as tf
-getattr(tf, "disable_" + sys.argv[1])()
 from cifar10_cnn import evaluate, export, train
 flags = ["--train_dir", "run", "--batch_size", "8", "--eval_every", "2", "--data_dir", sys.argv[2]]
 for recipe in ("best", "cookbook"):
@@ -29,11 +16,7 @@ for recipe in ("best", "cookbook"):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
+@modes.each
 def test_every_program_works_with(mode, tmp_path, program_environment):
     data = made.write(tmp_path / "set")
-    command = [sys.executable, "-c", PROGRAM, mode, str(data)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=program_environment, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
+    modes.run(mode, PROGRAM, str(data), env=program_environment, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The orthogonalizing optimizer, against numpy and singular value decompositions."""
+"""Tests Muon against numpy and singular value decompositions."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ SHAPES = [(5, 5, 3, 16), (40, 24), (24, 40), (12, 12)]
 
 
 def reference(matrix):
-    """The iteration as it is published: on the matrix itself, five times."""
+    """The published iteration: five times on the matrix itself."""
     x = matrix / np.linalg.norm(matrix)
     for _ in range(5):
         gram = x @ x.T
@@ -29,7 +29,7 @@ def test_it_is_the_published_iteration_and_nearly_orthogonal(shape):
     found = evaluated(matrix)
     np.testing.assert_allclose(found, reference(matrix), atol=2e-3)
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
-    inner = left.T @ found @ right.T  # diagonal where the singular vectors are kept
+    inner = left.T @ found @ right.T  # diagonal if the singular vectors are unchanged
     assert np.abs(inner - np.diag(np.diag(inner))).max() < 0.01
     singular = np.diag(inner)[values > 0.1 * values.max()]
     assert singular.min() > 0.65 and singular.max() < 1.25
@@ -40,7 +40,7 @@ def test_a_gradient_of_nothing_moves_nothing():
 
 
 def numpy_steps(start, gradients, rates):
-    """Three steps: orthogonal ones for matrices, Nesterov's momentum for the vector."""
+    """Takes three steps: orthogonal steps for matrices, Nesterov momentum for the vector."""
     values = [value.astype(float) for value in start]
     means = [np.zeros(value.shape) for value in start]
     for rate in rates:
@@ -79,7 +79,7 @@ def test_steps_against_numpy(use_resource):
         assert sess.run(step) == 3
         found = sess.run(variables)
         assert len(optimizer.variables()) == len(shapes)
-        # A checkpoint holds the slots: nothing of the state is outside of them.
+        # The checkpoint contains the slots, which are the optimizer's whole state.
         slots = {v.op.name for v in tf.global_variables()} - {v.op.name for v in variables}
         assert len(slots) == len(shapes) + 1
     for value, expected in zip(found, numpy_steps(start, gradients, rates), strict=True):

@@ -20,7 +20,7 @@ from cifar10_cnn.trained import TrainedNet
 from tests import processes
 from tests.cifar10_cnn import records as made
 from tests.saved import variables
-from tutorial_support import events
+from tutorial_support import events, plots
 
 FEW = ["--batch_size", "16", "--output_every", "2", "--eval_every", "4", "--save_every", "4"]
 
@@ -32,7 +32,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["cookbook", "best"])
 def run(request, data, tmp_path_factory):
-    """A finished run of each recipe: (its folder, the lines that it printed)."""
+    """A finished run of each recipe: (its folder, the lines it printed)."""
     folder = tmp_path_factory.mktemp(request.param) / "run"
     flags = ["--recipe", request.param, "--generations", "8", *FEW]
     assert train.main([*flags, "--data_dir", str(data), "--train_dir", str(folder)]) == 0
@@ -93,13 +93,18 @@ def test_killed_and_resumed_ends_bit_identical(data, tmp_path, program_environme
     assert events.scalars("whole") == events.scalars("killed")
 
 
-def test_validation_in_place_of_the_test_images(data, capsys):
+def test_validation_in_place_of_the_test_images(data, capsys, monkeypatch):
+    titles, draw = [], plots.draw_predictions
+    monkeypatch.setattr(
+        plots, "draw_predictions", lambda *a, **k: titles.append(a[5]) or draw(*a, **k)
+    )
     flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "4", *FEW]
     assert train.main([*flags, "--validation_size", "30"]) == 0
     printed = capsys.readouterr().out
     assert "Training on 50 images" in printed
     assert " --- Validation Accuracy= " in printed and "Test Accuracy" not in printed
     assert "accuracy/test" not in events.scalars("run")
+    assert titles == ["Validation images, run at step 4"]
     found = {}
     for split in ("train", "validation", "test"):
         assert evaluate.main(["--checkpoint", "run", "--split", split]) == 0
@@ -118,7 +123,7 @@ def test_what_a_resumed_run_may_change(data, capsys):
     assert "recipe was cookbook, is best" in capsys.readouterr().err
     flags[3] = "other"
     assert train.main([*flags, "--recipe", "best", "--generations", "4"]) == 0
-    assert train.main([*flags, "--generations", "6"]) == 2  # its cosine depends on the end
+    assert train.main([*flags, "--generations", "6"]) == 2  # its cosine schedule depends on the end
     assert "generations was 4, is 6" in capsys.readouterr().err
 
 
@@ -151,7 +156,7 @@ def test_evaluation_beside_a_running_training(data, tmp_path, program_environmen
     while not training.stdout.readline().startswith("Generation 6"):
         pass
     beside = ["--checkpoint", "run", "--eval_interval_secs", "0.05", "--data_dir", str(data)]
-    assert evaluate.main(beside) == 0  # ends by itself, with the last generation
+    assert evaluate.main(beside) == 0  # ends by itself after the last generation
     assert "Traceback" not in training.communicate(timeout=60)[1]
     assert training.returncode == 0
     steps, _ = events.scalars("run/evaluation")["accuracy/test"]
@@ -194,14 +199,14 @@ def test_prediction_prepares_as_evaluation_does(run, data, tmp_path, capsys):
 
 
 def views_as_pictures(image):
-    """Ten pictures whose middle, which the net takes without --views, is one of the ten views."""
+    """Ten pictures whose centre crop, the net's input without --views, is one of the ten views."""
     places = [(4, 4), (0, 0), (0, 8), (8, 0), (8, 8)]
     crops = [image[top : top + 24, left : left + 24] for top, left in places]
     return [np.pad(crop[:, ::side], ((4, 4), (4, 4), (0, 0))) for side in (1, -1) for crop in crops]
 
 
 def test_views_are_averaged_in_evaluation_prediction_and_export(run, data, capsys):
-    """The probabilities are the mean, in numpy, of those of pictures that show one view each."""
+    """The probabilities are the mean, in numpy, of those of ten pictures with one view each."""
     records = cifar10_input.test_records(data)
     images = records.images(range(records.num_examples))
     net = TrainedNet.find(run)
@@ -218,7 +223,7 @@ def test_views_are_averaged_in_evaluation_prediction_and_export(run, data, capsy
         printed = capsys.readouterr().out
         correct = int((wanted[views].argmax(axis=1) == records.labels).sum())
         assert f"{correct} of 30 images correct" in printed
-        assert (f"by {views} views" in printed) == (views > 1)
+        assert (f"with {views} views" in printed) == (views > 1)
         ending = f"-{views}-views" * (views > 1)
         tags = events.scalars(f"evaluation{views}")
         assert tags[f"accuracy/test{ending}"][1] == [pytest.approx(correct / 30)]
@@ -246,7 +251,7 @@ def test_views_are_averaged_in_evaluation_prediction_and_export(run, data, capsy
 
 def test_export_gives_the_same_probabilities_everywhere(run, data, capsys):
     assert export.main(["--checkpoint", str(run), "--export_dir", "out"]) == 0
-    again = ["--checkpoint", str(run), "--export_dir", "out", "--tflite"]  # replaces
+    again = ["--checkpoint", str(run), "--export_dir", "out", "--tflite"]  # replaces the export
     assert export.main(again) == 0
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     model = tf2.saved_model.load("out/saved_model")
@@ -315,7 +320,7 @@ def test_other_labels_are_other_data(data, tmp_path, capsys):
     batch.write_bytes(values)
     assert train.main([*flags[:-1], str(other), "--generations", "4"]) == 2
     assert "the records was" in capsys.readouterr().err
-    # A run of an earlier version does not have this checksum, but resumes on its own data.
+    # A run of an earlier version lacks this checksum, but resumes on its own data.
     kept = json.loads(pathlib.Path("run/flags.json").read_text())
     for name in ("records", "program", "last_step", "labels"):
         del kept[name]
@@ -328,7 +333,7 @@ def test_the_cookbooks_checkpoint_resumes_and_evaluates(data, capsys):
     with tf.Graph().as_default(), tf.Session() as sess:
         with tf.variable_scope("model_definition"):
             cifar10.inference(tf.zeros([1, 24, 24, 3]), 4)
-        generation_num = tf.Variable(0, trainable=False)  # which TensorFlow names Variable
+        generation_num = tf.Variable(0, trainable=False)  # TensorFlow names it Variable
         assert generation_num.op.name == "Variable" and generation_num.dtype.base_dtype == tf.int32
         sess.run(tf.global_variables_initializer())
         sess.run(generation_num.assign(6))
@@ -357,13 +362,13 @@ def test_the_training_graph_has_few_boxes(run):
 
 
 def test_named_data_unpacks_no_sample_and_the_sample_needs_no_cache(data, monkeypatch, tmp_path):
-    monkeypatch.setenv("GRAPH_TUTORIALS_DATA", "/dev/null/cache")  # can never be written
+    monkeypatch.setenv("GRAPH_TUTORIALS_DATA", "/dev/null/cache")  # not writable
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     flags = argparse.Namespace(data_dir=str(data), sample=False, labels=None)
     assert cifar10_input.find(flags, {}) == (data, False)
     assert not (tmp_path / "temporary").exists()
-    for named in (["--sample"], []):  # also where the download is what fails
+    for named in (["--sample"], []):  # also if the download fails
         remote = cifar10_input.ARCHIVE
         local = dataclasses.replace(remote, urls=("http://127.0.0.1:9/a",))
         monkeypatch.setattr(cifar10_input, "ARCHIVE", local)

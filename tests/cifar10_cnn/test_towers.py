@@ -1,4 +1,4 @@
-"""Several towers against one."""
+"""Compares several towers with one."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf

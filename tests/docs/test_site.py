@@ -1,4 +1,4 @@
-"""The site: it builds, its links lead somewhere, it fits a telephone; the MNIST graph counts."""
+"""The site: it builds, its links work, it fits a phone; the MNIST graph counts ops correctly."""
 
 import html.parser
 import subprocess

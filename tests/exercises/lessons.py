@@ -1,4 +1,4 @@
-"""What the tests of all lessons' exercises share."""
+"""Shared code of the tests of all lessons' exercises."""
 
 import jupytext
 
@@ -7,7 +7,7 @@ from tests.conftest import REPOSITORY
 
 
 def run_solutions(name, module):
-    """Runs the solutions `name`; asserts that they answer every exercise of `module` rightly."""
+    """Runs the solutions `name`; asserts that they solve every exercise of `module`."""
     notebook = jupytext.read(REPOSITORY / "notebooks" / "solutions" / f"{name}.md", fmt="md:myst")
     namespace = {"__name__": "solutions"}
     for exercise in exercises_of(module).values():
@@ -22,7 +22,7 @@ def run_solutions(name, module):
 
 
 def check_wrong(exercise, answer, piece, hint):
-    """Asserts what the check says of a wrong answer, and that its hint is there."""
+    """Asserts the check's message for a wrong answer, and that its hint exists."""
     verdict = exercise.check(answer)
     assert not verdict.is_right
     assert piece in verdict.message, verdict
@@ -31,7 +31,7 @@ def check_wrong(exercise, answer, piece, hint):
 
 
 def check_enough(module, wrong):
-    """Asserts that each exercise of `module` has two wrong answers that are told apart."""
+    """Asserts that each exercise of `module` has two wrong answers with different messages."""
     for exercise in exercises_of(module).values():
         pieces = {piece for tried, _, piece, _ in wrong if tried is exercise}
         assert len(pieces) >= 2, exercise.name

@@ -1,4 +1,4 @@
-"""What graph_view says a fetch runs, against what a session records."""
+"""Compares the ops that graph_view predicts with those that a session records."""
 
 import re
 

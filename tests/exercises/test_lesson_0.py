@@ -1,4 +1,4 @@
-"""Notebook 0: every solution passes, and typical mistakes are told apart."""
+"""Notebook 0: every solution passes, and typical mistakes get different messages."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ WRONG = [
     (lesson_0.share_weights, _name_scope, "is called w", 3),
     (lesson_0.read_after_update, lambda counter: counter + 1, "still 0", 2),
     (lesson_0.read_after_update, _read_before, "from before the update", 3),
-    (lesson_0.survive_a_restart, _initialize_first, "first values", 2),
+    (lesson_0.survive_a_restart, _initialize_first, "initial values", 2),
     (lesson_0.survive_a_restart, _only_weights, "'steps'", 1),
     (lesson_0.survive_a_restart, _numpy_file, "no checkpoint", 1),
     (lesson_0.same_batch, lambda sess, s, m: (sess.run(s), sess.run(m)), "4, 5, 6", 1),

@@ -1,4 +1,4 @@
-"""Notebook 1: every solution passes, and typical mistakes are told apart."""
+"""Notebook 1: every solution passes, and typical mistakes get different messages."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Notebook 3: every solution passes, and typical mistakes are told apart."""
+"""Notebook 3: every solution passes, and typical mistakes get different messages."""
 
 import hashlib
 import random
@@ -94,7 +94,7 @@ WRONG = [
     ),
     (lesson_3.split_of, _by_sha1, "photos of one plant".capitalize(), 3),
     (lesson_3.split_of, _without_seed, "Another seed", 3),
-    (lesson_3.evaluation, _correct, "each image whether", 3),
+    (lesson_3.evaluation, _correct, "whether each image", 3),
     (lesson_3.evaluation, lambda z, t: tf.reduce_mean(_correct(z, t)), "share of correct", 3),
     (
         lesson_3.evaluation,

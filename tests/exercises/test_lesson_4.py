@@ -1,4 +1,4 @@
-"""Notebook 4: every solution passes, and typical mistakes are told apart."""
+"""Notebook 4: every solution passes, and typical mistakes get different messages."""
 
 import numpy as np
 import pytest

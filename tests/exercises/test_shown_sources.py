@@ -1,4 +1,4 @@
-"""What the notebooks show of the package's code is there: without executing whole notebooks."""
+"""The package's code that the notebooks show exists; checked without running notebooks."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Frozen graphs: their tensors, what is refused, and the way from a JPEG to a bottleneck."""
+"""Frozen graphs: their tensors, refused graphs, and the ops from a JPEG to a bottleneck."""
 
 import argparse
 import dataclasses
@@ -43,7 +43,7 @@ def test_one_picture_goes_through_as_in_the_graph_itself():
 def test_preparation_against_numpy():
     decoded = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
     prepared = run(tiny.frozen(), "prepared", {"decoded": decoded})
-    # Of a picture whose sides are whole multiples, the 2015 graph's resizing takes every k-th.
+    # If the sides are multiples of the size, the 2015 graph's resizing takes every k-th pixel.
     expected = (decoded[::2, ::3].astype(np.float32) - 128) / 128
     np.testing.assert_allclose(prepared[0], expected, atol=1e-6)
 
@@ -66,9 +66,9 @@ def test_a_graph_without_jpeg_input_is_given_one():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"bottleneck": "pool3:0"}, r"no tensor 'pool3:0'; the nearest names in it: pool_3:0"),
-        ({"jpeg_input": "DecodeJPG/content:0"}, r"nearest names in it: DecodeJpeg/contents:0"),
-        ({"image_input": "Mull:0"}, r"nearest names in it: Mul:0.*--image_tensor"),
+        ({"bottleneck": "pool3:0"}, r"no tensor 'pool3:0'; similar names: pool_3:0"),
+        ({"jpeg_input": "DecodeJPG/content:0"}, r"similar names: DecodeJpeg/contents:0"),
+        ({"image_input": "Mull:0"}, r"similar names: Mul:0.*--image_tensor"),
     ],
 )
 def test_missing_tensors_are_named_with_the_nearest(change, said):
@@ -104,7 +104,7 @@ def test_a_wrong_description_is_one_sentence(change):
 )
 def test_ops_that_do_more_than_compute_are_refused(more, op):
     path = tiny.write_graph("base.pb", more=more)
-    with pytest.raises(UsageError, match=rf"refused, for it holds ops.*\b{op}\b"):
+    with pytest.raises(UsageError, match=rf"refused, because it holds ops.*\b{op}\b"):
         base_graph.load(path, tiny.BASE)
 
 
@@ -116,12 +116,12 @@ def test_an_op_hidden_in_a_function_is_refused():
     path = tiny.write_graph("base.pb", more=lambda: reads())
     with pytest.raises(UsageError, match=r"ReadFile|PartitionedCall"):
         base_graph.load(path, tiny.BASE)
-    # Called by its own name, as a node's op.
+    # A node's op may be the name of a function.
     graph_def = tf.GraphDef.FromString(path.read_bytes())
     (call,) = (node for node in graph_def.node if node.op.endswith("PartitionedCall"))
     call.op = graph_def.library.function[0].signature.name
     path.write_bytes(graph_def.SerializeToString())
-    with pytest.raises(UsageError, match="refused, for it holds ops .* without functions"):
+    with pytest.raises(UsageError, match="refused, because it holds ops .* without functions"):
         base_graph.load(path, tiny.BASE)
 
 
@@ -137,7 +137,7 @@ def test_what_is_no_graph_is_named():
     bad = (whole | change for change in changes)
     for description in ({"jpeg": 1}, [], *bad):
         pathlib.Path("page.json").write_text(json.dumps(description))
-        with pytest.raises(UsageError, match=r"page\.json: cannot .* no description of a base"):
+        with pytest.raises(UsageError, match=r"page\.json: cannot .* does not describe a base"):
             base_graph.described("page.pb")
 
 
@@ -208,7 +208,7 @@ def test_a_base_that_has_moved_is_taken_from_where_it_is_now():
         base_graph.find_kept(own.facts)
     assert base_graph.find_kept(own.facts, "moved.pb").digest == own.digest
     for change in ({"base": None}, {"base": {}}, {"base": own.facts["base"] | {"size": "12"}}):
-        with pytest.raises(UsageError, match="does not say which base .* --fresh"):
+        with pytest.raises(UsageError, match="does not name the base .* --fresh"):
             base_graph.find_kept(own.facts | change)
     other = tiny.write_graph("other.pb", more=lambda: tf.constant(1))
     with pytest.raises(UsageError, match="'other.pb' is not the graph .* --base_graph"):
@@ -246,7 +246,7 @@ def test_make_base_refuses_in_one_sentence(flags, said, capsys):
 
 
 def net_of(build, shape=(None, tiny.SIZE, tiny.SIZE, 3), path="net.pb"):
-    """The file of a graph that `build` makes of its input, and its description."""
+    """Writes the graph that `build` makes from its input; returns its file and description."""
     with tf.Graph().as_default() as graph:
         tf.identity(build(tf.placeholder(tf.float32, shape, "images")), "bottleneck")
     pathlib.Path(path).write_bytes(graph.as_graph_def().SerializeToString())
@@ -265,7 +265,7 @@ def doubled(times):
 
 
 def computed_while_imported():
-    """A shape that shape inference computes, unless the placeholder keeps it from that."""
+    """A shape that only shape inference before the placeholder could compute."""
     return tf.placeholder_with_default(tf.cast(doubled(30)[:2, 0], tf.int32), [2])
 
 
@@ -277,12 +277,12 @@ def computed_while_imported():
         (lambda x: mean(tf.tile(x, [1, 3000, 3000, 1])), "too much memory"),
         (lambda x: mean(x) + tf.reduce_sum(doubled(30), 0), "too much memory"),
         (lambda x: tf.reshape(x, computed_while_imported()), "too much memory"),
-        (lambda x: mean(x) + tf.reduce_sum(tf.range(tf.reduce_sum(x) * 1e8)), "is not known"),
+        (lambda x: mean(x) + tf.reduce_sum(tf.range(tf.reduce_sum(x) * 1e8)), "is unknown"),
         (lambda x: mean(x) * tf.placeholder(tf.float32, (), "keep"), "'keep' would have to be fed"),
         (lambda x: tf.log(mean(x) - 9), "not finite"),
         (lambda x: tf.reduce_mean(x, [1, 2, 3]), r"shape \[1\] for one picture"),
         (lambda x: tf.reshape(x, [-1, 3]), r"shape \[144, 3\] for one picture"),
-        (lambda x: mean(tf.nn.conv2d(x, np.ones([3, 3, 1, 6]), 1, "SAME")), "of 1 channels"),
+        (lambda x: mean(tf.nn.conv2d(x, np.ones([3, 3, 1, 6]), 1, "SAME")), "with 1 channels"),
     ],
 )
 def test_a_base_that_cannot_run_is_refused_before_it_does(build, said):
@@ -317,19 +317,19 @@ def test_a_function_that_calls_itself_and_a_constant_of_gigabytes_are_refused():
 
 
 def test_a_preparation_that_fills_the_memory_with_a_large_picture_is_refused():
-    """With the small one of the trial it does not."""
+    """It fits for the small test picture."""
     with tf.Graph().as_default() as graph:
         contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
         tiled = tf.tile(tf.cast(tf.image.decode_jpeg(contents, 3), tf.float32), [30, 1, 1])
         images = tf.image.resize_bilinear(tiled[None], [12, 12], name="Mul")
         tf.reduce_mean(images, [1, 2], name="pool_3")
     pathlib.Path("net.pb").write_bytes(graph.as_graph_def().SerializeToString())
-    with pytest.raises(UsageError, match=r"too much memory, 'Tile' takes 1509949440 bytes"):
+    with pytest.raises(UsageError, match=r"too much memory: 'Tile' takes 1509949440 bytes"):
         base_graph.load("net.pb", tiny.BASE)
 
 
 def test_a_preparation_that_crops_what_it_is_given_is_no_danger():
-    """Its sizes come from the picture's; its assertions are not run."""
+    """Its sizes depend on the picture's; its assertions do not run."""
     with tf.Graph().as_default() as graph:
         contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
         cropped = tf.image.central_crop(tf.image.decode_jpeg(contents, 3), 0.5)
@@ -344,7 +344,7 @@ def test_a_preparation_that_crops_what_it_is_given_is_no_danger():
 
 def test_files_and_graphs_beyond_any_net_are_refused(monkeypatch):
     with pathlib.Path("large.pb").open("wb") as stream:
-        stream.truncate(3 << 30)  # takes no room on the disk
+        stream.truncate(3 << 30)  # sparse, takes no disk space
     with pytest.raises(UsageError, match=r"large\.pb: .*3221225472 bytes are more than"):
         base_graph.load("large.pb", tiny.BASE)
     monkeypatch.setattr(base_graph.graph_checks, "MOST_NODES", 5)
@@ -366,7 +366,7 @@ def test_a_base_of_one_picture_at_a_time_is_given_them_one_by_one(build, first_c
     try:
         getattr(tf, first_call)()
         frozen = base_graph.load(*net_of(build))
-        assert not frozen.takes_batches
+        assert frozen.batch_size is None
         pictures = np.random.default_rng(0).random((5, tiny.SIZE, tiny.SIZE, 3), np.float32)
         vectors = run(frozen, "bottlenecks", {"images": pictures})
     finally:
@@ -374,19 +374,26 @@ def test_a_base_of_one_picture_at_a_time_is_given_them_one_by_one(build, first_c
     np.testing.assert_array_equal(vectors, pictures.reshape(5, -1))
 
 
+@pytest.mark.parametrize(("times", "batch_size"), [(1, 16), (60, 10), (132, 2), (400, 2)])
+def test_a_base_is_given_fewer_pictures_the_larger_its_tensors(times, batch_size):
+    """A picture of 12x12x3 float32 numbers is tiled to 2 KB, 6, 30 and 276 MB; 67 MB are given."""
+    frozen = base_graph.load(*net_of(lambda images: mean(tf.tile(images, [1, times, times, 1]))))
+    assert frozen.batch_size == batch_size
+
+
 def test_a_base_that_fails_on_a_picture_is_blamed_itself():
-    """Noise gives numbers, a black picture does not."""
+    """Noise gives finite values, a black picture does not."""
     frozen = base_graph.load(*net_of(lambda images: tf.log(mean(images) + 0.9)))
     black = np.full((tiny.SIZE, tiny.SIZE, 3), -1, np.float32)
     with (
         bottlenecks.Extractor(frozen) as extractor,
-        pytest.raises(UsageError, match=r"the base '.*net\.pb' gives numbers .*--base_graph"),
+        pytest.raises(UsageError, match=r"the base '.*net\.pb' gives values .*--base_graph"),
     ):
         extractor.bottlenecks([black])
 
 
 def test_batch_normalization_as_keras_2_writes_it_is_taken():
-    """One of its outputs, for a gradient on a GPU, has no known shape."""
+    """One of its outputs, used by the gradient on a GPU, has an unknown shape."""
 
     def normalized(images):
         zeros, ones = tf.zeros(3), tf.ones(3)
@@ -412,7 +419,7 @@ def test_a_device_that_is_not_there_does_not_matter():
 
 
 def test_make_base_reads_weights_of_every_layout(tmp_path):
-    """Of the net alone, and of a model that has it as a layer, as fine-tuning makes it."""
+    """For the net alone, and for a model with the net as a layer, as fine-tuning builds it."""
     keras = make_base.tf2.keras
     keras.utils.set_random_seed(3)
     net = keras.applications.MobileNetV2((32, 32, 3), 0.35, include_top=False, weights=None)

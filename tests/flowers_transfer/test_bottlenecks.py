@@ -1,4 +1,4 @@
-"""Bottlenecks of good pictures and of bad ones, what a store holds, and what a batch is made of."""
+"""Bottlenecks of readable and unreadable pictures, the store's content, and batches."""
 
 import argparse
 import pathlib
@@ -24,7 +24,7 @@ def compute(folder="photos", store="store"):
 
 
 def one_by_one(paths):
-    """The reference: the graph as it is, a JPEG's bytes in, one vector out."""
+    """The reference: the unchanged graph, from the bytes of a JPEG to one vector."""
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as sess:
         tf.import_graph_def(tiny.graph_def(), name="")
         return np.concatenate(
@@ -202,7 +202,7 @@ def test_stores_of_different_folders_and_bases_are_different():
 
 
 def uneven():
-    """Bottlenecks of 5, 50 and 500 training images; a bottleneck is its image's number, twice."""
+    """Bottlenecks of 5, 50 and 500 training images; a bottleneck is its image's index, twice."""
     labels = np.repeat([0, 1, 2], [5, 50, 500])
     images = image_lists.ImageList(
         pathlib.Path("photos"),
@@ -341,7 +341,7 @@ def test_the_sample_is_found_where_the_photos_cannot_be_had_and_kept_by_name(mon
     assert len(images.paths) == 180
     assert all(name.startswith("drawn_") for name in images.class_names)
     assert facts["sample"] and facts["image_dir"] is None
-    # The run goes on with the sample, also where it was kept by its place, as in version 0.1.0.
+    # The run resumes with the sample, even if version 0.1.0 saved its path.
     for kept in (facts, facts | {"image_dir": "/moved/drawn_flowers"}):
         assert bottlenecks.create_image_lists(parsed(), kept)[1] == facts
 

@@ -1,15 +1,12 @@
 """The head against Keras, in every mode of TensorFlow, and changed as learners change it."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 from flowers_transfer import head, retrain
-from tests import painted
+from tests import modes, painted
 from tests.edited import edited
 from tests.flowers_transfer import tiny
 from tests.saved import variables
@@ -81,7 +78,7 @@ def test_steps_against_keras(momentum):
 
 
 def trained(steps=3, optimizer=None, **flags):
-    """Builds the head, takes steps on VECTORS; returns what the variables have become, and ops."""
+    """Builds the head and takes steps on VECTORS; returns the variables' values, and the ops."""
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(0)
         bottleneck_input, ground_truth = head.placeholder_inputs(7)
@@ -102,7 +99,7 @@ def trained(steps=3, optimizer=None, **flags):
 
 
 def test_weight_decay_makes_weights_smaller():
-    """Each step of gradient descent takes away rate times strength of them besides."""
+    """Each step of gradient descent also subtracts rate times strength times the weights."""
     start = trained(0)[0]["final_training_ops/weights"]
     plain, decayed = (
         trained(1, weight_decay=w)[0]["final_training_ops/weights"] for w in (0.0, 2.0)
@@ -157,27 +154,14 @@ def test_the_graph_is_there_to_be_looked_at():
     assert {"BottleneckInputPlaceholder", "final_training_ops", "cross_entropy", "train"} <= boxes
 
 
-MODES = [
-    "disable_v2_behavior",
-    "disable_v2_tensorshape",
-    "disable_resource_variables",
-    "disable_eager_execution",
-    "disable_control_flow_v2",
-    "disable_tensor_equality",
-]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
+@modes.each
 def test_every_mode_of_tensorflow_trains_the_same(mode, program_environment, tmp_path):
     painted.write_pictures(tmp_path / "photos", count=6)
     tiny.write_graph("base.pb")
     flags = ["--image_dir", "photos", "--base_graph", "base.pb", "--flip_left_right"]
     flags += ["--how_many_training_steps", "2", "--momentum", "0.5", "--weight_decay", "0.1"]
     program = f"""
-import sys
-import tensorflow.compat.v1 as tf
-tf.{mode}()
 from flowers_transfer import evaluate, export, label_image, retrain
 run = ["--checkpoint", "run"]
 codes = [
@@ -188,8 +172,7 @@ codes = [
 ]
 sys.exit(sum(codes))
 """
-    command = [sys.executable, "-c", program]
-    subprocess.run(command, env=program_environment, cwd=tmp_path, check=True)
+    modes.run(mode, program, env=program_environment, cwd=tmp_path)
     assert retrain.main([*flags, "--train_dir", "plain"]) == 0
     for name, value in variables("plain").items():
         np.testing.assert_array_equal(variables("run")[name], value)

@@ -28,7 +28,7 @@ FEW = ["--how_many_training_steps", "300", "--learning_rate", "1", "--train_batc
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder with pictures, a base, and a finished run; to be read only."""
+    """A folder with pictures, a base, and a finished run; tests only read it."""
     folder = tmp_path_factory.mktemp("made")
     painted.write_pictures(folder / "photos", count=30)
     tiny.write_graph(folder / "base.pb")
@@ -151,7 +151,7 @@ def test_a_run_goes_on_without_the_flags_that_name_its_data(made, capsys):
 
 
 def test_a_run_of_version_0_1_0_goes_on_and_is_evaluated(capsys):
-    """It kept the places of the shipped sample and base, and descriptions of the latter."""
+    """It saved the paths of the shipped sample and base, and the description of the base."""
     flags = ["--sample", "--train_dir", "run"]
     assert retrain.main([*flags, "--how_many_training_steps", "20"]) == 0
     path = pathlib.Path("run/flags.json")
@@ -268,7 +268,7 @@ def test_evaluation_of_other_classes_is_refused(made, capsys):
         pathlib.Path("others"), colours={"cyan": (0, 200, 200), "red": (200, 0, 0)}
     )
     assert evaluate.main(["--checkpoint", str(made / "run"), "--image_dir", "others"]) == 2
-    assert "has the classes cyan, red, the head was trained on" in capsys.readouterr().err
+    assert "has the classes cyan, red, but the head was trained on" in capsys.readouterr().err
 
 
 def test_labels_as_text_and_json_agree_with_evaluation(made, capsys):
@@ -391,7 +391,7 @@ def test_a_moved_base_is_named_by_its_flag_and_checked(made, capsys):
         (["--image_dir", "none"], "--image_dir 'none' cannot be read"),
         (["--base_graph", "none.pb"], "there is no file 'none.pb'; name a GraphDef"),
         (["--testing_percentage", "60", "--validation_percentage", "60"], "leave no training"),
-        (["--bottleneck_tensor", "pool:0"], "has no tensor 'pool:0'; the nearest"),
+        (["--bottleneck_tensor", "pool:0"], "has no tensor 'pool:0'; similar names"),
         (["--random_crop", "101"], "--random_crop: expected a whole number from 0 up to 100"),
         (["--base", "cifar10"], "--base: not allowed with"),
     ],
@@ -422,10 +422,10 @@ def test_with_nothing_named_and_no_network_the_sample_is_trained_on(monkeypatch,
         printed = capsys.readouterr().out
         assert "The base is the shipped CIFAR-10 net: 192 values a bottleneck." in printed
         assert float(re.search(r"test accuracy = (\S+)%", printed)[1]) >= 70
-        # Photos of one's own, but no base to be had: the shipped one, with a word on what it is.
+        # Own photos without a network: it uses the shipped base, with a warning.
         painted.write_pictures(pathlib.Path("photos"), count=6)
         few = ["--image_dir", "photos", "--how_many_training_steps", "10"]
         assert retrain.main([*few, "--train_dir", "own"]) == 0
-        assert "taking the shipped CIFAR-10 net as the base" in caplog.text
+        assert "using the shipped CIFAR-10 net as the base" in caplog.text
         assert retrain.main([*few, "--base", "inception_2015", "--train_dir", "other"]) == 2
         assert "--base inception_2015: x could not be downloaded" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Bottlenecks and the head's training, divided over the tasks of a cluster of threads."""
+"""Bottlenecks and training of the head, divided over a cluster of threads."""
 
 import concurrent.futures
 import contextlib
@@ -27,7 +27,7 @@ def where():
 
 
 def vectors(folder):
-    """The vectors of a store by key; each must be there once."""
+    """The vectors of a store by key; each must be stored once."""
     (store,) = pathlib.Path(folder).iterdir()
     with contextlib.closing(sqlite3.connect(store / feature_store.DATABASE)) as database:
         entries = database.execute("SELECT version, vector FROM vectors").fetchall()
@@ -63,7 +63,7 @@ def test_synchronous_workers_follow_one_process(where, distortion):
 
 
 def test_extraction_alone_and_what_others_do_not_add(where, monkeypatch, capsys):
-    """A task whose fellow is missing says so; started again alone, it completes the store."""
+    """A task reports that the other one is missing; restarted alone, it completes the store."""
     config = launcher.plan(0, 2)["worker", 0]
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     assert extract.main([*where, "--bottleneck_dir", "store", "--wait_secs", "0.3"]) == 1
@@ -83,7 +83,7 @@ def test_extraction_alone_and_what_others_do_not_add(where, monkeypatch, capsys)
 
 
 def test_two_tasks_fill_a_store_that_a_third_died_in():
-    """What a task added before it died is there, and costs the others nothing."""
+    """The store keeps what a task added before it died; the others do not compute it again."""
     keys = [f"{n}" for n in range(400)]
     expected = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
     dead = feature_store.FeatureStore("store", 6, feature_store.Share(2, 3))

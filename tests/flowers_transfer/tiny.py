@@ -1,4 +1,4 @@
-"""A tiny base graph, made on the spot."""
+"""A tiny base graph."""
 
 import dataclasses
 import pathlib
@@ -31,7 +31,7 @@ def graph_def(jpeg_input=True, more=None):
 
 
 def frozen(base=BASE, **options):
-    """The same as `base_graph.load` gives it."""
+    """The same graph as returned by `base_graph.load`."""
     return base_graph.FrozenGraph(base, graph_def(**options), "tiny", "0" * 16)
 
 

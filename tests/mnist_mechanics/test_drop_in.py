@@ -1,4 +1,4 @@
-"""A program of TensorFlow 1's time runs once its import of `input_data` is changed."""
+"""A TensorFlow 1 program runs after only its import of `input_data` is changed."""
 
 import runpy
 import sys
@@ -74,7 +74,7 @@ if __name__ == "__main__":
 def run(monkeypatch, tmp_path, capsys, *arguments):
     (tmp_path / "old.py").write_text(PROGRAM)
     (tmp_path / "new.py").write_text(PROGRAM.replace(OLD, NEW))
-    with pytest.raises(ModuleNotFoundError):  # so it was not run by what it had then
+    with pytest.raises(ModuleNotFoundError):  # so the original module is not there
         runpy.run_path(str(tmp_path / "old.py"), run_name="__main__")
     monkeypatch.setattr(sys, "argv", ["new.py", *arguments])
     with pytest.raises(SystemExit) as end:
@@ -85,13 +85,13 @@ def run(monkeypatch, tmp_path, capsys, *arguments):
 
 def test_program_learns(monkeypatch, tmp_path, capsys):
     epochs, precision = run(monkeypatch, tmp_path, capsys, "--train_dir", str(input_data.SAMPLE))
-    assert epochs == "12 epochs"  # 450 batches of 100 out of 3,600 images, the rest of 4,000
+    assert epochs == "12 epochs"  # 450 batches of 100 from 3,600 training images
     assert float(precision.split()[-1]) > 0.8
 
 
 def test_program_runs_on_fake_data(monkeypatch, tmp_path, capsys):
     _, precision = run(monkeypatch, tmp_path, capsys, "--fake_data", "--max_steps", "5")
-    assert float(precision.split()[-1]) == 1  # of white images, all labelled 0
+    assert float(precision.split()[-1]) == 1  # all images are white and labelled 0
 
 
 def test_arguments_have_the_order_of_the_original(tmp_path):

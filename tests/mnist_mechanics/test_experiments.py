@@ -1,4 +1,4 @@
-"""What a learner tries first: each change of one file trains and is rebuilt from a checkpoint."""
+"""A learner's first experiments: after a change to one file, the net trains and restores."""
 
 import pathlib
 
@@ -48,7 +48,7 @@ PROGRAMS = {
     "dataset": fully_connected_dataset,
     "looped": fully_connected_looped,
 }
-# The looped one builds its step twice, and a second optimizer would ask for slots of its own.
+# The looped program builds its step twice, and a second optimizer would create its own slots.
 PAIRS = [
     (program, name)
     for name in EXPERIMENTS
@@ -57,6 +57,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.usefixtures("pictures_not_drawn")
 @pytest.mark.parametrize(("program", "name"), PAIRS)
 def test_experiments_touch_one_file(program, name):
     width = "16" if name == "two equal widths" else "8"

@@ -1,4 +1,4 @@
-"""The reader against hand-made bytes, and the order of the batches against its promises."""
+"""Tests the reader against hand-made bytes, and the documented order of the batches."""
 
 import argparse
 import gzip
@@ -26,7 +26,7 @@ def labels_bytes(labels):
 
 
 def make_set(count=30, test_count=10, seed=0):
-    """Returns the four arrays of a random set in the order of NAMES."""
+    """Returns the four arrays of a random data set in the order of NAMES."""
     rng = np.random.default_rng(seed)
     arrays = []
     for n in (count, test_count):
@@ -144,7 +144,7 @@ def test_bad_file_is_named(tmp_path, case):
 
 
 def test_what_a_small_gzip_file_unpacks_to_is_bounded(tmp_path):
-    """The header says how much is read; a header that says too much is refused."""
+    """The header determines how much is read; one that declares too much is refused."""
     packed = gzip.compress(bytes(1 << 20)) * 256
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(struct.pack(">4I", 2051, 2, 28, 28)) + packed)
@@ -189,7 +189,7 @@ def test_download_into_the_cache(tmp_path, monkeypatch):
         monkeypatch.setattr(input_data, "_MIRRORS", (f"{address}/",))
         found = input_data.find_folder()
     assert found == files.cache_folder("mnist")
-    assert input_data.find_folder() == found  # from the cache, the server being gone
+    assert input_data.find_folder() == found  # from the cache; the server is gone
     assert input_data.read_data_sets(found).test.num_examples == 10
 
 
@@ -202,7 +202,7 @@ def test_without_a_network_the_sample_stands_in_with_a_warning(monkeypatch, capl
 
 
 def numbered(count, seed=0):
-    """A DataSet whose label n is the n-th image's first pixel."""
+    """A DataSet in which each label equals the first pixel of its image."""
     images = np.zeros((count, 28, 28), np.uint8)
     images[:, 0, 0] = np.arange(count)
     return input_data.DataSet(images, np.arange(count, dtype=np.uint8), dtype=np.uint8, seed=seed)

@@ -1,4 +1,4 @@
-"""The builders, against numpy and against plain TensorFlow 1 code in the original's naming."""
+"""Tests the builders against numpy and against plain TensorFlow 1 code with original names."""
 
 import math
 
@@ -115,7 +115,7 @@ def test_evaluation_counts_correct_predictions(graph):
 
 
 def plain_tensorflow_1(hidden1=128, hidden2=32):
-    """The net in the naming of the original, without this package: returns images and logits."""
+    """Builds the net with the original's names, without this package; returns images and logits."""
     images = tf.placeholder(tf.float32, [None, 784])
     layer = images
     for scope, rows, columns in (

@@ -1,23 +1,11 @@
-"""The programs after the switches that ported programs begin with."""
-
-import subprocess
-import sys
+"""The programs after the compatibility calls with which ported programs start."""
 
 import pytest
 from PIL import Image
 
-MODES = [
-    "v2_behavior",
-    "v2_tensorshape",
-    "resource_variables",
-    "eager_execution",
-    "control_flow_v2",
-    "tensor_equality",
-]
+from tests import modes
+
 PROGRAM = """
-import sys
-import tensorflow.compat.v1 as tf
-getattr(tf, "disable_" + sys.argv[1])()
 from mnist_mechanics import (
     evaluate, export, fully_connected_dataset, fully_connected_feed, fully_connected_looped, predict
 )
@@ -33,13 +21,9 @@ for program in (fully_connected_feed, fully_connected_dataset, fully_connected_l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
+@modes.each
 def test_every_program_works_with(mode, tmp_path, program_environment):
     digit = Image.new("L", (28, 28), 255)
     digit.paste(0, (12, 4, 16, 24))
     digit.save(tmp_path / "digit.png")
-    command = [sys.executable, "-c", PROGRAM, mode]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=program_environment, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
+    modes.run(mode, PROGRAM, env=program_environment, cwd=tmp_path)

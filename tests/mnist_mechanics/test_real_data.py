@@ -1,4 +1,4 @@
-"""What the tutorial text claims of the real MNIST, and Fashion-MNIST by its folder alone."""
+"""Checks the README's claims on the real MNIST, and Fashion-MNIST from its folder."""
 
 import pathlib
 import re
@@ -27,7 +27,7 @@ def test_precision_after_2000_steps(real_data, program, seed, capsys):
 
 
 def test_published_files_have_the_expected_checksums(real_data, monkeypatch):
-    """The cache accepts the byte-exact files without a download."""
+    """The cache accepts byte-exact files without a download."""
     monkeypatch.setenv("GRAPH_TUTORIALS_DATA", str(real_data))
     monkeypatch.setattr("tutorial_support.files._download", None)
     assert input_data.find_folder() == real_data / "mnist"

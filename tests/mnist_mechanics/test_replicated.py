@@ -1,4 +1,4 @@
-"""The replicated MNIST program, as processes on loopback."""
+"""Runs the replicated MNIST program as processes on loopback."""
 
 import contextlib
 import functools
@@ -49,7 +49,7 @@ def test_two_synchronous_workers_follow_the_single_process(capfd):
 
 
 class Tasks:
-    """A cluster's tasks as processes, to be started and ended one by one."""
+    """The tasks of a cluster as processes that can be started and ended one by one."""
 
     def __init__(self, command):
         self.command, self.plan = command, launcher.plan(1, 2)
@@ -68,7 +68,7 @@ class Tasks:
         self.lines[job] = []
 
     def step(self, job, seconds=60):
-        """Waits until a task tells of another step; returns the step's number."""
+        """Waits until a task prints another step; returns the step."""
         due = time.monotonic() + seconds
         for line in self.processes[job].stdout:
             self.lines[job].append(line.decode())
@@ -78,7 +78,7 @@ class Tasks:
         pytest.fail(f"{job} ended: {''.join(self.lines[job])}")
 
     def reach(self, job, step):
-        """Waits until a task has reached a step; returns the first one that it told of."""
+        """Waits until a task has reached a step; returns the first step that it printed."""
         first = found = self.step(job)
         while found < step:
             found = self.step(job)
@@ -101,18 +101,18 @@ class Tasks:
 @pytest.mark.slow
 def test_tasks_are_killed_and_come_back_and_all_end_with_a_checkpoint():
     with Tasks([*COMMAND, "--max_steps", "1000000", "--log_dir", "run"]) as tasks:
-        tasks.begin("worker")  # before there is a ps
+        tasks.begin("worker")  # before the ps
         tasks.begin("chief")
         tasks.begin("ps")
         tasks.step("worker")
         assert tasks.end(signal.SIGKILL, "worker") == [-9]
-        tasks.reach("chief", 500)  # asynchronous training goes on without it
+        tasks.reach("chief", 500)  # asynchronous training continues without it
 
         tasks.reach("chief", 1100)
         assert tasks.end(signal.SIGKILL, "chief") == [-9]
         saved = variables("run")["global_step"]
         assert saved >= 1000
-        tasks.begin("worker")  # which the variables on the ps are enough for
+        tasks.begin("worker")  # it only needs the variables on the ps
         tasks.begin("chief")
         assert tasks.reach("chief", saved + 100) >= saved
         tasks.step("worker")
@@ -120,15 +120,15 @@ def test_tasks_are_killed_and_come_back_and_all_end_with_a_checkpoint():
         saved = variables("run")["global_step"]
         assert tasks.end(signal.SIGKILL, "ps") == [-9]
         tasks.begin("ps")
-        for _ in range(2):  # of which at most the first was printed before
+        for _ in range(2):  # at most the first was printed before
             step = tasks.step("chief")
         assert step >= saved
         tasks.reach("worker", step)
         assert "a ps was lost" in "".join(tasks.lines["chief"])
 
-        assert tasks.end(signal.SIGTERM, "worker") == [143]  # which ends no one else
+        assert tasks.end(signal.SIGTERM, "worker") == [143]  # does not end the others
         step = tasks.reach("chief", tasks.step("chief") + 200)
-        codes = tasks.end(signal.SIGHUP, "chief", "ps")  # as a terminal that is closed sends it
+        codes = tasks.end(signal.SIGHUP, "chief", "ps")  # as a closed terminal sends it
         assert codes == [129] * 2, tasks.lines
         assert variables("run")["global_step"] >= step
         steps, _ = events.scalars("run")["loss"]
@@ -141,10 +141,10 @@ def test_synchronous_tasks_end_together_and_come_back():
         for job in ("ps", "chief", "worker"):
             tasks.begin(job)
         tasks.step("worker")
-        # The chief's code tells a supervisor, too, that this is not the end of the training.
+        # The chief's exit code also tells a supervisor that the training is not finished.
         assert tasks.end(signal.SIGTERM, "worker") + tasks.wait("chief") == [143, 143]
         saved = variables("run")["global_step"]
-        tasks.begin("worker")  # which waits for the chief
+        tasks.begin("worker")  # waits for the chief
         time.sleep(10)
         tasks.begin("chief")
         assert tasks.step("worker") >= saved and tasks.step("chief") >= saved
@@ -165,7 +165,7 @@ def test_a_loss_that_is_not_finite_is_told_in_a_sentence(capfd):
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [["--sync"], []], ids=["synchronous", "asynchronous"])
 def test_a_frozen_ps_holds_nobody(options):
-    """A process that is stopped keeps its connections, as a machine does that hangs."""
+    """A stopped process keeps its connections open, like a machine that hangs."""
     command = [*COMMAND, "--max_steps", "1000000", "--log_dir", "run", *options]
     with Tasks([*command, "--wait_secs", "10"]) as tasks:
         for job in ("ps", "chief", "worker"):
@@ -237,7 +237,7 @@ def train(*options, num_workers=1, **more):
 
 
 def test_full_disk_and_damaged_checkpoint_cost_no_more_than_they_touch():
-    """A limit on the size of files stands in for the full disk: writing fails in the same way."""
+    """A limit on the file size simulates a full disk: writing fails in the same way."""
     assert train(max_steps=20) == [0]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
@@ -271,7 +271,7 @@ def test_no_nan_is_saved(options):
 def test_an_event_file_continues_where_the_checkpoint_was():
     assert train(max_steps=110) == [0]
     with tf.Graph().as_default(), tf.summary.FileWriter("run", filename_suffix=".1") as writer:
-        for step in (200, 300, 400):  # which a killed chief had written after its checkpoint
+        for step in (200, 300, 400):  # written by a killed chief after its checkpoint
             events.write_scalar(writer, "loss", 9.0, step)
     assert train(max_steps=220) == [0]
     steps, values = events.scalars("run")["loss"]
@@ -305,14 +305,14 @@ def test_a_worker_with_other_flags_is_refused():
     assert trained.result() == 0
     assert isinstance(refused.exception(), UsageError)
     assert "--hidden1 is 128 there, 64 here" in str(refused.exception())
-    same = flags(max_steps=7)  # how far it goes, the chief decides
+    same = flags(max_steps=7)  # the chief decides on the last step
     assert fully_connected_replicated.run_worker(same, late) == 0
     on_board(ps, chief, sessions.Noticeboard.claim, "another")  # the first training has ended
     del ps
 
 
 def on_board(ps, cluster, call, folder, **description):
-    """Calls a method of the noticeboard that a task with these flags has."""
+    """Calls a method of the noticeboard of a task with these flags."""
     config = tf.ConfigProto(device_filters=["/job:ps"])
     with tf.Graph().as_default(), tf.Session(ps.target, config=config) as sess:
         tf.Variable(0, name="global_step", collections=["global_step", "variables"])
@@ -326,7 +326,7 @@ def test_a_second_chief_is_refused():
     elsewhere = clusters.Cluster(chief.addresses | {"chief": ["127.0.0.1:1"]}, "chief", 0)
 
     def end_early(board, sess):
-        sess.run(tf.global_variables_initializer())  # the step is 0, the last one is 9
+        sess.run(tf.global_variables_initializer())  # the step is 0, the last step 9
         board.end_early(sess)
         assert sess.run([board.stop_after, board.last_step]) == [1, 9]
 
@@ -334,7 +334,7 @@ def test_a_second_chief_is_refused():
     board = functools.partial(on_board, ps, chief)
     assert not board(has_chief, "a", hidden1=1)
     board(claim, "a", hidden1=1)
-    board(claim, "a", hidden1=1)  # the same one, started again
+    board(claim, "a", hidden1=1)  # the same chief, restarted
     for place, folder in ((chief, "b"), (elsewhere, "a")):
         with pytest.raises(UsageError, match=f"of the chief at {chief.computing[0]} in 'a', but"):
             on_board(ps, place, claim, folder)
@@ -343,10 +343,10 @@ def test_a_second_chief_is_refused():
         board(has_chief, "a", hidden1=2)
     on_board(ps, chief, end_early, "a", hidden1=1)
     board(sessions.Noticeboard.release, "a")
-    assert not board(has_chief, "a", hidden1=1)  # it ended early, and will come back
+    assert not board(has_chief, "a", hidden1=1)  # it ended early and will come back
     board(claim, "a", hidden1=1)
     board(sessions.Noticeboard.release, "a")
-    assert board(has_chief, "a", hidden1=1)  # it ended, and so can this worker
+    assert board(has_chief, "a", hidden1=1)  # it finished, so this worker can end
     assert not board(has_chief, "a", hidden1=2)  # it waits for the next chief
     board(claim, "b", hidden1=2)
     assert board(has_chief, "a", hidden1=2)
@@ -390,7 +390,7 @@ def test_wrong_use_is_one_sentence(monkeypatch, capsys):
     main = fully_connected_replicated.main
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert main(["--sample"]) == 2
-    assert "needs the variable TF_CONFIG" in capsys.readouterr().err
+    assert "needs the environment variable TF_CONFIG" in capsys.readouterr().err
     monkeypatch.setenv("TF_CONFIG", json.dumps(launcher.plan(1, 3)["worker", 0]))
     assert main(["--sample", "--batch_size", "100"]) == 2
     assert (

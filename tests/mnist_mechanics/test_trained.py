@@ -64,7 +64,7 @@ def test_evaluates_a_named_checkpoint_on_another_split(run, tmp_path, capsys, en
 
 
 def test_copied_or_moved_run_folder_stands_for_itself(run, tmp_path, capsys):
-    """The record of the newest checkpoint names the folder where the run was made."""
+    """The state file may name the folder in which the run was created."""
     shutil.copytree(run, tmp_path / "copy")
     record = (tmp_path / "copy" / "checkpoint").read_text()
     assert str(run) not in record
@@ -95,7 +95,7 @@ def test_checkpoints_that_are_not_there_or_damaged_are_named(run, tmp_path, caps
 
 
 def enlarged(image, tmp_path, name, inverted=False, size=(500, 400), corner=(150, 30)):
-    """Saves a digit of MNIST, ten times as large, somewhere on a larger sheet; returns the path."""
+    """Saves an MNIST digit, ten times enlarged, off-centre on a larger sheet; returns the path."""
     sheet = Image.new("L", size, 0)
     sheet.paste(Image.fromarray(image).resize((280, 280), Image.Resampling.BICUBIC), corner)
     pixels = np.asarray(sheet)
@@ -105,7 +105,7 @@ def enlarged(image, tmp_path, name, inverted=False, size=(500, 400), corner=(150
 
 
 def test_prepared_pictures_are_like_mnist(sample, tmp_path):
-    """A digit of MNIST, enlarged, shifted and inverted, comes back nearly as it was."""
+    """An MNIST digit that was enlarged, shifted and inverted comes back nearly unchanged."""
     images = sample.test.pixels[:40].reshape(-1, 28, 28)
     for inverted in (False, True):
         errors = [

@@ -1,4 +1,4 @@
-"""The two training programs, from their command lines."""
+"""Runs the training programs with command-line arguments."""
 
 import json
 import pathlib
@@ -95,7 +95,7 @@ def test_same_seed_same_run_other_seed_another(program, tmp_path):
 
 KILLS = {
     "feed": [
-        ("Step 200:", signal.SIGKILL),  # before there is any checkpoint
+        ("Step 200:", signal.SIGKILL),  # before the first checkpoint
         ("Step 1200:", signal.SIGTERM),
         ("Step 2100:", signal.SIGKILL),
     ],
@@ -127,7 +127,7 @@ def test_killed_anywhere_and_resumed_ends_bit_identical(
     assert program.main(flags) == 0
     assert f"Resuming at step {saved} from" in capsys.readouterr().out
     assert_same_variables(whole, killed)
-    # The repeated steps are in the event files twice, but are read once.
+    # The event files contain the repeated steps twice, but they are read once.
     assert events.scalars(killed) == events.scalars(whole)
 
 
@@ -186,7 +186,7 @@ def test_nan_loss_stops_and_keeps_the_last_checkpoint(program, capsys):
 
 
 def test_variables_that_are_not_finite_are_never_saved(capsys):
-    """The loss of the last step is that before its update, which is what overflows here."""
+    """The last step's loss is computed before its update, and it is the update that overflows."""
     flags = [*SMALL, "--learning_rate", "1e39", "--max_steps", "1"]
     assert fully_connected_feed.main(flags) == 1
     assert "a variable is not finite at step 1" in capsys.readouterr().err
@@ -246,7 +246,7 @@ def test_second_training_in_the_same_folder_is_refused(tmp_path, program_environ
 
 @both_programs
 def test_full_disk_is_one_sentence_and_earlier_checkpoints_stay(program, capsys):
-    """A limit on the size of files stands in for the full disk: writing fails in the same way."""
+    """A limit on the file size simulates a full disk: writing fails in the same way."""
     flags = [*SMALL, "--max_steps"]
     assert program.main([*flags, "20"]) == 0
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -297,18 +297,18 @@ def test_steps_looped_in_the_graph_are_the_same_steps(capsys):
         np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
 
     more = ["--max_steps", "110", "--steps_per_run", "50"]
-    assert run([*flags, "looped", *more]) == 0  # goes on in the middle of a block
+    assert run([*flags, "looped", *more]) == 0  # resumes in the middle of a block
     assert run([*flags, "whole", *more]) == 0
     assert_same_variables("looped", "whole")
-    # The loss that is shown is that of the step, not that of a later one of its block.
+    # The printed loss belongs to the step, not to a later step of its block.
     assert fully_connected_dataset.main([*flags, "single", "--max_steps", "110"]) == 0
     single, whole = (events.scalars(run_folder)["loss"] for run_folder in ("single", "whole"))
     assert single[0] == whole[0] == [0, 100]
-    # The other program's summary is run just after the step. At the end of the block, the loss
+    # The other program computes its summary just after the step. At the end of the block, the loss
     # would be 5% lower.
     np.testing.assert_allclose(single[1], whole[1], rtol=0.01)
     printed = re.findall(r"Step (?:0|100): loss = (\S+)", capsys.readouterr().out)
-    assert printed[-2:] == [f"{whole[1][1]:.2f}"] * 2  # the last is the other program's
+    assert printed[-2:] == [f"{whole[1][1]:.2f}"] * 2  # the last one is from the other program
     assert run([*flags, "whole", "--steps_per_run", "30"]) == 2
     assert "--steps_per_run 30 does not divide 100" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""`python -m porting.check` on small programs whose trouble is known."""
+"""`python -m porting.check` on small programs with known problems."""
 
 import ast
 import json
@@ -6,10 +6,10 @@ import textwrap
 
 import pytest
 
-from porting import check, findings, sources, syntax
+from porting import check, findings, installed, sources, syntax
 from tests.conftest import REPOSITORY
 
-# Programs, with the (line, name) of each finding. What is passed is asked for separately.
+# Programs, with the (line, name) of each finding. Other tests check the passed uses.
 PROGRAMS = {
     "modern": ("import tensorflow as tf\ntf.reduce_sum(tf.constant([1.0]))", []),
     "v1": ("import tensorflow.compat.v1 as tf\ntf.placeholder(tf.float32)", []),
@@ -196,7 +196,9 @@ def test_without_tensorflow_it_says_so(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: TensorFlow is not installed")
 
 
-def test_names_of_files_are_printed_in_one_line(tmp_path, capsys):
+def test_names_of_files_are_printed_in_one_line(tmp_path, monkeypatch, capsys):
+    nothing = installed.Installed({}, "2", "3", None, switch_is_set=False)
+    monkeypatch.setattr(findings, "ask", lambda questions: nothing)  # there is none to look up
     (tmp_path / "a\x1b[31m\n.py").write_text("he said: <this>")
     assert check.main(["."]) == 1
     assert "\x1b" not in capsys.readouterr().out
@@ -204,7 +206,7 @@ def test_names_of_files_are_printed_in_one_line(tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """What is found in all programs; TensorFlow is loaded once."""
+    """The findings in all programs; TensorFlow is loaded once."""
     folder = tmp_path_factory.mktemp("programs")
     for name, (code, _) in PROGRAMS.items():
         (folder / f"{name}.py").write_text(code)
@@ -242,9 +244,7 @@ def test_remedies_name_what_took_the_place(report):
 
 
 def test_switch_in_the_program_counts_where_tf_keras_answers(tmp_path, monkeypatch):
-    """The lookups are given, as if tf_keras were installed."""
-    from porting import installed
-
+    """Fakes the lookups, as if tf_keras were installed."""
     code = "os.environ['TF_USE_LEGACY_KERAS'] = '1'\nimport tensorflow.compat.v1 as tf\ntf.layers.a"
     path = tmp_path / "a.py"
 
@@ -261,6 +261,20 @@ def test_switch_in_the_program_counts_where_tf_keras_answers(tmp_path, monkeypat
         assert [f.name for f in findings.judge([sources.read(path)]).findings] == names
 
 
+@pytest.fixture
+def one_lookup(monkeypatch):
+    """Loads TensorFlow for the first check; later ones ask for names that it has looked up."""
+    answers = []
+    ask = findings.ask
+
+    def ask_once(questions):
+        answers.extend([] if answers else [ask(questions)])
+        return answers[0]
+
+    monkeypatch.setattr(findings, "ask", ask_once)
+
+
+@pytest.mark.usefixtures("one_lookup")
 def test_fix_makes_a_program_that_is_right_but_for_what_it_says(tmp_path, capsys):
     old = "import tensorflow as tf, os\nx = tf.placeholder(tf.float32)  # ü\n"
     old += "y = tf.reduce_sum(x, keep_dims=True) + tf.nn.softmax(x, dim=0)\nz = tf.mul(y, y)\n"
@@ -342,7 +356,7 @@ def test_python_2_keeps_lines_and_names():
 
 
 def test_this_project_is_clean(capsys):
-    """All but the recipes that are here to fail, and the one that needs the package tf_keras."""
+    """All recipes except those that must fail, and the one that needs the package tf_keras."""
     recipes = ["--exclude", "before_*.py", "--exclude", "*_with_keras_2.py"]
     assert check.main([str(REPOSITORY), *recipes]) == 0
     assert "0 of " in capsys.readouterr().out

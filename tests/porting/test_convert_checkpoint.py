@@ -77,7 +77,7 @@ def test_v1_and_parts_become_v2_and_whole(source, tmp_path, version):
     values = checkpoints.values(str(tmp_path / "new" / "model"))
     equal(values, checkpoints.values(str(source / "v2")))
     np.testing.assert_array_equal(values["tower_0/layer/w"], np.load(source / "w.npy"))
-    # A Saver that knows nothing of parts restores it.
+    # A Saver without partitioned variables restores it.
     with tf.Graph().as_default(), tf.Session() as sess:
         whole = tf.get_variable("tower_0/layer/w", [7, 5])
         tf.train.Saver().restore(sess, str(tmp_path / "new" / "model"))
@@ -116,18 +116,18 @@ def test_objects_get_their_variables_names(tmp_path):
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["--rename", "stap=x"], r"no such variable \(step\)"),
-        (["--rename", "step"], "not of the form OLD=NEW"),
-        (["--rename", "step=flag"], "would both be called 'flag'"),
+        (["--rename", "stap=x"], r"no such variable \(similar names: step\)"),
+        (["--rename", "step"], "not have the form OLD=NEW"),
+        (["--rename", "step=flag"], "would both be named 'flag'"),
         (["--drop", "nothing"], "no variable matches"),
         (["--drop", "."], "no variable is left"),
         (["--replace", "(", "x"], "not a regular expression"),
         (["--replace", "step", r"\1"], "invalid group reference"),
         (["--cast", "step", "int8"], "does not fit into int8"),
         (["--cast", "step", "int33"], "there is no type 'int33'"),
-        (["--cast", "words", "int32"], "texts are not numbers"),
-        (["--preset", "retrain"], "no checkpoint of retrain.py"),
-        (["--back"], "goes with --preset"),
+        (["--cast", "words", "int32"], "holds text, not numbers"),
+        (["--preset", "retrain"], "not a checkpoint of retrain.py"),
+        (["--back"], "needs --preset"),
         (["--rename_file", "none"], "there is no file 'none'"),
     ],
 )
@@ -151,7 +151,7 @@ def test_source_that_is_cut_off(source, tmp_path, capsys):
         shutil.copy(path, tmp_path)
     data = tmp_path / "v2.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:-1])
-    assert "is not whole" in failing(capsys, tmp_path / "v2", tmp_path / "new")
+    assert "is incomplete" in failing(capsys, tmp_path / "v2", tmp_path / "new")
     flipped = bytearray((source / data.name).read_bytes())
     flipped[10] ^= 1
     data.write_bytes(flipped)
@@ -234,7 +234,7 @@ def test_cookbooks_net_gives_the_same_logits_here(tmp_path, capsys):
     assert cifar10_evaluate.main(["--checkpoint", str(tmp_path / "ours"), "--sample"]) == 0
     assert "Generation 250:" in capsys.readouterr().out
 
-    # And back, where their Saver, with its int32 generation_num, restores it.
+    # And back: their Saver, with its int32 generation_num, restores it.
     back = ["--preset", "cookbook_cifar10", "--back"]
     assert convert(tmp_path / "ours", tmp_path / "back", *back) == 0
     equal(checkpoints.values(str(tmp_path / "back")), checkpoints.values(str(tmp_path / "theirs")))
@@ -298,7 +298,7 @@ def test_official_evaluation_finds_averages_in_a_net_without(tmp_path):
 
 @pytest.fixture(scope="module")
 def flowers_run(tmp_path_factory):
-    """A run of flowers_transfer on three colours, whose head the converted ones replace."""
+    """A run of flowers_transfer on three colours; converted heads replace its head."""
     folder = tmp_path_factory.mktemp("flowers")
     painted.write_pictures(folder / "photos", count=12)
     tiny.write_graph(folder / "base.pb")
@@ -310,7 +310,7 @@ def flowers_run(tmp_path_factory):
 
 
 def heads(preset):
-    """The names of weights and biases in the programs that a preset stands for."""
+    """The names of weights and biases in a preset's program."""
     if preset == "book_flowers":
         return [("final_training_ops/Variable", "final_training_ops/Variable_1")]
     scopes = "final_retrain_ops", "final_training_ops"

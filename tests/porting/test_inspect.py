@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    """A graph that trains, with all that belongs to it, saved in both formats."""
+    """A complete training graph, saved in both formats."""
     with tf.Graph().as_default() as graph, tf.Session() as sess:
         images = tf.placeholder(tf.float32, [None, 4], "images")
         labels = tf.placeholder(tf.int64, [None], "labels")
@@ -72,7 +72,7 @@ def described(path):
 
 
 def run(code):
-    """Runs printed lines as they are and returns what they leave in `outputs`."""
+    """Runs printed lines unchanged and returns `outputs`."""
     names = {}
     exec(compile(code, "printed", "exec"), names)
     return names.get("outputs", names.get("value"))
@@ -160,7 +160,7 @@ def test_object_based_checkpoint(tmp_path):
 
 
 def test_pipeline_is_fed(tmp_path):
-    """Where the graph has no placeholder, what the iterator gives is fed in its place."""
+    """If the graph has no placeholder, the output of the iterator is fed."""
     with tf.Graph().as_default() as graph, tf.Session() as sess:
         rows = tf.data.Dataset.from_tensors((np.zeros([2, 4], np.float32), np.int32(1)))
         images, label = tf.data.make_one_shot_iterator(rows).get_next()
@@ -196,7 +196,7 @@ def test_queue_is_fed(tmp_path):
 
 
 def test_shape_of_a_placeholder_in_an_old_graph(tmp_path):
-    """Until graph version 21, a Placeholder did not keep its shape; MetaGraphs noted it beside."""
+    """Until graph version 21, a Placeholder did not store its shape; the MetaGraph did."""
     with tf.Graph().as_default() as graph:
         images = tf.placeholder(tf.float32, [None, 4], "images")
         tf.reduce_sum(images, axis=1, name="sums")
@@ -210,7 +210,7 @@ def test_shape_of_a_placeholder_in_an_old_graph(tmp_path):
     (tmp_path / "old.meta").write_bytes(meta.SerializeToString())
     (found,) = described(tmp_path / "old.meta")
     assert shapes(found.inputs)["images:0"] == ("float32", (None, 4))
-    assert "does not tell the shape of 'any:0'" in found.code
+    assert "does not say the shape of 'any:0'" in found.code
 
 
 def test_inside_of_a_loop_is_no_output(tmp_path):
@@ -272,10 +272,10 @@ def test_what_is_more_than_computing(tmp_path):
 
 
 def test_ops_that_name_files_are_known():
-    """Every registered op with an argument that is called a file's is told of."""
+    """Every registered op with an argument named like a file is reported."""
     about_files = re.compile(r"(^|_)(filenames?|file|files|file_prefix|logdir|pathname)(_|$)")
     no_files = {
-        # These make or handle names, or sum up records that are in memory.
+        # These ops make or handle names, or summarize records in memory.
         "ShardedFilename",
         "ShardedFilespec",
         "TensorSliceDataset",
@@ -456,7 +456,7 @@ def test_data_file_that_is_cut_off(trained, tmp_path, capsys):
         shutil.copy(path, tmp_path)
     data = tmp_path / "model.ckpt-7.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:-1])
-    assert "is not whole" in failing(tmp_path, capsys)
+    assert "is incomplete" in failing(tmp_path, capsys)
     data.unlink()
     assert "is missing" in failing(tmp_path / "model.ckpt-7", capsys)
 
@@ -473,7 +473,7 @@ def test_index_that_is_cut_off(trained, tmp_path, capsys, keep):
 def test_v1_checkpoint_that_is_cut_off(trained, tmp_path, capsys):
     content = (trained / "v1" / "model.ckpt-7").read_bytes()
     (tmp_path / "model.ckpt-7").write_bytes(content[: len(content) // 2])
-    assert "no known format, or is cut off" in failing(tmp_path / "model.ckpt-7", capsys)
+    assert "unknown format, or is truncated" in failing(tmp_path / "model.ckpt-7", capsys)
 
 
 @pytest.mark.parametrize(
@@ -490,7 +490,7 @@ def test_broken_tflite(tmp_path, capsys):
 
 
 def test_empty_folder_and_no_file(tmp_path, capsys):
-    assert "holds nothing that is known" in failing(tmp_path, capsys)
+    assert "holds no model file of a known format" in failing(tmp_path, capsys)
     assert "there is no file" in failing(tmp_path / "none", capsys)
 
 

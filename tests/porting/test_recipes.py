@@ -1,4 +1,4 @@
-"""The recipes of PORTING.md: "before" fails as the guide says, "after" gives the right numbers."""
+"""The recipes of PORTING.md: "before" fails as the guide says, "after" gives right results."""
 
 import gzip
 import importlib
@@ -38,7 +38,7 @@ def recipe(name):
     return importlib.import_module(f"porting.recipes.{name}")
 
 
-# What stops each "before": how to call it, and the start of the message that the guide quotes.
+# The failure of each "before": how to call it, and the start of the message in the guide.
 FAILURES = {
     "sessions": (lambda r: r.run([1]), "module 'tensorflow' has no attribute 'placeholder'"),
     "names": (
@@ -122,7 +122,7 @@ def test_every_remedy_has_a_section():
 
 def test_sessions():
     assert recipe("after_sessions").run([1, 2, 3]) == 14
-    # With nothing but another import, the next trouble is the one that the guide names.
+    # With only the import changed, the next failure is the one in the guide.
     code = (RECIPES / "before_sessions.py").read_text(encoding="utf-8")
     scope = {"__name__": "ported"}
     exec(code.replace("import tensorflow as tf", "import tensorflow.compat.v1 as tf"), scope)
@@ -236,7 +236,7 @@ needs_tf_keras = pytest.mark.skipif(
 
 @needs_tf_keras
 def test_layers_with_keras_2(tmp_path):
-    """In a process of its own: the switch counts before TensorFlow is first imported."""
+    """In a separate process: the switch must be set before the first import of TensorFlow."""
     values, expected = layers_numbers()
     np.savez(tmp_path / "in.npz", images=IMAGES, **values)
     program = (

@@ -1,4 +1,4 @@
-"""TF_CONFIG, read and refused."""
+"""Reading TF_CONFIG, and refusing bad values."""
 
 import json
 import socket
@@ -37,7 +37,7 @@ def test_places_of_the_tasks():
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({}, "needs the variable TF_CONFIG.*local_cluster"),
+        ({}, "needs the environment variable TF_CONFIG.*local_cluster"),
         ({"TF_CONFIG": "{"}, "malformed .JSONDecodeError"),
         ({"TF_CONFIG": "[]"}, "malformed .TypeError"),
         ({"TF_CONFIG": "[" * 100_000}, "malformed .RecursionError"),

@@ -1,4 +1,4 @@
-"""Event files that are damaged, cut off, odd or empty, read beside whole ones."""
+"""Reading event files that are intact, damaged, truncated, unusual or empty."""
 
 import os
 import pathlib
@@ -47,7 +47,7 @@ def losses(folder="run"):
 
 @pytest.mark.parametrize("place", [3, 9, 14, -2])
 def test_a_flipped_byte_costs_one_record_and_is_told(place, caplog):
-    """In the length, in its checksum, in the content, in its checksum."""
+    """The damage is in the length, its checksum, the content, or the content's checksum."""
     records = steps(10)
     path = write("run/events.out.tfevents.1.host", *records)
     content = bytearray(path.read_bytes())
@@ -55,13 +55,13 @@ def test_a_flipped_byte_costs_one_record_and_is_told(place, caplog):
     content[start + (place if place > 0 else size_of(records[4]) + place)] ^= 255
     path.write_bytes(content)
     assert losses() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-    assert f"{size_of(records[4])} bytes in 1 places" in caplog.text
+    assert f"{size_of(records[4])} unreadable bytes in 1 places" in caplog.text
 
 
 def test_a_length_of_gigabytes_costs_one_record(caplog):
     records = steps(6)
     path = write("run/events.out.tfevents.1.host", *records)
-    # The header of a record of 2**35 bytes, checksum and all, as TensorFlow would write it.
+    # A header with a valid checksum that declares a record of 2**35 bytes.
     length = struct.pack("<Q", 2**35)
     crc = 0xFFFFFFFF
     for byte in length:
@@ -116,7 +116,7 @@ def test_one_odd_tag_or_file_hides_no_other(caplog, capsys):
     assert found["loss"].values == [0.0, 1.0, 2.0] and found["double"].values == [2.5]
     odd = {name: found[name].kind for name in ("untold", "vector", "text", "empty", "large")}
     assert set(odd.values()) == {"tensors"}
-    assert "loss: 1 records hold no single number" in caplog.text
+    assert "loss: 1 records are not a single number" in caplog.text
     assert events.main(["run"]) == 0
     assert "loss: 3 records, steps 0 to 2, last 2" in capsys.readouterr().out
 

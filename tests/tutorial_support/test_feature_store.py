@@ -1,4 +1,4 @@
-"""The store of vectors, killed at any point and damaged in any way."""
+"""The store of vectors when programs are killed and files are damaged."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ def fill(batches=5, each=4):
 
 
 def found_in(store, count=20):
-    """The rows of what `fill` has written, by number, but for those that the store has lost."""
+    """The rows that `fill` wrote, by number, without those that the store has lost."""
     rows = {n: store.find(f"{n // 4}-{n % 4}", (1, n // 4)) for n in range(count)}
     return {n: row for n, row in rows.items() if row is not None}
 
@@ -56,7 +56,7 @@ def test_what_was_appended_is_read_back_to_the_bit(max_in_memory, monkeypatch):
         np.testing.assert_array_equal(store.read(rows), expected)
         np.testing.assert_array_equal(store.read(rows[[7, 3, 3]]), expected[[7, 3, 3]])
         assert store.read(rows[:0]).shape == (0, SIZE)
-        assert store.read(rows).ctypes.data % 64 == 0  # or a session copies it
+        assert store.read(rows).ctypes.data % 64 == 0  # otherwise a session copies it
         assert store.find("0-0", (1, 1)) is None and store.find("0-0", (2, 0)) is None  # changed
         store.append(["0-0"], [(1, 1)], vectors(99, 1))
         np.testing.assert_array_equal(store.read([store.find("0-0", (1, 1))]), vectors(99, 1))
@@ -145,7 +145,7 @@ def test_a_flipped_byte_anywhere_never_gives_a_picture_another_vector():
         damaged = bytearray(content)
         damaged[place] ^= 1 << place % 8
         DATABASE.write_bytes(damaged)
-        # A damaged page may hide what it points to, but what is found is right.
+        # A damaged page may hide entries, but the entries that are found are correct.
         with contextlib.suppress(UsageError), FeatureStore(FOLDER, SIZE) as store:
             found = found_in(store)
             read = store.read(list(found.values()))
@@ -164,7 +164,7 @@ def test_a_flipped_byte_anywhere_never_gives_a_picture_another_vector():
         "vector = zeroblob(20)",
         "vector = 'text'",
         "version = CAST('1 4 4-1' AS BLOB)",  # another picture's
-        "version = CAST('1 5 4-3' AS BLOB)",  # of another time
+        "version = CAST('1 5 4-3' AS BLOB)",  # another modification time
     ],
 )
 def test_an_entry_that_its_checksum_does_not_fit_costs_itself_alone(damage, caplog):
@@ -172,7 +172,7 @@ def test_an_entry_that_its_checksum_does_not_fit_costs_itself_alone(damage, capl
     change(f"UPDATE vectors SET {damage} WHERE row = 20")
     with FeatureStore(FOLDER, SIZE) as store:
         assert list(found_in(store)) == list(range(19)) and store.find("4-3", (1, 5)) is None
-        assert "holds 1 damaged" in caplog.text
+        assert "has 1 damaged" in caplog.text
         np.testing.assert_array_equal(store.read([store.find("4-1", (1, 4))]), expected[[17]])
         store.append(["4-3"], [(1, 4)], expected[[19]])
     caplog.clear()
@@ -299,3 +299,21 @@ def test_reading_64_mebibytes_takes_little_memory(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1] / (1 << 20)
     tracemalloc.stop()
     assert peak < 8, f"{peak} MiB"
+
+
+@pytest.mark.parametrize("number_of_tasks", [1, 2])
+def test_a_cache_that_cannot_be_written_costs_one_task_nothing(
+    number_of_tasks, monkeypatch, caplog
+):
+    pathlib.Path("file").write_text("")
+    monkeypatch.setenv("GRAPH_TUTORIALS_DATA", "file/cache")  # not even root can make this folder
+    share = feature_store.Share(0, number_of_tasks)
+    folder = feature_store.store_folder(None, "photos", "base", share)
+    if number_of_tasks > 1:  # the tasks would not find each other's
+        assert folder.is_relative_to("file/cache")
+    else:
+        assert "cannot be written" in caplog.text
+        with FeatureStore(folder, 2) as store:
+            store.append(["a"], [(1, 1)], np.float32([[3, 4]]))
+            assert store.read([store.find("a", (1, 1))]).tolist() == [[3, 4]]
+        assert feature_store.store_folder(None, "photos", "base", share) == folder

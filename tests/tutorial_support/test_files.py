@@ -1,4 +1,4 @@
-"""Downloads, archives, and writing files so that they are whole."""
+"""Downloading files, unpacking archives, and writing files atomically."""
 
 import contextlib
 import errno
@@ -215,7 +215,7 @@ def zip_of(path, *members, **options):
 
 
 def encrypted(path):
-    """A zip file of which a flag says that its entry is encrypted."""
+    """A zip file whose entry is marked as encrypted."""
     content = bytearray(zip_of(path, ("wanted/x", b"1")).read_bytes())
     for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(signature) + place] |= 1
@@ -313,7 +313,7 @@ def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path):
 
 
 def test_a_download_that_gets_faster_is_not_given_up(tmp_path, monkeypatch):
-    """A slow beginning counts for its own window alone."""
+    """A slow start counts only in its own window."""
     monkeypatch.setattr(files, "PATIENCE", 0.2)
     monkeypatch.setattr(files, "SLOWEST", 2000)
 
@@ -335,7 +335,7 @@ def test_a_download_that_gets_faster_is_not_given_up(tmp_path, monkeypatch):
         handler.end_headers()
         handler.wfile.write(BODY[:60_000])
         with contextlib.suppress(OSError):
-            for start in range(60_000, len(BODY), 10):  # slow, though the whole is not
+            for start in range(60_000, len(BODY), 10):  # slow here, although fast on average
                 time.sleep(0.05)
                 handler.wfile.write(BODY[start : start + 10])
 
@@ -347,7 +347,7 @@ def test_a_download_that_gets_faster_is_not_given_up(tmp_path, monkeypatch):
 
 
 def test_a_download_that_trickles_is_given_up_however_fast_it_began(monkeypatch):
-    """By a clock of its own: a byte each half second, after a megabyte at once."""
+    """With a fake clock: a megabyte at once, then a byte every half second."""
     now = itertools.count()
     monkeypatch.setattr(files, "time", types.SimpleNamespace(monotonic=lambda: next(now) / 2))
     sent = itertools.chain([bytes(1_000_000)], itertools.repeat(b"x", 10_000))
@@ -367,7 +367,7 @@ def test_what_killed_programs_left_is_swept_and_nothing_else(tmp_path):
     dead_file = tmp_path / f".loss.png.{files._HOST}-{ended.pid}-1.partial"
     dead_file.write_bytes(b"1")
     mine = [
-        tmp_path / f".loss.png.{files._HOST}-{os.getpid()}-0.partial",  # of a living process
+        tmp_path / f".loss.png.{files._HOST}-{os.getpid()}-0.partial",  # of a running process
         tmp_path / f".loss.png.elsewhere-{ended.pid}-0.partial",  # of another machine
         tmp_path / ".notes.partial",
     ]

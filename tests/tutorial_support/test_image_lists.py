@@ -1,5 +1,6 @@
-"""Class folders to splits."""
+"""Splitting folders of class folders."""
 
+import dataclasses
 import pathlib
 import shutil
 
@@ -11,7 +12,7 @@ from tutorial_support.programs import UsageError
 
 
 def make(folder, names):
-    """Empty files suffice: the list does not look into them."""
+    """Empty files are enough, because the list does not open them."""
     for name in names:
         path = pathlib.Path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +41,8 @@ def test_the_fingerprint_tells_other_images_labels_and_splits_apart():
     folders = [many(), many("more", 201), many("other", classes=("a", "c"))]
     lists = [image_lists.create(folder) for folder in folders]
     lists.append(image_lists.create(folders[0], seed=1))
+    relabelled = [path.replace("b/", "c/") for path in lists[0].paths]
+    lists.append(dataclasses.replace(lists[0], paths=relabelled))  # the same splits
     assert len({images.fingerprint() for images in lists}) == len(lists)
     shutil.move(folders[0], "moved")
     assert image_lists.create("moved").fingerprint() == lists[0].fingerprint()
@@ -54,7 +57,7 @@ def test_neither_moving_nor_adding_moves_an_image():
 
 
 def by_hash(path):
-    """The split that the hash of a path says, of 10% for each of validation and test."""
+    """The split for the hash of a path, with 10% each for validation and test."""
     number = image_lists.percentile(path)
     return 1 if number < 10 else 2 if number < 20 else 0
 
@@ -130,9 +133,15 @@ def test_a_split_of_no_percent_is_empty():
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "b/3.jpg"], r"'photos/a' holds 2 images"),
-        (["a/x_nohash_1.jpg", "a/x_nohash_2.jpg", "a/y.jpg", "b/1.jpg"], r"'photos/a' holds 3"),
-        (["a/1.txt", "b/1.jpg"], r"'photos/a' holds 0 images"),
+        (
+            ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "b/3.jpg"],
+            r"'photos/a' has 2 distinct images in 2 files",
+        ),
+        (
+            ["a/x_nohash_1.jpg", "a/x_nohash_2.jpg", "a/y.jpg", "b/1.jpg"],
+            r"'photos/a' has 2 distinct images in 3 files",
+        ),
+        (["a/1.txt", "b/1.jpg"], r"'photos/a' has 0 distinct images"),
         (["a/1.jpg", "LICENSE.txt"], r"contains 1 class folders; it needs"),
     ],
 )
@@ -157,7 +166,7 @@ def test_endings_hidden_files_unicode_spaces_and_links():
 
 
 def test_a_class_without_training_images_is_named_with_a_picture_of_its_own():
-    """Not with one of another class, nor with one of another split."""
+    """An image of another class or split does not count."""
     images = image_lists.create(many(count=5))
     split = split_of(images)
     of_b = [path for path in images.paths if path.startswith("b/")]

@@ -1,4 +1,4 @@
-"""The launcher of a cluster, its guard and the watchdog, on commands that start at once."""
+"""The cluster launcher, its guard and the watchdog, with commands that start quickly."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def test_all_end_when_one_fails(capfd, end, code):
     assert time.monotonic() - started < 20
     said = capfd.readouterr().out
     assert f"chief 0 failed with exit code {code if code < 9 else -9}; ending the others." in said
-    with pytest.raises(ChildProcessError):  # nobody is left
+    with pytest.raises(ChildProcessError):  # no child is left
         os.waitpid(-1, os.WNOHANG)
 
 
@@ -53,7 +53,7 @@ def test_a_task_that_is_frozen_ends_all_although_no_other_waits_for_it(monkeypat
 
 
 def test_what_does_not_end_is_killed(monkeypatch):
-    """A task that ignores SIGTERM, one that has stopped, and what a task has started itself."""
+    """A task that ignores SIGTERM, a stopped task, and a process that a task has started."""
     monkeypatch.setattr(launcher, "GRACE", 1.0)
     program = """import signal, subprocess
 if job == 'worker':

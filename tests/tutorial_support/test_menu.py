@@ -1,4 +1,4 @@
-"""The list of programs, and what a misspelt program or flag is told."""
+"""The list of programs, and the error messages for misspelt programs and flags."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""Pictures of any kind, damaged ones, and ones that would fill the memory."""
+"""Pictures of all formats, damaged pictures, and pictures that would fill the memory."""
 
 import io
 import os
@@ -54,7 +54,7 @@ def test_hidden_files_are_not_found():
 
 
 def exif_of_two_bytes_a_number():
-    """An orientation that says to be of rational numbers, and to have none."""
+    """An orientation tag that claims to be rational numbers, but contains none."""
     entry = b"\x01\x12\x00\x05\x00\x00\x00\x00\x00\x00\x00\x00"
     return b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01" + entry + b"\x00\x00\x00\x00"
 
@@ -90,7 +90,7 @@ def test_what_is_no_file_keeps_nobody_waiting(read):
 
 
 def png_of_zeros(path, width, height):
-    """A grey PNG that is small on the disk, made without its pixels."""
+    """A huge grey PNG that is small on the disk, written without creating its pixels."""
 
     def chunk(kind, content):
         body = kind + content
@@ -110,7 +110,7 @@ def test_a_picture_of_too_many_pixels_is_refused():
 
 
 def test_large_pictures_are_read_in_bounded_memory(program_environment):
-    """A photo of 100 megapixels, and drawings of 80 that eight threads want at once."""
+    """A photo of 100 megapixels, and drawings of 80 that eight threads read at once."""
     png_of_zeros("drawing.png", 10_000, 8_000)
     photo = Image.new("RGB", (800, 500), "red").resize((12_500, 8_000), Image.Resampling.NEAREST)
     photo.save("photo.jpg")
@@ -148,7 +148,7 @@ def test_photos_that_are_stored_turned_or_mirrored_are_set_upright(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(pixels).save("x.jpg", exif=exif, quality=100)
-    # Where the Exif standard puts the first row and the first column of what is stored.
+    # The visual position of the stored first row and first column, from the Exif standard.
     upside_down, mirrored = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
     shape = (16, 24, 3) if orientation < 5 else (24, 16, 3)
     for shown in (

@@ -1,4 +1,4 @@
-"""Pictures and printed tables, of names of any kind and of many classes."""
+"""Plots and printed tables, with unusual names and many classes."""
 
 import pathlib
 import warnings
@@ -49,7 +49,7 @@ def test_confusion_is_coloured_by_the_share_of_each_label(monkeypatch):
 def test_the_surest_mistakes_are_drawn_first():
     drawn = []
     labels = np.array([0, 0, 1, 1])
-    logits = np.array([[0.0, 1.0], [5.0, 0.0], [9.0, 0.0], [3.0, 0.0]])  # the second one is right
+    logits = np.array([[0.0, 1.0], [5.0, 0.0], [9.0, 0.0], [3.0, 0.0]])  # the second is correct
 
     def pictures(chosen):
         drawn.extend(chosen)
@@ -65,7 +65,7 @@ NAMES = ["$5_off_$10", "caf\udce9", "a" * 199 + "1", "a" * 199 + "2", "日本", 
 def test_names_of_any_kind_are_drawn_and_printed(tmp_path, capsys):
     matrix = np.arange(49).reshape(7, 7)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # as of characters that no font has
+        warnings.simplefilter("error")  # such as warnings about missing glyphs
         plots.draw_confusion("m.png", matrix, NAMES, NAMES[0])
         plots.picture_sheet("s.png", np.zeros((7, 3, 3)), NAMES, NAMES[2])
         plots.scatter("p.png", np.zeros((7, 2)), np.arange(7), NAMES, NAMES[0])
@@ -73,7 +73,7 @@ def test_names_of_any_kind_are_drawn_and_printed(tmp_path, capsys):
     assert all(max(Image.open(path).size) < 2000 for path in tmp_path.glob("*.png"))
     plots.print_confusion(matrix, NAMES)
     title, header, *rows = capsys.readouterr().out.splitlines()
-    assert "one row for each label" in title
+    assert "one row per label" in title
     assert len({user_text.columns(line) for line in [header, *rows]}) == 1
     assert [list(map(int, row.split()[-7:])) for row in rows] == matrix.tolist()
     assert header.isprintable() and "caf\\xe9" in header

@@ -16,13 +16,13 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 from tensorboard.backend.event_processing import plugin_event_multiplexer
 
-from tutorial_support import checkpoints, events, files, programs, runs
+from tutorial_support import SPLITS, checkpoints, events, files, plots, programs, runs
 from tutorial_support.programs import TrainingError, UsageError
 from tutorial_support.runs import StopSignals
 
 
 def write_events(folder, values, tag="loss", session_start=None):
-    """Writes scalars as TensorFlow 1 does; the writer is left open, its data flushed."""
+    """Writes scalars as TensorFlow 1 does; flushes the writer but does not close it."""
     with tf.Graph().as_default():
         writer = tf.summary.FileWriter(str(folder))
         if session_start is not None:
@@ -66,7 +66,7 @@ def flags_of(fresh=False, **values):
 
 
 def begin(folder, flags, facts=None, may_change=(), step=0):
-    """Goes through a run until its first step."""
+    """Goes through the calls of a run up to its first step."""
     with runs.Run(folder, "tests", flags) as run, tf.Graph().as_default():
         run.settle(facts or {}, may_change)
         writer = tf.summary.FileWriter(run.folder, filename_suffix=run.event_suffix)
@@ -101,7 +101,7 @@ def test_a_run_killed_before_its_first_checkpoint_has_a_graph_in_tensorboard(tmp
 
 
 def tensorboards_graph(folder):
-    """Returns the names of the ops that TensorBoard shows of the run in a folder."""
+    """Returns the names of the ops that TensorBoard shows for the run in a folder."""
     multiplexer = plugin_event_multiplexer.EventMultiplexer({"run": str(folder)})
     multiplexer.Reload()
     graph = multiplexer.Graph("run")
@@ -129,7 +129,7 @@ def test_events_program(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["nowhere"], "no folder 'nowhere'"),
-        (["empty"], "'empty' holds no event file"),
+        (["empty"], "'empty' contains no event file"),
         (["run", "--tag", "nothing"], "no tag in 'run' matches --tag nothing"),
         (["run", "--tag", "("], "not a regular expression"),
     ],
@@ -168,7 +168,7 @@ def test_fresh_moves_only_a_run_and_never_the_current_folder(tmp_path, monkeypat
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "mine.txt").write_text("x")
-    begin(str(folder), flags_of(fresh=True))  # no run in it yet: nothing is moved
+    begin(str(folder), flags_of(fresh=True))  # contains no run yet, so nothing is moved
     assert (folder / "mine.txt").exists()
     begin(str(folder), flags_of(fresh=True))
     begin(str(folder), flags_of(fresh=True))
@@ -431,7 +431,7 @@ def test_program_lets_unexpected_failures_through():
 
 
 def test_programs_set_defaults_unless_the_user_did(program_environment):
-    """In a process of its own, because a program prepares its process."""
+    """In a separate process, because a program prepares its process."""
     code = (
         "import os\nfrom tutorial_support import programs\nprograms.before_tensorflow()\n"
         "print(os.environ['TF_ENABLE_ONEDNN_OPTS'], os.environ['TF_CPP_MIN_LOG_LEVEL'])\n"
@@ -450,7 +450,7 @@ def test_ctrl_c_while_tensorflow_is_imported_is_one_line(tmp_path, program_envir
     environment = program_environment | {
         "PYTHONPATH": os.pathsep.join([str(tmp_path), program_environment["PYTHONPATH"]])
     }
-    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # with which there is no filter to interrupt
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # if it is set, there is no filter to interrupt
     ended = subprocess.run(
         [sys.executable, "-c", code],
         env=environment,
@@ -506,7 +506,7 @@ def test_flags_that_cannot_be_read_are_named(what, tmp_path):
 
 
 def test_what_may_not_be_read_is_no_failed_write(tmp_path, monkeypatch, capsys):
-    """A place is told from a file by whether it can be read; root can read everything."""
+    """The permissions are simulated, because root can read everything."""
     (tmp_path / "secret").write_text("x")
 
     def fails(path):
@@ -526,6 +526,31 @@ def test_what_may_not_be_read_is_no_failed_write(tmp_path, monkeypatch, capsys):
         assert code == 2 and f"{path}' cannot be read: Permission denied; change its" in said
 
 
+@pytest.mark.parametrize("call", ["flush", "close"])
+def test_an_event_file_without_room_is_a_failed_write(call, tmp_path, capsys):
+    """TensorFlow's error is of an unexpected kind (Unknown), so its origin decides."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    @programs.program
+    def main(argv=None):
+        with tf.Graph().as_default():
+            writer = tf.summary.FileWriter(str(tmp_path / "run"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))  # bytes
+        for step in range(1500):
+            writer.add_summary(tf.Summary(value=[tf.Summary.Value(tag="x" * 1000)]), step)
+        getattr(writer, call)()
+
+    try:
+        assert main([]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err
+    assert "could not be written: " in said and "Traceback" not in said
+    other = tf.errors.UnknownError(None, None, "Failed to flush: run/events.out.tfevents.1")
+    assert not programs.is_failed_write(other)
+
+
 def test_a_state_file_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
     os.mkfifo(tmp_path / "checkpoint")
     (tmp_path / "model.ckpt-3.index").write_bytes(b"")
@@ -541,7 +566,7 @@ def test_a_checkpoint_that_is_a_pipe_keeps_nobody_waiting(tmp_path):
 
 @pytest.mark.parametrize("version", [tf.train.SaverDef.V1, tf.train.SaverDef.V2])
 def test_the_end_of_a_checkpoint_asks_for_no_more_than_there_is(version, tmp_path):
-    """It has no checksum; TensorFlow would ask for terabytes, and report that there are none."""
+    """The footer has no checksum, so TensorFlow would try to allocate terabytes."""
     with tf.Graph().as_default(), tf.Session() as sess:
         tf.get_variable("v", initializer=np.float32([1, 2]))
         sess.run(tf.global_variables_initializer())
@@ -554,3 +579,14 @@ def test_the_end_of_a_checkpoint_asks_for_no_more_than_there_is(version, tmp_pat
     path.write_bytes(content)
     with pytest.raises(checkpoints.DamagedCheckpoint, match="is damaged at its end"):
         checkpoints.values(prefix)
+
+
+def test_a_runs_pictures_name_the_split_that_was_evaluated(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(plots, "draw_predictions", lambda *a: titles.append(a[-1]) or [])
+    run = begin(str(tmp_path / "run"), flags_of())
+    for split in SPLITS:
+        run.draw(np.array([0]), np.eye(2)[:1], ["a", "b"], lambda chosen: [], split=split)
+    assert titles == [
+        f"{split} images, run at step 10" for split in ("Train", "Validation", "Test")
+    ]
