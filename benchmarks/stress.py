@@ -42,8 +42,10 @@ _LONGEST_SECS = 3600  # of one process, on a very busy machine
 def run_result(folder: pathlib.Path) -> Any:
     """Returns the result of a run: its variables as bytes, its scalars, and its best net."""
     values = checkpoints.values(checkpoints.find(folder))
+    has_events = any(folder.glob("*tfevents*"))  # the folder of the best net has none
     best = run_result(folder / "best") if (folder / "best").exists() else None
-    return {name: value.tobytes() for name, value in values.items()}, events.scalars(folder), best
+    scalars = events.scalars(folder) if has_events else None
+    return {name: value.tobytes() for name, value in values.items()}, scalars, best
 
 
 def fresh_result(folder: pathlib.Path) -> Any:

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -384,6 +385,19 @@ def test_an_evaluator_takes_a_newer_checkpoint_when_its_own_is_deleted(monkeypat
     assert drivers.evaluate(TrainedNet, "", watch) == 0
     assert "model.ckpt-20' was deleted during its evaluation" in caplog.text
     assert "Evaluating 'run/model.ckpt-40', step 40" in capsys.readouterr().out
+
+
+def test_a_worker_whose_variables_a_new_chief_has_cleared_says_so(monkeypatch, capsys):
+    def cleared(flags, cluster):
+        raise tf.errors.FailedPreconditionError(None, None, "Could not find variable")
+
+    def add_flags(parser):
+        parser.add_argument("--batch_size", type=int, default=2)
+
+    monkeypatch.setenv("TF_CONFIG", json.dumps(launcher.plan(1, 2)["worker", 0]))
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    assert replicas.program(None, add_flags, cleared, TrainedNet)([]) == 1
+    assert "start worker 0 again" in capsys.readouterr().err
 
 
 def test_wrong_use_is_one_sentence(monkeypatch, capsys):

@@ -168,6 +168,11 @@ def run_task(
         return run_worker(flags, cluster)
     except tf.errors.DeadlineExceededError as error:
         raise TrainingError(_waited(cluster, flags.wait_secs)) from error
+    except tf.errors.FailedPreconditionError as error:  # a new chief has reset the ps tasks
+        raise TrainingError(
+            "the chief has started again and cleared the variables on the ps tasks; start "
+            f"{cluster.job} {cluster.index} again, too: it then trains on with the chief"
+        ) from error
 
 
 def _waited(cluster: clusters.Cluster, wait_secs: float) -> str:
