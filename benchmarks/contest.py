@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import importlib
 import importlib.util
+import math
 import os
 import pathlib
 import statistics
@@ -59,16 +60,18 @@ class Result:
         return statistics.median(self.rates)
 
 
-def run(module, contestants, steps, rounds, threads=None, scale=1):
+def run(module, contestants, steps, rounds, threads=None, scale=1, shortest=0.0):
     """Runs contestants in turns.
 
     Args:
         module: the name of the module with their functions.
         contestants: list of Contestant; prints the names of those whose package is missing.
-        steps: {contestant's name: its steps per turn}, with "" for all others.
+        steps: {contestant's name: its steps per turn}, with "" for all others. A turn repeats them
+            until it lasts `shortest` seconds.
         rounds: int, the number of turns.
         threads: int, the number of processors that they may use; None for all.
         scale: the number of units per step.
+        shortest: the least number of seconds per turn.
 
     Returns:
         list of Result.
@@ -84,12 +87,16 @@ def run(module, contestants, steps, rounds, threads=None, scale=1):
                 (contestant, stack.enter_context(_Worker(module, contestant, threads, folder)))
             )
         rates = {contestant.name: [] for contestant, _ in workers}
-        for turn in range(rounds + 1):
+        counts = {}
+        for contestant, worker in workers:
+            count = steps.get(contestant.name, steps[""])
+            worker.work(count)  # warms up
+            # Whole multiples, for a loop of another length would be compiled anew.
+            counts[contestant.name] = count * math.ceil(max(1, shortest / worker.work(count)))
+        for _ in range(rounds):
             for contestant, worker in workers:
-                count = steps.get(contestant.name, steps[""])
-                seconds = worker.work(count)
-                if turn:  # the first one warms up
-                    rates[contestant.name].append(scale * count / seconds)
+                count = counts[contestant.name]
+                rates[contestant.name].append(scale * count / worker.work(count))
         return [
             Result(contestant.name, rates[contestant.name], worker.peak)
             for contestant, worker in workers
@@ -106,7 +113,9 @@ class _Worker:
             if not name.startswith(("TF_", "OMP_", "XLA_"))
         }
         environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-        environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        # So that Python finds this package, whatever the current folder is.
+        project = str(pathlib.Path(__file__).parents[1])
+        environment |= {"PYTHONPATH": os.pathsep.join([project, *filter(None, sys.path)])}
         environment |= {"TMPDIR": folder} | contestant.environment
         command = [sys.executable, "-m", "benchmarks.contest", module, contestant.prepare]
         if threads is not None:

@@ -5,6 +5,7 @@ or 500,000 of them are rows of one file. Others hold 5,000 in memory. All train 
 zeros with plain gradient descent.
 """
 
+import functools
 import itertools
 import os
 import pathlib
@@ -12,7 +13,7 @@ import tempfile
 
 import numpy as np
 
-from benchmarks import peers
+from benchmarks import ours, peers
 from benchmarks.contest import OURS, PLAIN, Contestant
 
 UNIT = "steps/s"
@@ -224,15 +225,12 @@ def here(count=None):
     sess, placeholders, train_op, loss = _head(tf, runs.session_config(small_net=True))
     every_step = itertools.count()
 
-    def work(steps):
-        losses = []
-        for step in itertools.islice(every_step, steps):
-            batch = bottlenecks.get_random_cached_bottlenecks(found, sampler, BATCH, step)
-            feed_dict = dict(zip(placeholders, batch, strict=True))
-            losses.append(sess.run([train_op, loss], feed_dict)[1])
-        return losses
+    def take_step():
+        step = next(every_step)
+        batch = bottlenecks.get_random_cached_bottlenecks(found, sampler, BATCH, step)
+        return sess.run([train_op, loss], dict(zip(placeholders, batch, strict=True)))[1]
 
-    return work
+    return functools.partial(ours.trained, take_step)
 
 
 def large_store():

@@ -4,12 +4,15 @@ All contestants train the same net from the same initial weights with plain grad
 draws a shuffled batch of 100 from images in memory in its own way.
 """
 
+import functools
 import os
+import time
 
 import numpy as np
 
-from benchmarks import limits, peers
+from benchmarks import limits, ours, peers
 from benchmarks.contest import OURS, PLAIN, Contestant
+from tutorial_support import checkpoints
 
 UNIT = "steps/s"
 BASE = "original way"
@@ -109,7 +112,7 @@ def keras_fit():
     model = keras.Sequential([keras.Input((784,)), *layers, keras.layers.Dense(SIZES[3])])
     model.set_weights([value for layer in first_weights() for value in layer])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(RATE), loss)
+    model.compile(keras.optimizers.SGD(RATE), loss, steps_per_execution=BLOCK)
     return peers.keras_fitted(model, images, labels, BATCH)
 
 
@@ -251,16 +254,13 @@ def here_feed():
 
     sess, (placeholders, train_op, loss) = _here(add_training)
 
-    def work(count):
+    def take_step():
         from mnist_mechanics import fully_connected_feed
 
-        losses = []
-        for _ in range(count):
-            feed_dict = fully_connected_feed.fill_feed_dict(data_set, *placeholders, BATCH)
-            losses.append(sess.run((train_op, loss), feed_dict)[1])
-        return losses
+        feed_dict = fully_connected_feed.fill_feed_dict(data_set, *placeholders, BATCH)
+        return sess.run((train_op, loss), feed_dict)[1]
 
-    return work
+    return functools.partial(ours.trained, take_step)
 
 
 def _dataset_graph(is_looped):
@@ -303,7 +303,7 @@ def here_dataset():
     """`mnist_mechanics.fully_connected_dataset`, step by step."""
     data_set, sess, inputs, train_op, loss, _, _ = _dataset_graph(is_looped=False)
     feed_dict = inputs.start_training(sess, data_set, 0)
-    return lambda count: [sess.run((train_op, loss), feed_dict)[1] for _ in range(count)]
+    return functools.partial(ours.trained, lambda: sess.run((train_op, loss), feed_dict)[1])
 
 
 def here_looped():
@@ -315,7 +315,12 @@ def here_looped():
         losses = []
         for first in range(0, count, BLOCK):
             some = min(BLOCK, count - first)
-            losses += sess.run(looped, {in_block: (0, some)})[:some].tolist()
+            started = time.time()
+            block = sess.run(looped, {in_block: (0, some)})[:some]
+            duration = time.time() - started
+            checkpoints.check_finite(np.isfinite(block).all(), "the loss", first + some)
+            print(f"Step {first}: loss = {block[0]:.2f} ({duration / some:.3f} sec)")
+            losses += block.tolist()
         return losses
 
     return work

@@ -4,15 +4,20 @@ import functools
 
 
 def keras_fitted(model, inputs, labels, batch):
-    """Returns a contestant that fits a compiled Keras model on arrays, shuffled in each epoch."""
+    """Returns a contestant that fits a compiled Keras model on arrays, shuffled in each epoch.
+
+    All whole epochs are one call of `fit`, as Keras' users would have it.
+    """
 
     def work(count):
         losses = []
-        while count:
-            some = min(count, len(labels) // batch)
-            part = slice(0, some * batch)
-            losses += model.fit(inputs[part], labels[part], batch, verbose=0).history["loss"]
-            count -= some
+        steps = len(labels) // batch
+        epochs, rest = divmod(count, steps)
+        for times, some in ((epochs, steps), (1, rest)):
+            if times and some:
+                part = slice(0, some * batch)
+                fitted = model.fit(inputs[part], labels[part], batch, times, verbose=0)
+                losses += fitted.history["loss"]
         return losses
 
     return work

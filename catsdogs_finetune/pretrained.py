@@ -23,7 +23,7 @@ _URLS = (
 )
 # Known sizes of the published files in bytes, by alpha.
 _BYTES = {0.35: 2_019_640, 1.0: 9_406_464}
-_REMEDY = "name a file of MobileNetV2 weights with the same --alpha by --weights"
+_REMEDY = "use --weights to name MobileNetV2 weights with the same --alpha"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +128,7 @@ def find(name: str | None, alpha: float | None, size: int) -> pathlib.Path:
     except files.DownloadError as error:
         if name == IMAGENET or alpha not in (None, SHIPPED_ALPHA):
             raise UsageError(
-                f"cannot download the ImageNet weights: {error}; go online, name a file by "
+                f"cannot download the ImageNet weights: {error}; go online, name a file with "
                 f"--weights, or use --weights {CIFAR10} --alpha {SHIPPED_ALPHA}"
             ) from error
         LOG.warning(

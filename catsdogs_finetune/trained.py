@@ -63,7 +63,7 @@ class TrainedNet(trained.TrainedNet):
             )
             raise UsageError(
                 f"'{images.folder}' has the classes {here}, but the net was trained on {there}; "
-                "name a folder with these by --data_dir"
+                "use --data_dir to name a folder with these"
             )
         images, _ = photo_input.readable(images.only(images.of_split(split)))
         everything = np.arange(len(images.paths))

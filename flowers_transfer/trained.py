@@ -70,7 +70,8 @@ class TrainedNet(trained.TrainedNet):
             names = one_line(", ".join(images.class_names))
             raise UsageError(
                 f"'{images.folder}' has the classes {names}, but the head was trained on "
-                f"{one_line(', '.join(self.class_names))}; name a folder with these by --image_dir"
+                f"{one_line(', '.join(self.class_names))}; use --image_dir to name a folder with "
+                "these"
             )
         folder = flags.bottleneck_dir or self.flags["bottleneck_dir"]
         found = bottlenecks.get_or_create_bottleneck(self.base, images, folder)

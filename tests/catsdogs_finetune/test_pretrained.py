@@ -144,7 +144,7 @@ def test_what_is_missing_misshapen_and_surplus_is_listed(made):
         "missing in the file: Conv1/kernel [3, 3, 3, 16]",
         "misshapen: bn_Conv1/gamma is [7] in the file, [16] in the graph",
         "surplus in the file: Conv2/kernel [3]",
-        "name a file of MobileNetV2 weights with the same --alpha by --weights",
+        "use --weights to name MobileNetV2 weights with the same --alpha",
     ):
         assert line in str(error.value)
 

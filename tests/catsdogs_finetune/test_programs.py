@@ -378,13 +378,13 @@ def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, 
     [
         (
             ["--weights", "missing.h5"],
-            "there is no file 'missing.h5'; name a file of MobileNetV2 weights",
+            "there is no file 'missing.h5'; use --weights to name MobileNetV2 weights",
         ),
         (["--weights", "text.h5"], "text.h5: cannot be read"),
         (["--weights", "empty.h5"], "'empty.h5' holds no MobileNetV2 of a width in"),
         (
             ["--weights", "missing.h5", "--alpha", "1.0"],
-            "there is no file 'missing.h5'; name a file of MobileNetV2 weights",
+            "there is no file 'missing.h5'; use --weights to name MobileNetV2 weights",
         ),
         (["--alpha", "1.0"], "does not fit the net"),
         (["--alpha", "2"], "argument --alpha: invalid choice"),

@@ -279,6 +279,14 @@ def test_an_event_file_continues_where_the_checkpoint_was():
     assert len(list(pathlib.Path("run").glob("*tfevents*"))) == 3
 
 
+def test_a_cluster_resumes_where_the_current_folder_looks_like_a_pattern(tmp_path, monkeypatch):
+    (tmp_path / "a[1]").mkdir()
+    monkeypatch.chdir(tmp_path / "a[1]")
+    assert train(max_steps=3) == [0]
+    assert train(max_steps=5) == [0]
+    assert checkpoints.stored_step(checkpoints.find("run")) == 5
+
+
 def test_a_chief_killed_before_its_first_checkpoint_has_a_graph_in_tensorboard():
     assert train(max_steps=5) == [0]
     for path in [*pathlib.Path("run").glob("model.ckpt-*"), pathlib.Path("run/checkpoint")]:

@@ -199,7 +199,7 @@ class Replica:
             UsageError: the folder cannot be used.
         """
         self._cluster, self._flags = cluster, flags
-        self._path = pathlib.Path(folder).resolve()
+        self._path = pathlib.Path(folder)
         self._run = runs.Run(folder, tutorial, flags) if cluster.is_chief else None
         self._stop = StopSignals() if self._run is None else self._run.stop
         self._watchdog = Watchdog(flags.wait_secs, _waited(cluster, flags.wait_secs))
@@ -264,7 +264,9 @@ class Replica:
         """
         flags, watchdog = self._flags, self._watchdog
         description = runs.description(flags, facts)
-        board = sessions.Noticeboard(self._cluster, self._path, description, may_change, last_step)
+        board = sessions.Noticeboard(
+            self._cluster, self._path.resolve(), description, may_change, last_step
+        )
         training = Training(board, self._stop, flags.sync, watchdog, seek_input)
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
         hooks = [training, *self._hooks]
