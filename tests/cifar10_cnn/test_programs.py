@@ -52,11 +52,11 @@ def test_training_prints_saves_and_draws(data, capsys):
     assert variables("run")["global_step"] == 9
     tags = {(tag.kind, tag.name): tag.steps for tag in events.read("run")}
     assert tags["scalars", "loss"] == tags["scalars", "learning_rate"] == [2, 4, 6, 8]
-    assert tags["scalars", "accuracy/test"] == [4, 8]
+    assert tags["scalars", "accuracy/test"] == [4, 8, 9]
     for layer in ("conv1", "conv2", "full1", "full2"):
-        assert tags["histograms", f"activations/{layer}"] == [4, 8]
-        assert tags["scalars", f"sparsity/{layer}"] == [4, 8]
-    assert tags["images", "images/image/0"] == [4, 8]
+        assert tags["histograms", f"activations/{layer}"] == [4, 8, 9]
+        assert tags["scalars", f"sparsity/{layer}"] == [4, 8, 9]
+    assert tags["images", "images/image/0"] == [4, 8, 9]
 
 
 def test_learns_to_tell_colours(data, capsys):
