@@ -54,7 +54,7 @@ class KeptBottlenecks:
             raise UsageError("\nerror: ".join(bad.values()))
         keys = {i: images.paths[i] for i in chosen.tolist()}
         base = f"{facts['weights_digest']}-{flags.image_size}"
-        folder = feature_store.store_folder(flags.bottleneck_dir, images.folder, base)
+        folder = feature_store.store_folder(flags.bottleneck_dir, images.folder, base, share)
         size = mobilenet_v2.bottleneck_size(flags.alpha)
         self._store = feature_store.FeatureStore(folder, size, share)
         missing = [

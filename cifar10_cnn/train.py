@@ -114,7 +114,8 @@ def run_training(
             for step in run.steps(start, flags.generations, unit="generation"):
                 generation = step + 1
                 is_output = generation % flags.output_every == 0
-                is_evaluation = generation % flags.eval_every == 0
+                is_last = generation == flags.generations
+                is_evaluation = generation % flags.eval_every == 0 or is_last
 
                 # One generation. Nothing is fed, because the input is in the graph. Fetch the
                 # summaries in the same run: another run would take another batch.

@@ -292,7 +292,7 @@ def get_or_create_bottleneck(
     """
     for split, name in enumerate(("training", "validation", "testing")):
         runs.print_line(f"{np.sum(images.splits == split)} {name} images in '{images.folder}'.")
-    folder = feature_store.store_folder(bottleneck_dir, images.folder, base.digest)
+    folder = feature_store.store_folder(bottleneck_dir, images.folder, base.digest, share)
     stamps, bad = feature_store.stamps(images)
     with Extractor(base) as extractor:
         size = extractor.bottleneck_size

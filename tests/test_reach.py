@@ -10,6 +10,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import export, mnist
+from tests.conftest import REPOSITORY
 from tutorial_support import checkpoints, files
 
 
@@ -33,6 +34,27 @@ def test_onnx_runtime_runs_the_shipped_frozen_graph(tmp_path, program_environmen
         tf.import_graph_def(tf.GraphDef.FromString(frozen.read_bytes()), name="")
         expected = sess.run("probabilities:0", {"images:0": images})
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_opencv_reads_what_its_page_cuts_out_of_the_shipped_frozen_graph(tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="pip install opencv-python-headless")
+    page = (REPOSITORY / "docs" / "how_to" / "4_tflite_and_onnx.md").read_text()
+    names = {}
+    exec(page.partition("<!-- opencv -->\n```python\n")[2].partition("```")[0], names)
+    frozen, begin = (
+        files.sample_folder("cifar10_cnn") / "frozen_graph.pb",
+        "model_definition/truediv:0",
+    )
+    output = str(tmp_path / "opencv.pb")
+    names["cut"](frozen, begin, [None, 24, 24, 3], "probabilities", output)
+    images = np.random.default_rng(0).normal(0, 1, (3, 24, 24, 3)).astype(np.float32)
+    net = cv2.dnn.readNetFromTensorflow(output)
+    net.setInput(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    with tf.Graph().as_default(), tf.Session() as sess:
+        tf.import_graph_def(tf.GraphDef.FromString(frozen.read_bytes()), name="")
+        expected = sess.run("probabilities:0", {begin: images})
+    np.testing.assert_allclose(net.forward("probabilities"), expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow

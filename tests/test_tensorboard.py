@@ -44,6 +44,7 @@ def tensorboard(folder):
         process.wait(timeout=20)
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_scalars_graph_and_trace(tmp_path):
     flags = ["--sample", "--max_steps", "201", "--summaries", "full", "--trace", "5"]
     assert fully_connected_feed.main([*flags, "--log_dir", "logs/run"]) == 0

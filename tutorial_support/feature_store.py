@@ -5,15 +5,19 @@ vector and a checksum over both. SQLite commits a batch of rows completely or no
 the program is killed. Several tasks can fill a store, each with its `Share`: see `await_others`.
 """
 
+import atexit
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 import math
 import os
 import pathlib
 import re
+import shutil
 import sqlite3
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -60,20 +64,50 @@ ALL = Share()
 
 
 def store_folder(
-    root: str | os.PathLike | None, image_folder: str | os.PathLike, digest: str
+    root: str | os.PathLike | None,
+    image_folder: str | os.PathLike,
+    digest: str,
+    share: Share = ALL,
 ) -> pathlib.Path:
     """Returns the folder of the store for a base net and a folder of images.
+
+    If the cache cannot be written, a task that fills the store alone gets a temporary folder.
 
     Args:
         root: the parent folder of the stores, or None for the cache.
         image_folder: the folder of images.
         digest: identifies the base net.
+        share: the part of the pictures that this task computes.
     """
     resolved = pathlib.Path(image_folder).resolve()
     place = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
     readable = re.sub(r"\W+", "_", resolved.name)[:40]
-    root = files.cache_folder("bottlenecks") if root is None else pathlib.Path(root)
-    return root / f"{readable}-{place}-{digest}"
+    if root is None:
+        root = files.cache_folder("bottlenecks")
+        if share.count == 1 and not _is_writable(root):
+            root = _temporary_root(root)
+    return pathlib.Path(root) / f"{readable}-{place}-{digest}"
+
+
+def _is_writable(folder: pathlib.Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+@functools.cache  # one for the whole process, which removes it at its end
+def _temporary_root(cache: pathlib.Path) -> pathlib.Path:
+    folder = tempfile.mkdtemp(prefix="graph-tutorials-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    LOG.warning(
+        "'%s' cannot be written, so bottlenecks are kept in '%s' until this program ends; "
+        "--bottleneck_dir names a folder that keeps them",
+        cache,
+        folder,
+    )
+    return pathlib.Path(folder)
 
 
 def stamp(path: str | os.PathLike) -> Stamp:

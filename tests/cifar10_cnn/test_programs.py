@@ -46,17 +46,17 @@ def test_training_prints_saves_and_draws(data, capsys):
     assert "Training on 80 images" in printed
     assert "for 9 generations, recipe cookbook" in printed
     assert re.findall(r"^Generation (\d+): Loss = \d+\.\d{5}$", printed, re.M) == list("2468")
-    assert len(re.findall(r"^ --- Test Accuracy= \d+\.\d\d%\.$", printed, re.M)) == 2
+    assert len(re.findall(r"^ --- Test Accuracy= \d+\.\d\d%\.$", printed, re.M)) == 3  # at 4, 8, 9
     for picture in ("loss", "accuracy", "confusion", "misclassified", "filters"):
         assert Image.open(f"run/{picture}.png").size[0] > 300
     assert variables("run")["global_step"] == 9
     tags = {(tag.kind, tag.name): tag.steps for tag in events.read("run")}
     assert tags["scalars", "loss"] == tags["scalars", "learning_rate"] == [2, 4, 6, 8]
-    assert tags["scalars", "accuracy/test"] == [4, 8]
+    assert tags["scalars", "accuracy/test"] == [4, 8, 9]
     for layer in ("conv1", "conv2", "full1", "full2"):
-        assert tags["histograms", f"activations/{layer}"] == [4, 8]
-        assert tags["scalars", f"sparsity/{layer}"] == [4, 8]
-    assert tags["images", "images/image/0"] == [4, 8]
+        assert tags["histograms", f"activations/{layer}"] == [4, 8, 9]
+        assert tags["scalars", f"sparsity/{layer}"] == [4, 8, 9]
+    assert tags["images", "images/image/0"] == [4, 8, 9]
 
 
 def test_learns_to_tell_colours(data, capsys):

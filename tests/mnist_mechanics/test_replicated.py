@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -279,6 +280,14 @@ def test_an_event_file_continues_where_the_checkpoint_was():
     assert len(list(pathlib.Path("run").glob("*tfevents*"))) == 3
 
 
+def test_a_cluster_resumes_where_the_current_folder_looks_like_a_pattern(tmp_path, monkeypatch):
+    (tmp_path / "a[1]").mkdir()
+    monkeypatch.chdir(tmp_path / "a[1]")
+    assert train(max_steps=3) == [0]
+    assert train(max_steps=5) == [0]
+    assert checkpoints.stored_step(checkpoints.find("run")) == 5
+
+
 def test_a_chief_killed_before_its_first_checkpoint_has_a_graph_in_tensorboard():
     assert train(max_steps=5) == [0]
     for path in [*pathlib.Path("run").glob("model.ckpt-*"), pathlib.Path("run/checkpoint")]:
@@ -376,6 +385,19 @@ def test_an_evaluator_takes_a_newer_checkpoint_when_its_own_is_deleted(monkeypat
     assert drivers.evaluate(TrainedNet, "", watch) == 0
     assert "model.ckpt-20' was deleted during its evaluation" in caplog.text
     assert "Evaluating 'run/model.ckpt-40', step 40" in capsys.readouterr().out
+
+
+def test_a_worker_whose_variables_a_new_chief_has_cleared_says_so(monkeypatch, capsys):
+    def cleared(flags, cluster):
+        raise tf.errors.FailedPreconditionError(None, None, "Could not find variable")
+
+    def add_flags(parser):
+        parser.add_argument("--batch_size", type=int, default=2)
+
+    monkeypatch.setenv("TF_CONFIG", json.dumps(launcher.plan(1, 2)["worker", 0]))
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    assert replicas.program(None, add_flags, cleared, TrainedNet)([]) == 1
+    assert "start worker 0 again" in capsys.readouterr().err
 
 
 def test_wrong_use_is_one_sentence(monkeypatch, capsys):

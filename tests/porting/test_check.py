@@ -355,6 +355,7 @@ def test_python_2_keeps_lines_and_names():
     ]
 
 
+@pytest.mark.slow
 def test_this_project_is_clean(capsys):
     """All recipes except those that must fail, and the one that needs the package tf_keras."""
     recipes = ["--exclude", "before_*.py", "--exclude", "*_with_keras_2.py"]

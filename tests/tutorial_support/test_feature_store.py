@@ -299,3 +299,21 @@ def test_reading_64_mebibytes_takes_little_memory(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1] / (1 << 20)
     tracemalloc.stop()
     assert peak < 8, f"{peak} MiB"
+
+
+@pytest.mark.parametrize("number_of_tasks", [1, 2])
+def test_a_cache_that_cannot_be_written_costs_one_task_nothing(
+    number_of_tasks, monkeypatch, caplog
+):
+    pathlib.Path("file").write_text("")
+    monkeypatch.setenv("GRAPH_TUTORIALS_DATA", "file/cache")  # not even root can make this folder
+    share = feature_store.Share(0, number_of_tasks)
+    folder = feature_store.store_folder(None, "photos", "base", share)
+    if number_of_tasks > 1:  # the tasks would not find each other's
+        assert folder.is_relative_to("file/cache")
+    else:
+        assert "cannot be written" in caplog.text
+        with FeatureStore(folder, 2) as store:
+            store.append(["a"], [(1, 1)], np.float32([[3, 4]]))
+            assert store.read([store.find("a", (1, 1))]).tolist() == [[3, 4]]
+        assert feature_store.store_folder(None, "photos", "base", share) == folder

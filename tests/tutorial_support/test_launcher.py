@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tutorial_support.cluster import guard, launcher
 
-NAME = "import json, os, time; job = json.loads(os.environ['TF_CONFIG'])['task']['type']; "
+NAME = "import json, os, signal, time; job = json.loads(os.environ['TF_CONFIG'])['task']['type']; "
 
 
 def run(program, *options):
@@ -43,6 +43,13 @@ def test_all_end_when_one_fails(capfd, end, code):
     assert f"chief 0 failed with exit code {code if code < 9 else -9}; ending the others." in said
     with pytest.raises(ChildProcessError):  # no child is left
         os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="the system does not tell")
+def test_a_task_that_is_frozen_ends_all_although_no_other_waits_for_it(monkeypatch, capfd):
+    monkeypatch.setattr(launcher, "GRACE", 1.0)
+    assert run("os.kill(os.getpid(), signal.SIGSTOP) if job == 'worker' else None") == 1
+    assert "worker 0 is stopped (SIGSTOP); ending all tasks." in capfd.readouterr().out
 
 
 def test_what_does_not_end_is_killed(monkeypatch):

@@ -82,6 +82,7 @@ class _Tasks:
         self._processes: dict[Task, subprocess.Popen] = {}
         self._threads: list[threading.Thread] = []
         self._exit_codes: dict[Task, int] = {}
+        self._stopped_at: dict[Task, float] = {}
 
     def __enter__(self) -> "_Tasks":
         command = [sys.executable, "-S", "-E", guard.__file__, str(GRACE)]
@@ -115,10 +116,31 @@ class _Tasks:
                 self._tell_guard(-process.pid)
         return self._exit_codes
 
+    def frozen(self) -> Task | None:
+        """Returns a task that a signal stopped GRACE seconds ago, or None.
+
+        Its own watchdog is stopped with it, and once the chief has ended no other task notices.
+        """
+        for task in self._processes.keys() - self._exit_codes.keys():
+            if not _is_stopped(self._processes[task].pid):
+                self._stopped_at.pop(task, None)
+            elif time.monotonic() - self._stopped_at.setdefault(task, time.monotonic()) > GRACE:
+                return task
+        return None
+
     def _tell_guard(self, number: int) -> None:
         assert self._guard.stdin is not None
         self._guard.stdin.write(b"%d\n" % number)
         self._guard.stdin.flush()
+
+
+def _is_stopped(process_id: int) -> bool:
+    if not hasattr(os, "waitid"):  # Windows
+        return False
+    with contextlib.suppress(ChildProcessError):  # ended, and waited for by another thread
+        options = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, process_id, options) is not None
+    return False
 
 
 def _follow(job: str, index: int, process: subprocess.Popen) -> None:
@@ -153,6 +175,9 @@ def run(command: list[str], configs: dict[Task, dict[str, Any]]) -> int:
                     return code if code > 0 else 128 - code
             if awaited <= codes.keys():
                 return 0
+            if frozen := tasks.frozen():
+                print(f"{frozen[0]} {frozen[1]} is stopped (SIGSTOP); ending all tasks.")
+                return 1
             time.sleep(0.1)
     return stop.exit_code
 

@@ -168,6 +168,11 @@ def run_task(
         return run_worker(flags, cluster)
     except tf.errors.DeadlineExceededError as error:
         raise TrainingError(_waited(cluster, flags.wait_secs)) from error
+    except tf.errors.FailedPreconditionError as error:  # a new chief has reset the ps tasks
+        raise TrainingError(
+            "the chief has started again and cleared the variables on the ps tasks; start "
+            f"{cluster.job} {cluster.index} again, too: it then trains on with the chief"
+        ) from error
 
 
 def _waited(cluster: clusters.Cluster, wait_secs: float) -> str:
@@ -199,7 +204,7 @@ class Replica:
             UsageError: the folder cannot be used.
         """
         self._cluster, self._flags = cluster, flags
-        self._path = pathlib.Path(folder).resolve()
+        self._path = pathlib.Path(folder)
         self._run = runs.Run(folder, tutorial, flags) if cluster.is_chief else None
         self._stop = StopSignals() if self._run is None else self._run.stop
         self._watchdog = Watchdog(flags.wait_secs, _waited(cluster, flags.wait_secs))
@@ -264,7 +269,9 @@ class Replica:
         """
         flags, watchdog = self._flags, self._watchdog
         description = runs.description(flags, facts)
-        board = sessions.Noticeboard(self._cluster, self._path, description, may_change, last_step)
+        board = sessions.Noticeboard(
+            self._cluster, self._path.resolve(), description, may_change, last_step
+        )
         training = Training(board, self._stop, flags.sync, watchdog, seek_input)
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
         hooks = [training, *self._hooks]
