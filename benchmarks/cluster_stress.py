@@ -108,15 +108,16 @@ def _train(folder: pathlib.Path, options: list[str], delays: list[float], genera
 def stress(kills: int, seed: int, folder: pathlib.Path, modes: dict[str, list[str]] = MODES) -> int:
     """Prints a table of trainings with at least `kills` disturbed tasks; returns the failures."""
     names = " | ".join(number.name for number in SIGNALS)
-    print(f"\n| cluster | kills | {names} | runs | unfinished or different | tracebacks |")
-    print("|---" * (5 + len(SIGNALS)) + "|")
+    print(f"\n| cluster | kills | {names} | runs | unfinished | different | tracebacks |")
+    print("|---" * (6 + len(SIGNALS)) + "|")
     failures = 0
     for name, options in modes.items():
         generator = random.Random(f"{seed} {name}")
         length, _, expected, output = _train(folder / name / "whole", options, [], generator)
         if expected is None:
             raise RuntimeError(output)
-        total, runs, wrong, tracebacks = Counter[int](), 0, 0, []
+        total, runs, unfinished, different = Counter[int](), 0, 0, 0
+        tracebacks: list[str] = []
         while sum(total.values()) < kills / len(modes):
             delays = [generator.uniform(0.1, 0.8) * length for _ in range(_KILLS_IN_A_ROUND)]
             run = folder / name / f"killed{runs}"
@@ -124,20 +125,21 @@ def stress(kills: int, seed: int, folder: pathlib.Path, modes: dict[str, list[st
             total += sent
             runs += 1
             is_right = values is not None and _is_right(values, expected, options)
-            wrong += not is_right
+            unfinished += values is None
+            different += values is not None and not is_right
             if "Traceback" in output:
                 tracebacks.append(output)
             if not is_right:
                 print(output)
         by_signal = " | ".join(str(total[number]) for number in SIGNALS)
         print(
-            f"| {name} | {sum(total.values())} | {by_signal} | {runs} | {wrong} "
-            f"| {len(tracebacks)} |",
+            f"| {name} | {sum(total.values())} | {by_signal} | {runs} | {unfinished} "
+            f"| {different} | {len(tracebacks)} |",
             *tracebacks,
             sep="\n",
             flush=True,
         )
-        failures += wrong + len(tracebacks)
+        failures += unfinished + different + len(tracebacks)
     return failures
 
 

@@ -210,6 +210,7 @@ class Replica:
         self._watchdog = Watchdog(flags.wait_secs, _waited(cluster, flags.wait_secs))
         self._hooks: list[tf.train.SessionRunHook] = []
         self._is_cut_short = False
+        self._synchronous: tf.train.SyncReplicasOptimizer | None = None
         self.kept = {} if flags.fresh else runs.read_flags(folder)
 
     def __enter__(self) -> "Replica":
@@ -248,6 +249,7 @@ class Replica:
         # By default workers start with a token each and compute gradients before all are there.
         hook = synchronous.make_session_run_hook(self._cluster.is_chief, num_tokens=0)
         self._hooks.append(hook)
+        self._synchronous = synchronous
         return synchronous
 
     @contextlib.contextmanager
@@ -280,8 +282,11 @@ class Replica:
             if (newest := self._run.newest_checkpoint()) is not None:
                 checkpoints.make_newest(newest)  # the session restores the newest
             hooks.append(_Keeper(training, board, saver, self._run, last_step, save_every))
+        end_all = None
+        if self._synchronous is not None:  # without their queue, no task gets through a step
+            end_all = self._synchronous.get_chief_queue_runner().queue.close(True)
         creator = sessions.Creator(
-            self._cluster, board, saver, self._path, watchdog, flags.wait_secs, not flags.sync
+            self._cluster, board, saver, self._path, watchdog, flags.wait_secs, end_all
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(watchdog)

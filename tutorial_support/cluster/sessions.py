@@ -59,32 +59,48 @@ class Noticeboard:
             self._flags = _variable("flags", tf.constant(self._description))
             self.stop_after = _variable("stop_after", tf.constant(last_step, step_type))
             self.last_step = _variable("last_step", tf.constant(last_step, step_type))
+            self._joined = _variable("joined", tf.zeros([cluster.num_workers], tf.int32))
             self._has_values = self._owner.is_initialized()
             self._release = self._owner.assign(f"{self._address} ")
             # The others may have started the next step, which needs this task's gradient.
             self._end = self.stop_after.assign(tf.minimum(self.stop_after, global_step + 1))
+            self._has_joined = tf.equal(self._joined[cluster.worker_number], 1)
+            self._join = self._joined.scatter_update(tf.IndexedSlices(1, cluster.worker_number))
 
     def was_left(self, sess: tf.Session) -> bool:
         """Returns whether an earlier training on these ps tasks has ended."""
         return bool(sess.run(self._has_values)) and sess.run(self._owner).endswith(b" ")
 
-    def claim(self, sess: tf.Session) -> None:
-        """Registers this chief on the ps tasks.
+    def refuse_others(self, sess: tf.Session) -> None:
+        """Checks that the ps tasks are free or belong to this chief.
 
         Raises:
             UsageError: a chief at another address, or one that trains or was killed in another
                 folder, is registered.
         """
-        if sess.run(self._has_values):
-            address, _, folder = sess.run(self._owner).decode().partition(" ")
-            if address != self._address or folder not in ("", self._folder):
-                raise UsageError(
-                    f"{VARIABLE}: the ps tasks belong to the training of the chief at {address} in "
-                    f"'{one_line(folder)}', but this is the chief at {self._address} for "
-                    f"'{one_line(self._folder)}'; name other ps tasks, or restart these"
-                )
-        sess.run([v.initializer for v in (self._flags, self.stop_after, self.last_step)])
+        if not sess.run(self._has_values):
+            return
+        address, _, folder = sess.run(self._owner).decode().partition(" ")
+        if address != self._address or folder not in ("", self._folder):
+            raise UsageError(
+                f"{VARIABLE}: the ps tasks belong to the training of the chief at {address} in "
+                f"'{one_line(folder)}', but this is the chief at {self._address} for "
+                f"'{one_line(self._folder)}'; name other ps tasks, or restart these"
+            )
+
+    def claim(self, sess: tf.Session) -> None:
+        """Registers this chief on the ps tasks; raises UsageError as `refuse_others` does."""
+        self.refuse_others(sess)
+        variables = (self._flags, self.stop_after, self.last_step, self._joined)
+        sess.run([variable.initializer for variable in variables])
         sess.run(self._owner.initializer)  # last, because workers look for it first
+
+    def join(self, sess: tf.Session) -> bool:
+        """Registers this worker; returns False if it has joined the chief's training before."""
+        if sess.run(self._has_joined):
+            return False
+        sess.run(self._join)
+        return True
 
     def has_chief(self, sess: tf.Session) -> bool:
         """Returns whether a chief is training, or has finished training, with this worker's flags.
@@ -136,7 +152,7 @@ class Creator(tf.train.SessionCreator):
         folder: pathlib.Path,
         watchdog: Watchdog,
         wait_secs: float,
-        can_recover: bool,
+        end_all: tf.Operation | None,
     ) -> None:
         """Starts the server of this task.
 
@@ -147,10 +163,11 @@ class Creator(tf.train.SessionCreator):
             folder: the run folder; its state file names the checkpoint to restore.
             watchdog: is told of progress.
             wait_secs: longest wait for other tasks, in seconds.
-            can_recover: whether a new session may replace one that lost a ps.
+            end_all: ends a synchronous training on all tasks; None for an asynchronous one, in
+                which a new session may replace one that lost a ps.
         """
         self._cluster, self._board, self._watchdog = cluster, board, watchdog
-        self._wait_secs, self._can_recover = wait_secs, can_recover
+        self._wait_secs, self._end_all = wait_secs, end_all
         self._server = cluster.start_server()
         self._config = cluster.session_config(wait_secs)
         self._have_values = tf.reduce_all([v.is_initialized() for v in tf.global_variables()])
@@ -197,9 +214,11 @@ class Creator(tf.train.SessionCreator):
     def _claim(self) -> None:
         with self._session() as sess:
             was_left = self._board.was_left(sess)
-        if was_left:
-            # The earlier training's variables may have other shapes, and the queue of a synchronous
-            # training stays closed after its end.
+            if not was_left:
+                self._board.refuse_others(sess)
+        if was_left or self._end_all is not None:
+            # The earlier training's variables may have other shapes. A synchronous training leaves
+            # a closed queue, or gradients that a killed task has sent.
             tf.Session.reset(self._server.target, config=self._config)
         with self._session() as sess:
             self._board.claim(sess)
@@ -207,7 +226,9 @@ class Creator(tf.train.SessionCreator):
     def _await_chief(self) -> None:
         due = time.monotonic() + self._wait_secs
         with self._session() as sess:
-            while not (self._board.has_chief(sess) and sess.run(self._have_values)):
+            while not (
+                self._board.has_chief(sess) and sess.run(self._have_values) and self._joins(sess)
+            ):
                 if time.monotonic() > due:
                     raise UsageError(
                         f"{VARIABLE}: the chief did not start within {self._wait_secs:g} s; start "
@@ -215,9 +236,21 @@ class Creator(tf.train.SessionCreator):
                     )
                 time.sleep(_POLL_SECS)
 
+    def _joins(self, sess: tf.Session) -> bool:
+        """Returns whether this worker may take part in the chief's training.
+
+        A synchronous worker that was killed may have sent its gradient of the current step. Sent
+        twice, it would take another worker's place. So its training ends, and when the chief has
+        started again, all go on from the newest checkpoint.
+        """
+        if self._end_all is None or self._board.was_left(sess) or self._board.join(sess):
+            return True
+        sess.run(self._end_all)
+        return False
+
     def _note_loss(self) -> None:
         """Logs the loss of a ps and limits the wait; called repeatedly until a session exists."""
-        if not self._can_recover:
+        if self._end_all is not None:
             # SyncReplicasOptimizer's threads would keep using the queues of the lost session.
             raise TrainingError(
                 "a ps was lost; start all tasks again to resume from the newest checkpoint"
