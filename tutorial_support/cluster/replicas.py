@@ -29,7 +29,7 @@ import tensorflow.compat.v1 as tf
 from tutorial_support import checkpoints, drivers, feature_store, programs, runs, trained
 from tutorial_support import cluster as jobs
 from tutorial_support.cluster import clusters, sessions
-from tutorial_support.cluster.watchdog import Watchdog
+from tutorial_support.cluster.watchdog import Watchdog, limit_exit
 from tutorial_support.programs import (
     ArgumentParser,
     StopSignals,
@@ -120,6 +120,7 @@ def end(exit_code: int) -> NoReturn:
     Python's normal exit would wait for TensorFlow's threads. They may wait forever for a frozen
     task, and the watchdog is no longer running then.
     """
+    limit_exit()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # it is closed, or has no reader

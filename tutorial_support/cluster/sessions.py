@@ -67,9 +67,13 @@ class Noticeboard:
             self._has_joined = tf.equal(self._joined[cluster.worker_number], 1)
             self._join = self._joined.scatter_update(tf.IndexedSlices(1, cluster.worker_number))
 
+    def has_values(self, sess: tf.Session) -> bool:
+        """Returns whether a chief has registered on these ps tasks, now or earlier."""
+        return bool(sess.run(self._has_values))
+
     def was_left(self, sess: tf.Session) -> bool:
         """Returns whether an earlier training on these ps tasks has ended."""
-        return bool(sess.run(self._has_values)) and sess.run(self._owner).endswith(b" ")
+        return self.has_values(sess) and sess.run(self._owner).endswith(b" ")
 
     def refuse_others(self, sess: tf.Session) -> None:
         """Checks that the ps tasks are free or belong to this chief.
@@ -78,7 +82,7 @@ class Noticeboard:
             UsageError: a chief at another address, or one that trains or was killed in another
                 folder, is registered.
         """
-        if not sess.run(self._has_values):
+        if not self.has_values(sess):
             return
         address, _, folder = sess.run(self._owner).decode().partition(" ")
         if address != self._address or folder not in ("", self._folder):
@@ -213,10 +217,11 @@ class Creator(tf.train.SessionCreator):
 
     def _claim(self) -> None:
         with self._session() as sess:
-            was_left = self._board.was_left(sess)
-            if not was_left:
+            must_reset = self._board.was_left(sess)
+            if not must_reset:
                 self._board.refuse_others(sess)
-        if was_left or self._end_all is not None:
+                must_reset = self._end_all is not None and self._board.has_values(sess)
+        if must_reset:
             # The earlier training's variables may have other shapes. A synchronous training leaves
             # a closed queue, or gradients that a killed task has sent.
             tf.Session.reset(self._server.target, config=self._config)

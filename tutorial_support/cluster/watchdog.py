@@ -7,8 +7,10 @@ watches the time and reads signals from a socket that Python's signal module wri
 """
 
 import contextlib
+import faulthandler
 import math
 import os
+import pathlib
 import signal
 import socket
 import threading
@@ -18,6 +20,7 @@ from collections.abc import Iterator
 from tutorial_support import programs
 
 STOP_SECS = 25.0  # longest time from a signal to the end; Kubernetes sends SIGKILL after 30
+_EXIT_SECS = 3.0
 _SLACK = 5.0  # seconds more for TensorFlow's own time-outs, whose errors say more
 
 
@@ -91,5 +94,16 @@ class Watchdog:
 
 
 def _end(message: str, exit_code: int) -> None:
+    limit_exit()
     os.write(2, f"error: {message}\n".encode())
     os._exit(exit_code)
+
+
+def limit_exit() -> None:
+    """Ends this process with exit code 1 if it has not ended by itself within _EXIT_SECS.
+
+    Another thread may hold Python's global lock while it waits in TensorFlow for a frozen task, so
+    that no Python code can run any more. faulthandler's timer does not need the lock.
+    """
+    nowhere = pathlib.Path(os.devnull).open("w")  # noqa: SIM115, the timer keeps it
+    faulthandler.dump_traceback_later(_EXIT_SECS, exit=True, file=nowhere)
