@@ -5,12 +5,9 @@ its distortions are a pure function of (seed, k): see `training_batches`.
 """
 
 import argparse
-import atexit
-import contextlib
 import dataclasses
 import os
 import pathlib
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -255,10 +252,7 @@ def find_folder(
         except files.DownloadError as error:
             files.warn_of_sample("drawn shapes in CIFAR-10's file format, not CIFAR-10", error)
     # Unpack into a temporary folder that is removed at exit, because the cache may be read-only.
-    at_exit = contextlib.ExitStack()
-    atexit.register(at_exit.close)
-    temporary = pathlib.Path(tempfile.gettempdir(), "cifar10-sample")
-    folder = at_exit.enter_context(files.temporary_folder(temporary))
+    folder = files.folder_until_exit("cifar10-sample")
     return archives.unpack(SAMPLE_ARCHIVE, folder, FOLDER), True
 
 

@@ -5,7 +5,6 @@ vector and a checksum over both. SQLite commits a batch of rows completely or no
 the program is killed. Several tasks can fill a store, each with its `Share`: see `await_others`.
 """
 
-import atexit
 import contextlib
 import dataclasses
 import functools
@@ -15,9 +14,7 @@ import math
 import os
 import pathlib
 import re
-import shutil
 import sqlite3
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -99,15 +96,14 @@ def _is_writable(folder: pathlib.Path) -> bool:
 
 @functools.cache  # one for the whole process, which removes it at its end
 def _temporary_root(cache: pathlib.Path) -> pathlib.Path:
-    folder = tempfile.mkdtemp(prefix="graph-tutorials-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = files.folder_until_exit("bottlenecks")
     LOG.warning(
         "'%s' cannot be written, so bottlenecks are kept in '%s' until this program ends; "
         "--bottleneck_dir names a folder that keeps them",
         cache,
         folder,
     )
-    return pathlib.Path(folder)
+    return folder
 
 
 def stamp(path: str | os.PathLike) -> Stamp:

@@ -3,6 +3,7 @@
 Downloads go to `$GRAPH_TUTORIALS_DATA/<name>`, by default `~/.cache/graph-tutorials/<name>`.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import hashlib
@@ -16,6 +17,7 @@ import socket
 import ssl
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -119,6 +121,20 @@ def temporary_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def folder_until_exit(name: str) -> pathlib.Path:
+    """Returns an empty temporary folder that is removed when the process ends.
+
+    If the process is killed, the next program that asks for a folder removes it.
+
+    Args:
+        name: appears in the name of the folder.
+    """
+    folder = temporary_folder(pathlib.Path(tempfile.gettempdir(), name))
+    at_exit = contextlib.ExitStack()
+    atexit.register(at_exit.close)
+    return at_exit.enter_context(folder)
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
