@@ -1,4 +1,4 @@
-"""What the loops of this package's training programs do around a step."""
+"""What the loops of this package's training programs do around their steps."""
 
 import time
 
@@ -10,23 +10,36 @@ _LINE_EVERY = 100  # steps
 
 
 def trained(take_step, count):
-    """Takes steps as the programs do: with their bar, clock, finite check and printed lines.
+    """Takes steps one by one, as the programs do; returns a list of the losses.
 
     Args:
         take_step: function that takes a step and returns its loss.
         count: int, how many.
+    """
+    return trained_in_blocks(lambda _: [take_step()], 1, count)
+
+
+def trained_in_blocks(take_steps, length, count):
+    """Takes steps as the programs do: with their bar, clock, finite check and printed lines.
+
+    Args:
+        take_steps: function that takes some steps and returns their losses.
+        length: int, the most steps of a call.
+        count: int, how many in all.
 
     Returns:
         list of the losses.
     """
     losses = []
     with files.progress_bar(count, "training", "step") as bar:
-        for step in range(count):
+        for first in range(0, count, length):
+            some = min(length, count - first)
             started = time.time()
-            losses.append(take_step())
-            duration = time.time() - started
-            checkpoints.check_finite(np.isfinite(losses[-1]), "the loss", step)
-            if step % _LINE_EVERY == 0:
-                print(f"Step {step}: loss = {losses[-1]:.2f} ({duration:.3f} sec)")
-            bar.update()
+            block = take_steps(some)
+            duration = (time.time() - started) / some
+            checkpoints.check_finite(np.isfinite(block).all(), "the loss", first)
+            if first % _LINE_EVERY == 0:
+                print(f"Step {first}: loss = {block[0]:.2f} ({duration:.3f} sec)")
+            losses += block
+            bar.update(some)
     return losses

@@ -288,9 +288,8 @@ def _serving(folder: pathlib.Path):
 def main(argv: list[str] | None = None) -> int:
     """Parses the flags and prints the tables."""
     parser = ArgumentParser(__doc__)
-    programs, tasks = "The number of kills of programs.", "The number of kills of cluster tasks."
-    parser.add_argument("--kills", type=number(int, 0), default=100, help=programs)
-    parser.add_argument("--cluster-kills", type=number(int, 0), default=0, help=tasks)
+    parser.add_argument("--kills", type=number(int, 0), default=100, help="Kills of programs.")
+    parser.add_argument("--cluster-kills", type=number(int, 0), default=0, help="Kills of tasks.")
     only = "Run only cases whose names contain one of these words."
     parser.add_argument("--only", nargs="+", metavar="WORD", help=only)
     seed = "Seeds the moments and the signals."
