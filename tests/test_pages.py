@@ -17,7 +17,22 @@ PAGES = [
         f"{name}/README.md"
         for name in ("mnist_mechanics", "cifar10_cnn", "flowers_transfer", "catsdogs_finetune")
     ),
+    "PORTING.md",
+    "docs/how_to/1_your_own_images.md",
+    "docs/how_to/4_tflite_and_onnx.md",
+    "docs/how_to/5_reading_event_files.md",
 ]
+# Commands of earlier pages that a page builds on.
+BEFORE = {
+    "docs/how_to/1_your_own_images.md": [
+        "python -m mnist_mechanics.fully_connected_feed",
+        "python -m cifar10_cnn.train",
+        "python -m flowers_transfer.retrain",
+        "python -m catsdogs_finetune.train",
+    ],
+    "docs/how_to/4_tflite_and_onnx.md": ["python -m mnist_mechanics.fully_connected_feed"],
+    "docs/how_to/5_reading_event_files.md": ["python -m mnist_mechanics.fully_connected_feed"],
+}
 
 # Flags that shorten a training, unless the command sets its length.
 SHORT = {
@@ -37,7 +52,11 @@ BROUGHT = {
     "my_cat.jpg": "pictures/cat.jpg",
     "rose.jpg": "pictures/flower.jpg",
     "holiday_photos": "drawn_flowers/drawn_rose",
+    "photo.jpg": "pictures/flower.jpg",
+    "somewhere/new.jpg": "pictures/flower.jpg",
     "my_photos": "drawn_flowers",
+    "my_project": "../mnist_mechanics",
+    "model.pb": "cifar10_cnn/frozen_graph.pb",
     "drawn_flowers": "drawn_flowers",
     "flower_photos": "drawn_flowers",
     "cats_and_dogs_filtered": "drawn_cats_and_dogs",
@@ -49,6 +68,7 @@ BROUGHT = {
 LEFT_OUT = re.compile(
     r"local_cluster|_replicated|benchmarks|pytest|--eval_interval_secs|mine\.pb|weights\.h5"
     r"|mobilenet_v2\.h5|make_base|--base_graph|tensorboard |tf2onnx|_retrain_checkpoint"
+    r"|convert_checkpoint old new"
 )
 
 
@@ -72,6 +92,7 @@ def test_every_command_of_a_page_runs(page, tmp_path):
         if source.is_dir():
             shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("scripts"))
         else:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, tmp_path / name)
     variables = {
         "GRAPH_TUTORIALS_DATA": str(tmp_path / "cache"),
@@ -79,7 +100,7 @@ def test_every_command_of_a_page_runs(page, tmp_path):
         "HOME": str(tmp_path),
         "PYTHONPATH": str(REPOSITORY),
     }
-    for command in commands(page):
+    for command in [*BEFORE.get(page, []), *commands(page)]:
         _, _, module, *arguments = shlex.split(command)
         short = SHORT.get(module, [])
         flags = [] if set(short[::2]) & set(arguments) else short
