@@ -84,8 +84,8 @@ def _modules(package: str) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Builds the pages; returns Sphinx's exit code."""
     parser = argparse.ArgumentParser(prog="python -m docs.build", description=__doc__)
-    output = "The folder for the site. (default: docs/_build)"
-    parser.add_argument("--output", default=str(HERE / "_build"), help=output)
+    folder = "The folder for the site. (default: docs/_build)"
+    parser.add_argument("--output", default=str(HERE / "_build"), help=folder)
     flags = parser.parse_args(argv)
     output = pathlib.Path(flags.output)
     tree = output / "source"

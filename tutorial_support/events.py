@@ -145,6 +145,7 @@ def add_details(**tensors: tf.Tensor) -> None:
         else:
             tf.summary.histogram(f"activations/{name}", tensor, collections=[DETAILS])
             # Use the tensor's own name scope, so that TensorBoard draws no additional box.
+            # tf.nn.zero_fraction would add two functions, each of which gets a box, too.
             scope = tensor.op.name.rpartition("/")[0]
             with tf.name_scope(f"{scope}/zeros/" if scope else "zeros"):
                 zeros = tf.reduce_sum(tf.cast(tf.equal(tensor, 0), tf.float32))
