@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import cluster_stress
@@ -74,12 +74,12 @@ class Case:
     Attributes:
         command: the arguments of the interpreter; {out} stands for the output folder.
         result: a function from that folder to something that can be compared.
-        before: a command to run once in that folder before, undisturbed.
+        before: commands to run once in that folder before, undisturbed.
     """
 
     command: list[str]
     result: Callable[[pathlib.Path], Any] = run_result
-    before: tuple[str, ...] = ()
+    before: Sequence[list[str]] = ()
 
 
 _MNIST = ["mnist_mechanics.fully_connected_feed", "--sample", "--log_dir", "{out}"]
@@ -94,6 +94,8 @@ remote = files.RemoteFile("f.tar.gz", {size}, "{sha256}", ("{url}",))
 fetch = programs.program(lambda argv: archives.fetch_unpacked(remote, pathlib.Path(argv[0]), "f"))
 sys.exit(0 if isinstance(code := fetch(sys.argv[1:]), pathlib.Path) else code)
 """
+_TRAIN_TO_EXPORT = ["-m", *_MNIST[:-1], "trained", "--max_steps", "200"]
+_EXPORT = ["-m", "mnist_mechanics.export", "--checkpoint", "trained", "--export_dir", "{out}"]
 CASES = {  # those that take longest first
     "cats and dogs": Case(
         [
@@ -126,12 +128,13 @@ CASES = {  # those that take longest first
     "--fresh": Case(
         ["-m", *_MNIST, "--max_steps", "900", "--seed", "1", "--fresh"],
         fresh_result,
-        before=("-m", *_MNIST, "--max_steps", "900"),
+        before=[["-m", *_MNIST, "--max_steps", "900"]],
     ),
-    "export": Case(
-        ["-m", "mnist_mechanics.export", "--checkpoint", "trained", "--export_dir", "{out}"],
+    "export": Case(_EXPORT, export_result, before=[_TRAIN_TO_EXPORT]),
+    "export over an older one": Case(
+        _EXPORT,
         export_result,
-        before=("-m", *_MNIST[:-1], "trained", "--max_steps", "200"),
+        before=[_TRAIN_TO_EXPORT, _EXPORT, [*_TRAIN_TO_EXPORT, "--seed", "1", "--fresh"]],
     ),
     "download and unpacking": Case(["-c", _DOWNLOAD, "{out}"], tree_result),
 }
@@ -243,8 +246,8 @@ def stress(case: Case, kills: int, generator: random.Random, folder: pathlib.Pat
 
 def _prepared(case: Case, folder: pathlib.Path) -> pathlib.Path:
     folder.mkdir()
-    if case.before:
-        before = Process(list(case.before), folder)
+    for command in case.before:
+        before = Process(command, folder)
         if before.finish():
             raise RuntimeError("".join(before.lines))
     return folder

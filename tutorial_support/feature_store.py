@@ -154,7 +154,7 @@ class FeatureStore:
         self._in_memory: np.ndarray | None = None  # all vectors, if the store is small
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(self._path.with_name(".lock"), thread_local=False)
+            self._lock = files.lock_of(self._path.parent)
             self._await_filling()
         except OSError as error:
             raise self._unusable(reason(error)) from error

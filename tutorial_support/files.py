@@ -21,12 +21,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+import filelock
 from six.moves import urllib
 from tqdm import tqdm
 
 from tutorial_support.programs import FULL_DISK, LOG, UsageError, reason
 
 CACHE_VARIABLE = "GRAPH_TUTORIALS_DATA"
+LOCK_FILE = ".lock"
 CONNECT_TIMEOUT = 6.0  # seconds without an answer
 SLOWEST = 2_000  # bytes per second, averaged over PATIENCE; a slower mirror is abandoned
 PATIENCE = 20.0  # seconds
@@ -131,10 +133,17 @@ def folder_until_exit(name: str) -> pathlib.Path:
     Args:
         name: appears in the name of the folder.
     """
+    atexit.register(remove_temporary_folders)
     folder = temporary_folder(pathlib.Path(tempfile.gettempdir(), name))
-    at_exit = contextlib.ExitStack()
-    atexit.register(at_exit.close)
-    return at_exit.enter_context(folder)
+    return _until_exit.enter_context(folder)
+
+
+_until_exit = contextlib.ExitStack()
+
+
+def remove_temporary_folders() -> None:
+    """Removes the folders of `folder_until_exit`; for programs that skip Python's normal exit."""
+    _until_exit.close()
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
@@ -165,6 +174,20 @@ def _is_running(process: int) -> bool:
         except OSError:
             pass  # a running program of another user
     return True
+
+
+def lock_of(folder: pathlib.Path) -> filelock.FileLock:
+    """Returns the lock of a folder, not yet acquired.
+
+    Once it is acquired, the system releases it when the process ends in any way.
+
+    Raises:
+        UsageError: the lock file is a link; opening it would empty another file.
+    """
+    path = folder / LOCK_FILE
+    if path.is_symlink():
+        raise UsageError(f"'{path}' is a link; remove it")
+    return filelock.FileLock(path, thread_local=False)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -42,7 +42,6 @@ from tutorial_support.programs import (
 
 FLAGS_FILE = "flags.json"
 _PLACE = "run_dir"
-_LOCK_FILE = ".lock"
 # Flags that control this start of the program, not the training itself.
 _FOR_THIS_START = (
     "fresh",
@@ -156,8 +155,8 @@ class Run:
         self._lock.release()
         if self._is_new:  # remove a new folder that contains only the lock
             with contextlib.suppress(OSError):
-                if [path.name for path in self.path.iterdir()] == [_LOCK_FILE]:
-                    (self.path / _LOCK_FILE).unlink()
+                if [path.name for path in self.path.iterdir()] == [files.LOCK_FILE]:
+                    (self.path / files.LOCK_FILE).unlink()
                     self.path.rmdir()
 
     def settle(self, facts: dict[str, Any], may_change: Collection[str] = ()) -> None:
@@ -409,11 +408,8 @@ def _moved_along(flags: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _locked(path: pathlib.Path) -> filelock.FileLock:
-    """Returns a lock on the folder; the system releases it when the process ends in any way."""
-    lock_file = path / _LOCK_FILE
-    if lock_file.is_symlink():
-        raise UsageError(f"'{lock_file}' is a link; remove it")
-    lock = filelock.FileLock(lock_file, thread_local=False)
+    """Returns the acquired lock of a run folder."""
+    lock = files.lock_of(path)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:

@@ -283,6 +283,15 @@ def test_a_folder_that_cannot_be_used_is_named():
         FeatureStore("other", SIZE)
 
 
+def test_a_lock_that_is_a_link_is_refused_and_its_target_kept():
+    FOLDER.mkdir()
+    pathlib.Path("precious").write_text("x")
+    (FOLDER / ".lock").symlink_to(pathlib.Path("precious").resolve())
+    with pytest.raises(UsageError, match="is a link; remove it"):
+        FeatureStore(FOLDER, SIZE)
+    assert pathlib.Path("precious").read_text() == "x"
+
+
 def test_reading_64_mebibytes_takes_little_memory(monkeypatch):
     monkeypatch.setattr(feature_store, "_MAX_IN_MEMORY", 1 << 25)
     size, count = 2048, 8 * 1024

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import checkpoints, drivers, feature_store, programs, runs, trained
+from tutorial_support import checkpoints, drivers, feature_store, files, programs, runs, trained
 from tutorial_support import cluster as jobs
 from tutorial_support.cluster import clusters, sessions
 from tutorial_support.cluster.watchdog import Watchdog, limit_exit
@@ -121,6 +121,7 @@ def end(exit_code: int) -> NoReturn:
     task, and the watchdog is no longer running then.
     """
     limit_exit()
+    files.remove_temporary_folders()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # it is closed, or has no reader
