@@ -3,8 +3,9 @@
 A ps, a chief and a worker train MNIST's net on the shipped sample, half of the rounds with
 `--sync`. A random task gets SIGKILL, SIGTERM, SIGINT, SIGHUP or SIGSTOP at a random moment. Like a
 supervisor on Kubernetes, this program restarts a task whose exit code is not 0, and a frozen one
-after a while, as if its machine were lost. All computing tasks must end with exit code 0 at the
-last step, with finite variables; with `--sync`, with those of an undisturbed cluster.
+after a while, as if its machine were lost, until the chief has succeeded. All tasks that compute
+must end by themselves, and the chief at the last step, with finite variables; with `--sync`, with
+those of an undisturbed cluster.
 """
 
 import pathlib
@@ -18,7 +19,7 @@ from collections import Counter
 import numpy as np
 
 from tutorial_support import checkpoints
-from tutorial_support.cluster import PS, launcher
+from tutorial_support.cluster import CHIEF, PS, launcher
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSTOP)
 MODES = {"asynchronous": ["--max_steps", "4000"], "synchronous": ["--max_steps", "1200", "--sync"]}
@@ -51,17 +52,18 @@ class Supervised:
         self._tasks[task] = process
 
     def tend(self) -> bool:
-        """Restarts failed tasks; returns whether all computing tasks have succeeded."""
+        """Restarts failed tasks; returns whether the chief has succeeded and no worker runs."""
         for task, since in list(self._frozen.items()):
             if time.monotonic() - since > _WAIT_SECS + 10:
                 self._tasks[task].kill()
                 self._tasks[task].wait()
                 del self._frozen[task]
         codes = {task: process.poll() for task, process in self._tasks.items()}
+        is_trained = any(code == 0 for task, code in codes.items() if task[0] == CHIEF)
         for task, code in codes.items():
-            if code:
+            if code and not is_trained:
                 self._start(task)
-        return all(code == 0 for task, code in codes.items() if task[0] != PS)
+        return is_trained and all(c is not None for task, c in codes.items() if task[0] != PS)
 
     def disturb(self, generator: random.Random) -> int | None:
         """Sends a random signal to a random task; returns the signal, or None if no task got it."""

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -125,10 +126,15 @@ def cast(variables: list[Variable], pattern: str, dtype: str) -> list[Variable]:
     regex = _compiled("--cast", pattern)
     try:
         kind = np.dtype(tf.as_dtype(dtype).as_numpy_dtype)
-    except TypeError as error:
+    except (KeyError, TypeError) as error:
         raise UsageError(
             f"--cast {pattern} {dtype}: there is no type '{dtype}'; name one such as float32"
         ) from error
+    if kind.hasobject or kind.names:  # text, or TensorFlow's quantized types
+        raise UsageError(
+            f"--cast {pattern} {dtype}: numbers cannot be cast to this type; name one such as "
+            "float32"
+        )
     if not any(regex.search(variable.name) for variable in variables):
         raise UsageError(f"--cast {pattern}: no variable matches; --dry-run lists them")
     return [
@@ -139,14 +145,16 @@ def cast(variables: list[Variable], pattern: str, dtype: str) -> list[Variable]:
 
 def _as_type(variable: Variable, kind: np.dtype) -> np.ndarray:
     value = np.asarray(variable.value)
-    if value.dtype == object or kind.hasobject:
+    if value.dtype == object:
         raise UsageError(f"--cast: '{variable.name}' holds text, not numbers; leave it out")
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # for an imaginary part that is lost
         found = value.astype(kind)
-    is_exact = np.array_equal(found.astype(value.dtype), value, equal_nan=value.dtype.kind == "f")
-    is_whole = kind.kind in "iub"
+        back = found.astype(value.dtype)
+    is_exact = np.array_equal(back, value, equal_nan=value.dtype.kind in "fc")
+    must_be_exact = kind.kind in "iub" or (value.dtype.kind == "c" and kind.kind != "c")
     overflows = kind.kind == "f" and not np.array_equal(np.isfinite(found), np.isfinite(value))
-    if (is_whole and not is_exact) or overflows:
+    if (must_be_exact and not is_exact) or overflows:
         raise UsageError(
             f"--cast: a value of '{variable.name}' does not fit into {kind.name}; use another type"
         )
@@ -195,8 +203,9 @@ def _step(step: Variable | None, name: str, dtype: str) -> Variable:
 def with_step(variables: list[Variable], step: int) -> list[Variable]:
     """Returns the variables with `global_step` set to `step`, or added if it is missing."""
     old = {v.name: v for v in variables}.get(STEP)
-    kind = np.int64 if old is None else old.value.dtype
-    new = Variable(old.source if old else None, STEP, np.array(step, kind))
+    new = Variable(old.source if old else None, STEP, np.array(step, np.int64))
+    if old is not None:
+        new = dataclasses.replace(new, value=_as_type(new, old.value.dtype))
     return [v for v in variables if v is not old] + [new]
 
 

@@ -14,9 +14,11 @@ back and compared value by value.
 """
 
 import argparse
+import contextlib
 import pathlib
 import re
 import sys
+from collections.abc import Iterator
 
 from tutorial_support import programs
 from tutorial_support.programs import ArgumentParser, TrainingError, UsageError, number, program
@@ -46,7 +48,7 @@ def write(variables: list[Variable], target: str) -> None:
     check_target(target)
     _check_names(variables)
     path = pathlib.Path(target)
-    with files.temporary_folder(path) as temporary:
+    with _placing(target), files.temporary_folder(path) as temporary:
         _save(variables, str(temporary / "new"))
         _compare(variables, str(temporary / "new"))
         # Move the index last: readers see a checkpoint only if it has an index.
@@ -54,6 +56,16 @@ def write(variables: list[Variable], target: str) -> None:
             files.to_disk(part)
             part.rename(path.with_name(path.name + part.name.removeprefix("new")))
     files.to_disk(path.parent)
+
+
+@contextlib.contextmanager
+def _placing(target: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"'{target}' cannot be written ({programs.reason(error)}); name another DST"
+        ) from error
 
 
 def check_target(target: str) -> None:
@@ -132,12 +144,13 @@ def _pairs(flags: argparse.Namespace) -> dict[str, str]:
             text = pathlib.Path(flags.rename_file).read_text(encoding="utf-8")
         stripped = (line.strip() for line in text.splitlines())
         lines += [line for line in stripped if line and not line.startswith("#")]
-    pairs = {}
+    pairs: dict[str, str] = {}
     for line in lines:
         old, equals, new = line.partition("=")
         if not (equals and old.strip() and new.strip()):
             raise UsageError(f"--rename: '{line}' does not have the form OLD=NEW; correct it")
-        pairs[old.strip()] = new.strip()
+        if pairs.setdefault(old.strip(), new.strip()) != new.strip():
+            raise UsageError(f"--rename gives '{old.strip()}' two new names; leave one out")
     return pairs
 
 
@@ -191,7 +204,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         metavar=("REGEX", "TYPE"),
         help="Cast variables whose new names match to TYPE; may be repeated.",
     )
-    add("--step", type=number(int, 0), help="Set global_step to this number.")
+    add("--step", type=number(int, 0, 2**63 - 1), help="Set global_step to this number.")
 
 
 @program

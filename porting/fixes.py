@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 import pathlib
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ def fix(
         {original file: new file} for each file that was written.
 
     Raises:
-        UsageError: a target exists, or a folder cannot be created. Then nothing is written.
+        UsageError: a target exists or is the same for two files, or a folder cannot be created.
+            Then nothing is written.
     """
     changes = defaultdict(list)
     for finding in findings:
@@ -39,9 +41,16 @@ def fix(
         for path, data in contents.items()
         if data is not None
     }
+    originals: dict[pathlib.Path, pathlib.Path] = {}
     for path, target in targets.items():
+        if (other := originals.setdefault(target, path)) != path:
+            raise UsageError(
+                f"--fix: '{other}' and '{path}' would both be written to '{target}'; fix them one "
+                "at a time, into different folders"
+            )
         if target != path and target.exists():
             raise UsageError(f"'{target}' exists; name another folder for --fix")
+    for target in targets.values():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -74,14 +83,15 @@ def _fixed(source: Source, changes: Sequence[Change]) -> bytes | None:
 
 def apply(text: str, changes: Sequence[Change]) -> str:
     """Applies the changes to `text`; skips a position that does not hold the old text."""
-    lines = text.split("\n")
+    pieces = re.split(r"(\r\n|\r|\n)", text)  # the lines, with their ends between them
     for change in sorted(set(changes), key=lambda c: (c.line, c.column), reverse=True):
-        line = lines[change.line - 1].encode()
+        place = 2 * (change.line - 1)
+        line = pieces[place].encode()
         before, rest = line[: change.column], line[change.column :]
         if rest.startswith(change.old.encode()):
             new = before + change.new.encode() + rest[len(change.old.encode()) :]
-            lines[change.line - 1] = new.decode()
-    return "\n".join(lines)
+            pieces[place] = new.decode()
+    return "".join(pieces)
 
 
 def _fixed_notebook(notebook: dict, source: Source, changes: Sequence[Change]) -> bytes:
@@ -99,7 +109,8 @@ def _fixed_notebook(notebook: dict, source: Source, changes: Sequence[Change]) -
 
 
 def _write(target: pathlib.Path, data: bytes, original: pathlib.Path) -> None:
-    """Writes a file atomically, with the permissions of the original."""
+    """Writes a file atomically, with the permissions of the original; follows a link."""
+    target = target.resolve()
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 
 from tutorial_support import programs
-from tutorial_support.programs import ArgumentParser, UsageError, program
+from tutorial_support.programs import LOG, ArgumentParser, UsageError, program
 
 if __name__ == "__main__":
     programs.before_tensorflow()
@@ -83,19 +83,45 @@ def _describe_folder(folder: pathlib.Path) -> list[Description]:
     if saved_model.is_saved_model(folder):
         return [saved_model.describe(folder)]
     prefixes = checkpoint.find_all(folder)
-    found = [checkpoint.describe(pathlib.Path(prefix)) for prefix in prefixes]
-    if prefixes and (meta := pathlib.Path(f"{prefixes[-1]}.meta")).is_file():
-        held = _describe_file(meta)
-        found += [held] if held else []
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and saved_model.is_saved_model(path):
-            found.append(saved_model.describe(path))
-        elif path.is_file() and path.suffix != ".meta" and not checkpoint.is_checkpoint(path):
-            described = _describe_file(path)
+    paths = [pathlib.Path(prefix) for prefix in prefixes]
+    # Of the graphs that belong to checkpoints, only the newest is described.
+    paths += [
+        meta for prefix in prefixes[-1:] if (meta := pathlib.Path(f"{prefix}.meta")).is_file()
+    ]
+    older = {f"{prefix}.meta" for prefix in prefixes}
+    paths += [path for path in sorted(folder.iterdir()) if str(path) not in older]
+    found, problems = [], []
+    for path in paths:
+        try:
+            described = _describe_part(path, is_prefix=str(path) in prefixes)
             found += [described] if described else []
+        except UsageError as error:
+            problems.append(error)
     if not found:
-        raise UsageError(f"'{folder}' holds no model file of a known format; {_REMEDY}")
+        raise (
+            problems[0]
+            if problems
+            else UsageError(f"'{folder}' holds no model file of a known format; {_REMEDY}")
+        )
+    for problem in problems:
+        LOG.warning("%s", problem)
     return found
+
+
+def _describe_part(path: pathlib.Path, is_prefix: bool) -> Description | None:
+    """Describes a model in a folder, or a checkpoint by its prefix; returns None for others."""
+    try:
+        if is_prefix:
+            return checkpoint.describe(path)
+        if path.is_dir():
+            return saved_model.describe(path) if saved_model.is_saved_model(path) else None
+        if not path.is_file() or (path.suffix != ".meta" and checkpoint.is_checkpoint(path)):
+            return None
+        return _describe_file(path)
+    except OSError as error:
+        raise UsageError(
+            f"'{path}' cannot be read ({programs.reason(error)}); {_REMEDY}"
+        ) from error
 
 
 @program

@@ -125,6 +125,7 @@ class _Reader(ast.NodeVisitor):
         self._later: list[tuple[_Function, list[_Scope]]] = []
         self._guards: list[set[str]] = []  # errors that enclosing `try` statements catch
         self._known_to_exist: list[str] = []  # names inside `if hasattr(...)`
+        self._branches = 0  # enclosing `if` and `try` statements
         self._own: list[str] = []  # attributes that the program itself sets
 
     def read(self, tree: ast.Module) -> None:
@@ -138,7 +139,8 @@ class _Reader(ast.NodeVisitor):
     def _bind(self, name: str, value: _Value | None) -> None:
         scope = self._scopes[-1]
         known = scope.get(name)
-        if known and value and known.name == V1 and value.name == "tensorflow":
+        is_other_branch = self._branches and known and known.name == V1
+        if is_other_branch and value and value.name == "tensorflow":
             return  # try: import tensorflow.compat.v1 as tf; except: import tensorflow as tf
         scope[name] = value
 
@@ -206,10 +208,12 @@ class _Reader(ast.NodeVisitor):
         return any(caught & errors for caught in self._guards)
 
     def visit_Try(self, node: ast.Try | Any) -> None:
+        self._branches += 1
         self._guards.append(_caught(node))
         self._visit_all(node.body)
         self._guards.pop()
         self._visit_all([*node.handlers, *node.orelse, *node.finalbody])
+        self._branches -= 1
 
     visit_TryStar = visit_Try
 
@@ -225,10 +229,12 @@ class _Reader(ast.NodeVisitor):
             for call in ast.walk(node.test)
             if (parts := _owner_and_name(call, "hasattr")) and (owner := self._resolve(parts[0]))
         ]
+        self._branches += 1
         self._known_to_exist += existing
         self._visit_all(node.body)
         del self._known_to_exist[len(self._known_to_exist) - len(existing) :]
         self._visit_all(node.orelse)
+        self._branches -= 1
 
     # Uses
 

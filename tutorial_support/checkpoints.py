@@ -37,13 +37,17 @@ def find(path: str | os.PathLike) -> str:
     """Returns the prefix of the checkpoint that `path` names, for `Saver.restore`.
 
     Args:
-        path: a folder, which means its newest checkpoint; or the prefix or a file of a checkpoint.
+        path: a folder or its state file, which mean its newest checkpoint; or the prefix or a file
+            of a checkpoint.
 
     Raises:
         UsageError: there is no such checkpoint.
     """
     check_path(path)
-    if pathlib.Path(path).is_dir():
+    path = pathlib.Path(path)
+    if path.name == STATE_FILE and path.is_file():
+        path = path.parent
+    if path.is_dir():
         prefix = newest(path)
         if prefix is None:
             raise UsageError(

@@ -55,8 +55,6 @@ def describe(path: pathlib.Path, with_graph: bool = True) -> Description:
     Raises:
         UsageError: the checkpoint is damaged or incomplete.
     """
-    if path.name == checkpoints.STATE_FILE and path.is_file():
-        path = path.parent
     prefix = checkpoints.find(path)
     checkpoints.shapes(prefix)  # TensorFlow's reader checks that the table is complete
     try:

@@ -17,12 +17,15 @@ _LARGEST_BLOCK = 1 << 28  # bytes
 
 
 def is_table(path: pathlib.Path) -> bool:
-    """Returns whether a file ends like a table."""
-    with path.open("rb") as stream:
-        if stream.seek(0, 2) < _FOOTER:
-            return False
-        stream.seek(-len(_MAGIC), 2)
-        return stream.read() == _MAGIC
+    """Returns whether a file ends like a table; a file that cannot be read does not."""
+    try:
+        with path.open("rb") as stream:
+            if stream.seek(0, 2) < _FOOTER:
+                return False
+            stream.seek(-len(_MAGIC), 2)
+            return stream.read() == _MAGIC
+    except OSError:
+        return False
 
 
 def first_value(path: pathlib.Path) -> bytes:

@@ -300,6 +300,24 @@ def test_fix_makes_a_program_that_is_right_but_for_what_it_says(tmp_path, capsys
     ]
 
 
+@pytest.mark.usefixtures("one_lookup")
+def test_fix_keeps_line_ends_links_and_files_of_one_name(tmp_path, capsys, monkeypatch):
+    old = b"x = 1\rimport tensorflow as tf\r\ny = tf.placeholder(tf.float32)\n"
+    new = old.replace(b"import tensorflow", b"import tensorflow.compat.v1")
+    (tmp_path / "real.txt").write_bytes(old)
+    (tmp_path / "link.py").symlink_to("real.txt")
+    check.main(["link.py", "--fix_in_place"])
+    assert (tmp_path / "link.py").is_symlink() and (tmp_path / "real.txt").read_bytes() == new
+    (tmp_path / "b").mkdir()
+    for folder in (tmp_path, tmp_path / "b"):
+        (folder / "c.py").write_bytes(old)
+    monkeypatch.chdir(tmp_path / "b")
+    capsys.readouterr()
+    assert check.main(["c.py", "../c.py", "--fix", "out"]) == 2
+    assert "would both be written to 'out/c.py'" in capsys.readouterr().err
+    assert not (tmp_path / "b" / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -126,6 +126,11 @@ def test_objects_get_their_variables_names(tmp_path):
         (["--cast", "step", "int8"], "does not fit into int8"),
         (["--cast", "step", "int33"], "there is no type 'int33'"),
         (["--cast", "words", "int32"], "holds text, not numbers"),
+        (["--cast", "step", "string"], "numbers cannot be cast to this type"),
+        (["--cast", "step", "qint8"], "numbers cannot be cast to this type"),
+        (["--cast", "step", "resource"], "there is no type 'resource'"),
+        (["--step", "99999999999999999999"], "from 0 up to 9223372036854775807"),
+        (["--rename", "step=x", "--rename", "step=y"], "gives 'step' two new names"),
         (["--preset", "retrain"], "not a checkpoint of retrain.py"),
         (["--back"], "needs --preset"),
         (["--rename_file", "none"], "there is no file 'none'"),
@@ -135,6 +140,20 @@ def test_wrong_use(source, tmp_path, capsys, arguments, sentence):
     message = failing(capsys, source / "v2", tmp_path / "out" / "model", *arguments)
     assert re.search(sentence, message)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(source, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    target = tmp_path / "file" / "model"
+    assert f"'{target}' cannot be written" in failing(capsys, source / "v2", target)
+
+
+def test_a_state_file_stands_for_its_folder(source, tmp_path):
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "v2"\n')
+    for path in source.glob("v2.*"):
+        shutil.copy(path, tmp_path)
+    assert convert(tmp_path / "checkpoint", tmp_path / "new") == 0
+    equal(checkpoints.values(str(tmp_path / "new")), checkpoints.values(str(source / "v2")))
 
 
 @pytest.mark.parametrize(

@@ -456,7 +456,10 @@ def test_data_file_that_is_cut_off(trained, tmp_path, capsys):
         shutil.copy(path, tmp_path)
     data = tmp_path / "model.ckpt-7.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:-1])
-    assert "is incomplete" in failing(tmp_path, capsys)
+    assert "is incomplete" in failing(tmp_path / "model.ckpt-7", capsys)
+    assert inspect.main([str(tmp_path)]) == 0  # the graph in its .meta can still be described
+    captured = capsys.readouterr()
+    assert "is incomplete" in captured.err and "images" in captured.out
     data.unlink()
     assert "is missing" in failing(tmp_path / "model.ckpt-7", capsys)
 
@@ -505,3 +508,23 @@ def test_graph_as_text_with_other_text_first(trained, tmp_path):
     text = "# a comment\n" + text_format.MessageToString(graph_def)
     (tmp_path / "graph").write_text(text)
     assert "text" in described(tmp_path / "graph")[0].kind
+
+
+def test_folder_of_a_graph_alone_is_described(trained, tmp_path, capsys):
+    meta = trained / "v2" / "model.ckpt-7.meta"
+    (tmp_path / "alone").mkdir()
+    shutil.copy(meta, tmp_path / "alone" / "model.meta")
+    assert inspect.main([str(tmp_path / "alone")]) == 0
+    assert "images" in capsys.readouterr().out
+
+
+def test_damaged_model_hides_no_other_in_its_folder(trained, tmp_path, capsys):
+    folder = tmp_path / "both"
+    folder.mkdir()
+    index = trained / "v2" / "model.ckpt-7.index"
+    (folder / "model.ckpt-1.index").write_bytes(index.read_bytes()[:-20])
+    (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"\n')
+    shutil.copy(trained / "v2" / "model.ckpt-7.meta", folder / "graph.meta")
+    assert inspect.main([str(folder)]) == 0
+    captured = capsys.readouterr()
+    assert "images" in captured.out and "model.ckpt-1' cannot be read" in captured.err
