@@ -88,6 +88,10 @@ _REMEDIES = {
     ),
     "tf.contrib.seq2seq": ("decode in your own tf.while_loop", CELLS),
     "tf.contrib.legacy_seq2seq": ("decode in your own tf.while_loop", CELLS),
+    "tf.contrib.learn.datasets.mnist": (
+        "write `from mnist_mechanics import input_data`: it has `read_data_sets`",
+        MNIST,
+    ),
     "tf.contrib.learn": ("write the graph, the session and the loop yourself", ESTIMATORS),
     "tf.contrib.estimator": ("write the graph, the session and the loop yourself", ESTIMATORS),
     "tf.contrib.tpu": ("write the graph, the session and the loop yourself", ESTIMATORS),
@@ -115,6 +119,10 @@ _REMEDIES = {
     "tf.contrib.util.make_ndarray": ("use tf.make_ndarray", NAMES),
     "tf.contrib.util.constant_value": ("use tf.get_static_value", NAMES),
     "tf.contrib.opt": ("use an optimizer of tf.train", CONTRIB),
+    "tf.examples.tutorials.mnist.mnist": (
+        "write `from mnist_mechanics import mnist`: the module has the same functions",
+        MNIST,
+    ),
     "tf.examples.tutorials": (
         "write `from mnist_mechanics import input_data`: the module has the same functions",
         MNIST,
@@ -131,6 +139,10 @@ _REMEDIES = {
     "tf.models": ("this part of TensorFlow's tree was never a library: copy what you need", PYTHON),
     "tf.keras.backend.get_session": (
         "create the session yourself and pass it on: Keras 3 has none",
+        KERAS,
+    ),
+    "tf.keras.backend.set_session": (
+        "run your ops in a tf.Session of your own: Keras 3 uses none",
         KERAS,
     ),
     "tf.keras.backend": ("use the equivalent tf function: Keras 3 has dropped it", KERAS),

@@ -137,7 +137,10 @@ def test_every_link_and_picture_is_there(site):
                 broken.append((page.name, target))
     assert not broken
     assert len(parsed) > 30
-    assert list((site / "_sources" / "notebooks").glob("0_*.ipynb"))  # the download
+    for notebook in (REPOSITORY / "notebooks").glob("*.ipynb"):
+        page = (site / "notebooks" / notebook.name).with_suffix(".html").resolve()
+        (download,) = {t for t in parsed[page].targets if t.endswith(f"/{notebook.name}")}
+        assert (page.parent / download).read_bytes() == notebook.read_bytes()
     assert (site / "searchindex.js").exists()
 
 

@@ -282,7 +282,7 @@ def test_fix_makes_a_program_that_is_right_but_for_what_it_says(tmp_path, capsys
     (tmp_path / "b.ipynb").write_text(json.dumps(notebook(["import tensorflow as t\nt.Session"])))
     assert check.main([".", "--fix", "new"]) == 1
     printed = capsys.readouterr().out
-    assert "4 findings are fixed; 1 are left:\n  tf.mul: 1" in printed
+    assert "4 findings are fixed; left are 1:\n  tf.mul: 1" in printed
     new = old.replace("import tensorflow as tf", "import tensorflow.compat.v1 as tf")
     new = new.replace("keep_dims", "keepdims").replace("dim=0", "axis=0")
     assert (tmp_path / "new/a.py").read_text(encoding="utf-8") == new
