@@ -43,3 +43,28 @@ def test_no_program_loads_tensorflow_for_its_help(package, program_environment):
         shown = run(program_environment, program, "--help")
         assert (program, shown.returncode, shown.stderr) == (program, 0, "")
         assert re.match(rf"usage: python -m {program}\b", shown.stdout)
+
+
+ALTERNATE_STACK = """
+import ctypes, sys
+
+class Stack(ctypes.Structure):
+    _fields_ = [("place", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+sys.modules["tensorflow"] = None  # it need not be loaded
+from tutorial_support import programs
+try:
+    programs.before_tensorflow()
+except ImportError:
+    pass
+found = Stack()
+assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
+print(found.flags, found.size > 4096)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the stack of signal handlers")
+def test_signal_handlers_do_not_use_the_stack_of_a_running_product(program_environment):
+    command = [sys.executable, "-c", ALTERNATE_STACK]
+    done = subprocess.run(command, env=program_environment, capture_output=True, text=True)
+    assert done.stdout == "0 True\n", done.stderr  # flags 2: there is none
