@@ -3,9 +3,9 @@
 A ps, a chief and a worker train MNIST's net on the shipped sample, half of the rounds with
 `--sync`. A random task gets SIGKILL, SIGTERM, SIGINT, SIGHUP or SIGSTOP at a random moment. Like a
 supervisor on Kubernetes, this program restarts a task whose exit code is not 0, and a frozen one
-after a while, as if its machine were lost, until the chief has succeeded. All tasks that compute
-must end by themselves, and the chief at the last step, with finite variables; with `--sync`, with
-those of an undisturbed cluster.
+after a while, as if its machine were lost, until the chief has succeeded. Then the workers must
+end, too. The chief must have reached the last step with finite variables; with `--sync`, with those
+of an undisturbed cluster.
 """
 
 import pathlib

@@ -145,9 +145,7 @@ def _print_fixed(report: Report, fixed: dict[pathlib.Path, pathlib.Path]) -> Non
     for old, new in fixed.items():
         print(one_line(f"Fixed: {old}" + (f" -> {new}" if new != old else "")))
     left = [f for f in report.findings if not (f.change and f.file in fixed)]
-    fixed_count = len(report.findings) - len(left)
-    noun, is_are = ("finding", "is") if fixed_count == 1 else ("findings", "are")
-    print(f"{fixed_count} {noun} {is_are} fixed; left are {len(left)}" + (":" if left else "."))
+    print(f"Findings: {len(report.findings) - len(left)} fixed, {len(left)} left.")
     for (name, guide), count in collections.Counter((f.name, f.guide) for f in left).most_common():
         print(f"  {name}: {count} ({guide})")
     print()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import pathlib
 import re
-import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 
 from porting.findings import Change, Finding
 from porting.sources import Source, cell_text, code_cells
+from tutorial_support.files import replacing
 from tutorial_support.programs import UsageError
 
 
@@ -110,13 +109,6 @@ def _fixed_notebook(notebook: dict, source: Source, changes: Sequence[Change]) -
 
 def _write(target: pathlib.Path, data: bytes, original: pathlib.Path) -> None:
     """Writes a file atomically, with the permissions of the original; follows a link."""
-    target = target.resolve()
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        pathlib.Path(name).chmod(original.stat().st_mode & 0o777)
-        pathlib.Path(name).replace(target)
-    except BaseException:
-        pathlib.Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(target.resolve()) as temporary:
+        temporary.write_bytes(data)
+        temporary.chmod(original.stat().st_mode & 0o777)

@@ -9,10 +9,11 @@ as text, SavedModels, Keras' .h5, .keras and .weights.h5 files, TFLite models an
 recognizes a file by its content, not by its name.
 """
 
+import contextlib
 import json
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tutorial_support import programs
 from tutorial_support.programs import LOG, ArgumentParser, UsageError, program
@@ -53,9 +54,19 @@ _KINDS: list[tuple[Callable[[pathlib.Path], bool], Callable[[pathlib.Path], Desc
 ]
 
 
+@contextlib.contextmanager
+def _readable(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"'{path}' cannot be read ({programs.reason(error)}); {_REMEDY}"
+        ) from error
+
+
 def _describe_file(path: pathlib.Path) -> Description | None:
     """Describes a file that is not part of a checkpoint; returns None if its format is unknown."""
-    try:
+    with _readable(path):
         if not path.is_file() or not path.stat().st_size:
             return None
         for is_of_kind, describe_it in _KINDS:
@@ -64,10 +75,6 @@ def _describe_file(path: pathlib.Path) -> Description | None:
         if path.name in ("saved_model.pb", "saved_model.pbtxt"):
             return saved_model.describe(path.parent)
         return graph.describe(path)  # last, because almost any bytes parse as a protocol buffer
-    except OSError as error:
-        raise UsageError(
-            f"'{path}' cannot be read ({programs.reason(error)}); {_REMEDY}"
-        ) from error
 
 
 def _describe_checkpoint(path: pathlib.Path) -> list[Description]:
@@ -83,13 +90,10 @@ def _describe_folder(folder: pathlib.Path) -> list[Description]:
     if saved_model.is_saved_model(folder):
         return [saved_model.describe(folder)]
     prefixes = checkpoint.find_all(folder)
-    paths = [pathlib.Path(prefix) for prefix in prefixes]
+    graphs = [pathlib.Path(f"{prefix}.meta") for prefix in prefixes]
+    others = [path for path in sorted(folder.iterdir()) if path not in graphs]
     # Of the graphs that belong to checkpoints, only the newest is described.
-    paths += [
-        meta for prefix in prefixes[-1:] if (meta := pathlib.Path(f"{prefix}.meta")).is_file()
-    ]
-    older = {f"{prefix}.meta" for prefix in prefixes}
-    paths += [path for path in sorted(folder.iterdir()) if str(path) not in older]
+    paths = [*map(pathlib.Path, prefixes), *graphs[-1:], *others]
     found, problems = [], []
     for path in paths:
         try:
@@ -98,11 +102,8 @@ def _describe_folder(folder: pathlib.Path) -> list[Description]:
         except UsageError as error:
             problems.append(error)
     if not found:
-        raise (
-            problems[0]
-            if problems
-            else UsageError(f"'{folder}' holds no model file of a known format; {_REMEDY}")
-        )
+        nothing = UsageError(f"'{folder}' holds no model file of a known format; {_REMEDY}")
+        raise next(iter(problems), nothing)
     for problem in problems:
         LOG.warning("%s", problem)
     return found
@@ -110,7 +111,7 @@ def _describe_folder(folder: pathlib.Path) -> list[Description]:
 
 def _describe_part(path: pathlib.Path, is_prefix: bool) -> Description | None:
     """Describes a model in a folder, or a checkpoint by its prefix; returns None for others."""
-    try:
+    with _readable(path):
         if is_prefix:
             return checkpoint.describe(path)
         if path.is_dir():
@@ -118,10 +119,6 @@ def _describe_part(path: pathlib.Path, is_prefix: bool) -> Description | None:
         if not path.is_file() or (path.suffix != ".meta" and checkpoint.is_checkpoint(path)):
             return None
         return _describe_file(path)
-    except OSError as error:
-        raise UsageError(
-            f"'{path}' cannot be read ({programs.reason(error)}); {_REMEDY}"
-        ) from error
 
 
 @program

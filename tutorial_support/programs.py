@@ -188,9 +188,9 @@ def before_tensorflow(small_net: bool = False) -> None:
     global op_threads
     op_threads = 1 if small_net else 0
     _open_standard_streams()
-    # This gives signal handlers a stack of their own. On the stack of the main thread, a handler
-    # can overwrite data of a running matrix product of oneDNN, which then writes anywhere: with
-    # TensorFlow 2.21 and AVX-512, a third of the trainings that got a signal were aborted.
+    # This gives signal handlers a stack of their own. On the main thread's stack they apparently
+    # overwrite data of a running matrix product of oneDNN (seen with TensorFlow 2.21 and AVX-512:
+    # the heap was damaged, and the C library aborted trainings that got a signal).
     faulthandler.enable()
     signal.signal(signal.SIGINT, _interrupted_early)
     caller = sys._getframe(1).f_globals

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from porting import check, findings, installed, sources, syntax
+from porting import check, findings, installed, names, sources, syntax
 from tests.conftest import REPOSITORY
 
 # Programs, with the (line, name) of each finding. Other tests check the passed uses.
@@ -256,9 +256,9 @@ def test_switch_in_the_program_counts_where_tf_keras_answers(tmp_path, monkeypat
         return installed.Installed(answers, "2", "3", "2", switch_is_set=False)
 
     monkeypatch.setattr(findings, "ask", ask)
-    for text, names in [(code, []), (code.replace("'1'", "'0'"), ["tf.layers.a"])]:
+    for text, expected in [(code, []), (code.replace("'1'", "'0'"), ["tf.layers.a"])]:
         path.write_text(text)
-        assert [f.name for f in findings.judge([sources.read(path)]).findings] == names
+        assert [f.name for f in findings.judge([sources.read(path)]).findings] == expected
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ def test_fix_makes_a_program_that_is_right_but_for_what_it_says(tmp_path, capsys
     (tmp_path / "b.ipynb").write_text(json.dumps(notebook(["import tensorflow as t\nt.Session"])))
     assert check.main([".", "--fix", "new"]) == 1
     printed = capsys.readouterr().out
-    assert "4 findings are fixed; left are 1:\n  tf.mul: 1" in printed
+    assert "Findings: 4 fixed, 1 left.\n  tf.mul: 1" in printed
     new = old.replace("import tensorflow as tf", "import tensorflow.compat.v1 as tf")
     new = new.replace("keep_dims", "keepdims").replace("dim=0", "axis=0")
     assert (tmp_path / "new/a.py").read_text(encoding="utf-8") == new
@@ -298,6 +298,17 @@ def test_fix_makes_a_program_that_is_right_but_for_what_it_says(tmp_path, capsys
         (1, "import tensorflow", True),
         (4, "tf.mul", False),
     ]
+
+
+def test_the_last_import_of_a_name_counts_unless_they_are_alternatives():
+    v1, v2 = "import tensorflow.compat.v1 as tf\n", "import tensorflow as tf\n"
+    for code, name in [
+        (v1 + v2, "tensorflow.Session"),
+        (f"try:\n  {v1}except ImportError:\n  {v2}", "tensorflow.compat.v1.Session"),
+        (f"if a:\n  {v1}else:\n  {v2}", "tensorflow.compat.v1.Session"),
+    ]:
+        used = names.uses_of(ast.parse(code + "tf.Session()")).names
+        assert used[-1].name == name, code
 
 
 @pytest.mark.usefixtures("one_lookup")
