@@ -8,7 +8,8 @@ The files are read, not run. Every TensorFlow or Keras name in them is looked up
 packages, TensorFlow 1 names in `tensorflow.compat.v1`. The arguments of calls are compared with
 today's signatures. For each finding, the guide PORTING.md says what to do.
 
-Exit codes: 0, nothing is missing; 1, something is missing; 2, wrong use.
+Exit codes: 0, nothing is missing, or --fix has changed all of it; 1, something is missing; 2, wrong
+use or an unreadable file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import collections
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from porting import findings, fixes, sources
 from porting.findings import Finding, Report
@@ -73,8 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print(report)
         if flags.fix or flags.fix_in_place:
             _print_fixed(report, fixed)
-        _print_conclusion(report)
-    return int(any(not finding.warning for finding in report.findings))
+        _print_conclusion(report, fixed)
+    return int(bool(_left(report, fixed)))
+
+
+def _left(report: Report, fixed: Container[pathlib.Path]) -> list[Finding]:
+    """Returns what fails, without what was changed in the files of `fixed`."""
+    failing = (finding for finding in report.findings if not finding.warning)
+    return [finding for finding in failing if not (finding.change and finding.file in fixed)]
 
 
 def _summary(report: Report) -> list[dict]:
@@ -151,9 +158,11 @@ def _print_fixed(report: Report, fixed: dict[pathlib.Path, pathlib.Path]) -> Non
     print()
 
 
-def _print_conclusion(report: Report) -> None:
-    missing = len({finding.file for finding in report.findings if not finding.warning})
+def _print_conclusion(report: Report, fixed: Container[pathlib.Path]) -> None:
+    missing = len({finding.file for finding in _left(report, fixed)})
     verb = "uses" if missing == 1 else "use"
+    if fixed:
+        verb = f"still {verb}"
     versions = f"TensorFlow {report.installed.tensorflow} with Keras {report.installed.keras}"
     print(f"{missing} of {report.files} files {verb} what is missing from {versions}.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -31,6 +32,12 @@ _OTHER_ORDER_BEFORE_1_0 = {
 _AXIS_FIRST_BEFORE_1_0 = {
     "tf.concat": (2, "tf.concat(values, axis)"),
     "tf.split": (3, "tf.split(value, num_or_size_splits, axis)"),
+}
+
+# Keywords that reach Keras 3 in **kwargs, so that the signature does not show that it refuses them.
+_REFUSED_BY_KERAS_3 = {
+    "keras.optimizers": {"lr": "write learning_rate="},
+    "keras.layers": {"batch_input_shape": "begin with keras.Input(batch_shape=...)"},
 }
 
 
@@ -98,14 +105,37 @@ def judge(sources: Sequence[Source]) -> Report:
     """
     files = [(source, _uses(source)) for source in sources]
     installed = ask(_questions(use for _, uses in files for use in uses.names))
-    called = {name for _, uses in files for name in uses.attributes}
-    judge_one = _Judge(installed, called)
-    for source, uses in files:
-        judge_one.file(source, uses)
+    judge_one = _Judge(installed)
+    for (source, uses), called in zip(files, _called_with(files), strict=True):
+        judge_one.file(source, uses, called)
     findings = sorted(
         judge_one.findings, key=lambda f: (str(f.file), f.cell or 0, f.line, f.column)
     )
     return Report(installed, len(sources), findings, judge_one.passed)
+
+
+def _called_with(files: Sequence[tuple[Source, Uses]]) -> list[set[str]]:
+    """Returns for each file the names that are called in a process that imports the file.
+
+    Such a process also runs everything that the file imports, or that is imported together with
+    it. Files are matched by the last part of a module's name.
+    """
+    by_name: dict[str, set[int]] = defaultdict(set)
+    for index, (source, _) in enumerate(files):
+        is_package = source.path.name == "__init__.py"
+        by_name[source.path.parent.name if is_package else source.path.stem].add(index)
+    imported = [set().union(*(by_name[name] for name in uses.imports)) for _, uses in files]
+    called: list[set[str]] = [set() for _ in files]
+    for start in range(len(files)):
+        reached, waiting = set(), {start}
+        while waiting:
+            reached |= waiting
+            waiting = set().union(*(imported[index] for index in waiting)) - reached
+        names = set().union(*(files[index][1].attributes for index in reached))
+        switches = names & (_MAKES_GRAPHS_DEFAULT | _KEEPS_DIMENSIONS)
+        for index in reached if switches else ():
+            called[index] |= switches
+    return called
 
 
 def _uses(source: Source) -> Uses:
@@ -155,14 +185,13 @@ def _fails(answer: Answer, use: Use) -> bool:
 class _Judge:
     """Collects findings, changes and passed uses, file by file."""
 
-    def __init__(self, installed: Installed, called: set[str]):
+    def __init__(self, installed: Installed):
         self.installed = installed
         self.findings: list[Finding] = []
         self.passed: list[tuple[pathlib.Path, int, str]] = []
-        self._called = called
 
-    def file(self, source: Source, uses: Uses) -> None:
-        """Judges one file."""
+    def file(self, source: Source, uses: Uses, called: set[str]) -> None:
+        """Judges one file; `called` is its entry in `_called_with`."""
         self._source = source
         self._switched = uses.sets_switch and not self.installed.switch_is_set
         self._syntax(source)
@@ -171,7 +200,7 @@ class _Judge:
             by_import[use.bound_by].append(use)
         for bound_by, group in by_import.items():
             self._import(bound_by, group)
-        if not self._called & _KEEPS_DIMENSIONS:
+        if not called & _KEEPS_DIMENSIONS:
             for line, column in uses.dimension_values:
                 self._add(
                     "dimension",
@@ -181,7 +210,7 @@ class _Judge:
                     "a dimension is an int or None in TensorFlow 2: leave out `.value`",
                     remedies.NAMES,
                 )
-        if "as_default" not in uses.attributes and not self._called & _MAKES_GRAPHS_DEFAULT:
+        if not uses.makes_graph_default and not called & _MAKES_GRAPHS_DEFAULT:
             self._sessions(uses)
 
     def _syntax(self, source: Source) -> None:
@@ -192,6 +221,9 @@ class _Judge:
             lines = "1 line is" if count == 1 else f"{count} lines are"
             sentence = f"{lines} not Python and could not be checked"
             self._add("unreadable", source.left_out[0], 0, "syntax", sentence, remedies.PYTHON)
+        elif source.not_utf8:
+            sentence = "Python 3 cannot decode this line: save the file as UTF-8"
+            self._add("unreadable", source.not_utf8, 0, "encoding", sentence, remedies.PYTHON)
         elif source.python2:
             sentence = "Python 3 cannot read this line: convert the file to Python 3 first"
             self._add("python 2", source.python2, 0, "Python 2 syntax", sentence, remedies.PYTHON)
@@ -225,14 +257,16 @@ class _Judge:
                 only_in_v1.append(use)
             elif fails_v1 and not fails_plain:
                 only_in_v2.append(use)
-        becomes_v1 = len(only_in_v1) > len(only_in_v2)
-        if becomes_v1:
-            self._needs_v1(bound_by, only_in_v1)
         missing_names = any(
             not use.imports_module and use.line == bound_by.line and not self._found(use)
             for use in uses
         )
+        becomes_v1 = len(only_in_v1) > len(only_in_v2)
+        if becomes_v1:
+            self._needs_v1(bound_by, only_in_v1, missing_names)
         for use in uses:
+            if use.by_star and not self._found(use):
+                continue  # another module's, or defined in a way that is not seen
             # Report the names imported from a missing module, but not the module as well.
             if not (use.imports_module and missing_names and not self._found(use)):
                 self._use(use, becomes_v1)
@@ -240,7 +274,7 @@ class _Judge:
     def _found(self, use: Use) -> bool:
         return self._v1(use).found or self._plain(use).found
 
-    def _needs_v1(self, bound_by: Import, uses: list[Use]) -> None:
+    def _needs_v1(self, bound_by: Import, uses: list[Use], is_missing: bool) -> None:
         names = sorted({remedies.short(use.name) for use in uses})
         examples = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
         module = _in_v1(bound_by.module)
@@ -249,9 +283,10 @@ class _Judge:
             bound_by.line,
             bound_by.column,
             f"import {bound_by.module}",
-            f"import {module} instead, which alone has {examples}",
+            f"import {module} instead: it has {examples}",
             remedies.SESSIONS,
-            change=_import_change(bound_by, self._source.text),
+            # An import of a name that compat.v1 lacks as well would still fail.
+            change=None if is_missing else _import_change(bound_by, self._source.text),
         )
 
     def _use(self, use: Use, import_becomes_v1: bool) -> None:
@@ -307,17 +342,30 @@ class _Judge:
             }[kind]
             label = f"{name}({argument}=)" if kind == "unknown" else name
             self._add("argument", *place, label, sentence, remedies.NAMES)
+        for keyword, replacement in self._refused_by_keras_3(name, use.call):
+            failed = True
+            sentence = f"Keras 3 refuses {keyword}=: {replacement}"
+            self._add("argument", *place, f"{name}({keyword}=)", sentence, remedies.KERAS)
         old_order = self._old_order(name, use.call) if is_v1 else ""
         if old_order and not failed:
             self._add("argument", *place, name, old_order, remedies.NAMES)
         return failed or bool(old_order)
+
+    def _refused_by_keras_3(self, name: str, call: Call) -> list[tuple[str, str]]:
+        """Returns (keyword, what to write) for keywords that Keras 3 takes only to refuse them."""
+        is_keras_2 = self._switched or self.installed.switch_is_set
+        if is_keras_2 or not (self.installed.keras or "").startswith("3"):
+            return []
+        module = name.removeprefix("tf.").rpartition(".")[0]
+        refused = _REFUSED_BY_KERAS_3.get(module, {})
+        return [(keyword, refused[keyword]) for keyword in call.keywords if keyword in refused]
 
     def _old_order(self, name: str, call: Call) -> str:
         if name in _OTHER_ORDER_BEFORE_1_0 and call.positional:
             named = _OTHER_ORDER_BEFORE_1_0[name]
             return f"pass the arguments by name, {named}: their order changed in 1.0"
         positional, today = _AXIS_FIRST_BEFORE_1_0.get(name, (0, ""))
-        if positional and call.first_is_number and (call.positional or 0) >= positional:
+        if positional and call.axis_first and (call.positional or 0) >= positional:
             return f"the axis came first before 1.0: write {today}"
         return ""
 
@@ -338,15 +386,17 @@ class _Judge:
         )
 
     def _sessions(self, uses: Uses) -> None:
-        """Reports the first session that is created without a graph as the default.
+        """Reports the first session, or else placeholder, without a graph as the default.
 
         Only programs are checked: the caller of a module may have made a graph the default.
         """
-        for use in uses.names:
-            if use.in_function and not uses.is_program:
-                continue
+        calls = [use for use in uses.names if use.call and (uses.is_program or not use.in_function)]
+        if any(remedies.short(use.name) == _SESSIONS[1] and _has_graph(use) for use in calls):
+            return  # an interactive session makes its graph the default
+        # In a stable order, sessions come first.
+        for use in sorted(calls, key=lambda use: use.name.endswith("placeholder")):
             name = remedies.short(use.name)
-            if name in _SESSIONS and use.call and "graph" not in use.call.keywords:
+            if name == "tf.placeholder" or (name in _SESSIONS and not _has_graph(use)):
                 sentence = "build the graph and run it in `with tf.Graph().as_default():`"
                 self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
                 break
@@ -357,6 +407,16 @@ class _Judge:
                 name = remedies.short(use.name)
                 sentence = "it fails inside such a block: open a new block for the new graph"
                 self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
+
+
+def _has_graph(use: Use) -> bool:
+    """Returns whether the call of a session names its graph."""
+    call = use.call
+    if call is None or "graph" in call.keywords:
+        return True
+    # The first two take (target, graph, config). With `*arguments`, the number is unknown.
+    takes_graph = remedies.short(use.name) in _SESSIONS[:2]
+    return takes_graph and (call.positional is None or call.positional > 1)
 
 
 def _import_change(bound_by: Import, text: str) -> Change | None:
@@ -371,10 +431,10 @@ def _import_change(bound_by: Import, text: str) -> Change | None:
         old = _segment(lines, node)
         return Change(node.lineno, node.col_offset, old, f"{V1} as {node.asname or 'tensorflow'}")
     statement = lines[node.lineno - 1].encode()[node.col_offset :].decode()
-    start = f"from {module} "
-    if not statement.startswith(start):
+    start = re.match(rf"from[ \t]+{re.escape(module)}(?=[ \t])", statement)
+    if not start:
         return None
-    return Change(node.lineno, node.col_offset, start, f"from {_in_v1(module)} ")
+    return Change(node.lineno, node.col_offset, start[0], f"from {_in_v1(module)}")
 
 
 def _segment(lines: Sequence[str], node) -> str:

@@ -1,13 +1,14 @@
 """Finds the uses of TensorFlow's names in a program's syntax tree.
 
 It runs nothing. `uses_of` follows imports under any name (`import tensorflow as tf`,
-`from tensorflow.contrib import slim`), aliases (`layers = tf.layers`) and plain strings in
-`getattr(tf, "layers")`, scope by scope.
+`from tensorflow.contrib import slim`), aliases (`layers = tf.layers`), and plain strings in
+`getattr(tf, "layers")` and `importlib.import_module("tensorflow")`, scope by scope.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import dataclasses
 from collections.abc import Iterator
 from typing import Any
@@ -37,12 +38,19 @@ class Import:
 
 @dataclasses.dataclass
 class Call:
-    """The arguments of a call: the number of positional ones (None: unknown), and the keywords."""
+    """The arguments of a call.
+
+    Attributes:
+        positional: the number of positional arguments; None if it is unknown.
+        keywords: the names of the keyword arguments.
+        nodes: their nodes.
+        axis_first: whether the first argument is a number, or the second one a list or tuple.
+    """
 
     positional: int | None
     keywords: tuple[str, ...]
     nodes: tuple[ast.keyword, ...] = ()
-    first_is_number: bool = False
+    axis_first: bool = False
 
 
 @dataclasses.dataclass
@@ -56,6 +64,7 @@ class Use:
         call: the arguments, if the name is called.
         imports_module: whether the name must be a module, as in `import tensorflow.contrib`.
         in_function: whether it is used in a function, not when the file is imported.
+        by_star: whether `import *` may have bound the name; it may also be another module's.
     """
 
     name: str
@@ -65,6 +74,7 @@ class Use:
     call: Call | None = None
     imports_module: bool = False
     in_function: bool = False
+    by_star: bool = False
 
 
 @dataclasses.dataclass
@@ -74,14 +84,18 @@ class Uses:
     Attributes:
         names: the uses of names.
         dimension_values: (line, column) of each `x.shape[i].value`.
-        attributes: the names of all attributes and called functions, such as "as_default".
+        attributes: the names of all attributes and called functions, such as "Session".
+        imports: the last parts of the names of all other imported modules, such as "utils".
+        makes_graph_default: whether `as_default` is called on anything but a session.
         sets_switch: whether the file sets TF_USE_LEGACY_KERAS in the environment.
-        is_program: whether the file uses `__name__`, as programs do.
+        is_program: whether the file compares `__name__` with "__main__", as programs do.
     """
 
     names: list[Use] = dataclasses.field(default_factory=list)
     dimension_values: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     attributes: set[str] = dataclasses.field(default_factory=set)
+    imports: set[str] = dataclasses.field(default_factory=set)
+    makes_graph_default: bool = False
     sets_switch: bool = False
     is_program: bool = False
 
@@ -99,6 +113,11 @@ class _Value:
 
     name: str
     bound_by: Import
+    by_star: bool = False
+
+    def member(self, name: str) -> _Value:
+        """Returns the meaning of the attribute `name` of this value."""
+        return _Value(f"{self.name}.{name}", self.bound_by, self.by_star)
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -127,6 +146,9 @@ class _Reader(ast.NodeVisitor):
         self._known_to_exist: list[str] = []  # names inside `if hasattr(...)`
         self._branches = 0  # enclosing `if` and `try` statements
         self._own: list[str] = []  # attributes that the program itself sets
+        self._of_self: dict[str, _Value | None] = {}  # such as `self.layers = tf.layers`
+        self._sessions: set[str] = set()  # expressions that hold a session
+        self._stars: list[_Value] = []  # modules of which everything was imported
 
     def read(self, tree: ast.Module) -> None:
         self._visit_all(tree.body)
@@ -148,6 +170,8 @@ class _Reader(ast.NodeVisitor):
         for scope in reversed(self._scopes):
             if name in scope:
                 return scope[name]
+        if self._stars and not hasattr(builtins, name):
+            return self._stars[-1].member(name)
         return None
 
     def _bind_targets(self, target: ast.AST) -> None:
@@ -161,14 +185,25 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node, ast.Name):
             return self._look_up(node.id)
         if isinstance(node, ast.Attribute):
+            if _is_self(node.value) and node.attr in self._of_self:
+                return self._of_self[node.attr]
             owner = self._resolve(node.value)
             if owner and owner.name != _SHAPE:
-                return _Value(f"{owner.name}.{node.attr}", owner.bound_by)
+                return owner.member(node.attr)
         if parts := _owner_and_name(node, "getattr"):
             owner = self._resolve(parts[0])
-            if owner:
-                return _Value(f"{owner.name}.{parts[1]}", owner.bound_by)
+            return owner and owner.member(parts[1])
+        if isinstance(node, ast.IfExp):
+            return self._resolve(node.body) or self._resolve(node.orelse)
+        if isinstance(node, ast.Call) and (module := _imported_by_call(node)):
+            return _Value(module, Import(module, None, node.lineno, node.col_offset))
         return None
+
+    def _makes_session(self, node: ast.AST) -> bool:
+        if not isinstance(node, ast.Call):
+            return False
+        value = self._resolve(node.func)
+        return value is not None and value.name.endswith("Session")
 
     # Imports
 
@@ -176,6 +211,7 @@ class _Reader(ast.NodeVisitor):
         for alias in node.names:
             root = alias.name.partition(".")[0]
             if root not in ROOTS:
+                self.uses.imports.add(alias.name.rpartition(".")[2])
                 self._bind(alias.asname or root, None)
                 continue
             found = Import(alias.name, alias, node.lineno, node.col_offset)
@@ -191,7 +227,12 @@ class _Reader(ast.NodeVisitor):
         guarded = self._guarded(_IMPORT_ERRORS)
         if inside and not guarded:
             self._add(module, node.lineno, node.col_offset, found, imports_module=True)
+        if not inside:
+            self.uses.imports.add(module.rpartition(".")[2])
+            self.uses.imports.update(alias.name for alias in node.names)
         for alias in node.names:
+            if inside and alias.name == "*":
+                self._stars.append(_Value(module, found, by_star=True))
             name = alias.asname or alias.name
             if inside and alias.name != "*":
                 full_name = f"{module}.{alias.name}"
@@ -251,20 +292,30 @@ class _Reader(ast.NodeVisitor):
             return False
         if not self._guarded({"AttributeError"}):
             line = node.end_lineno or node.lineno  # the last line of a long chain has the name
-            self._add(value.name, line, node.col_offset, value.bound_by, call=call)
+            facts = {"call": call, "by_star": value.by_star}
+            self._add(value.name, line, node.col_offset, value.bound_by, **facts)
         return True
 
     def visit_Name(self, node: ast.Name) -> None:
-        self.uses.is_program |= node.id == "__name__"
         if isinstance(node.ctx, ast.Load):
             self._add_expression(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.uses.attributes.add(node.attr)
+        if node.attr == "as_default":
+            is_session = (
+                self._makes_session(node.value) or ast.unparse(node.value) in self._sessions
+            )
+            self.uses.makes_graph_default |= not is_session
         if not self._add_expression(node):
             if node.attr == "value" and self._is_dimension(node.value):
                 self.uses.dimension_values.append((node.end_lineno or node.lineno, node.col_offset))
             self.visit(node.value)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        compared = {getattr(part, "id", getattr(part, "value", None)) for part in ast.walk(node)}
+        self.uses.is_program |= {"__name__", "__main__"} <= compared
+        self.generic_visit(node)
 
     def _is_dimension(self, node: ast.AST) -> bool:
         """Returns whether an expression is `x.shape[i]` or `x.get_shape()[i]`."""
@@ -286,6 +337,9 @@ class _Reader(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         if _owner_and_name(node, "getattr") and self._add_expression(node):
             return
+        if (module := _imported_by_call(node)) and not self._guarded(_IMPORT_ERRORS):
+            found = Import(module, None, node.lineno, node.col_offset)
+            self._add(module, node.lineno, node.col_offset, found, imports_module=True)
         if isinstance(node.func, ast.Name):
             self.uses.attributes.add(node.func.id)
         if isinstance(node.func, ast.Attribute):
@@ -304,7 +358,11 @@ class _Reader(ast.NodeVisitor):
             self._assign(target, node.value)
 
     def _assign(self, target: ast.AST, value: ast.AST) -> None:
-        if isinstance(target, ast.Name):
+        if self._makes_session(value):
+            self._sessions.add(ast.unparse(target))
+        if isinstance(target, ast.Attribute) and _is_self(target.value):
+            self._of_self[target.attr] = self._resolve(value)
+        elif isinstance(target, ast.Name):
             self._bind(target.id, self._value_of(value))
         elif (
             isinstance(target, ast.Tuple)
@@ -344,6 +402,8 @@ class _Reader(ast.NodeVisitor):
     def visit_withitem(self, node: ast.withitem) -> None:
         self.generic_visit(node)
         if node.optional_vars:
+            if self._makes_session(node.context_expr):
+                self._sessions.add(ast.unparse(node.optional_vars))
             self._bind_targets(node.optional_vars)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | Any) -> None:
@@ -369,6 +429,13 @@ class _Reader(ast.NodeVisitor):
         """Saves the body of a function for later, with the scopes that it will see."""
         visible = [scope for scope in self._scopes if not isinstance(scope, _ClassScope)]
         parameters = _FunctionScope({argument.arg: None for argument in _arguments(node.args)})
+        positional = [*node.args.posonlyargs, *node.args.args]
+        last = positional[len(positional) - len(node.args.defaults) :]
+        for argument, default in [
+            *zip(last, node.args.defaults, strict=True),
+            *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
+        ]:
+            parameters[argument.arg] = self._resolve(default)  # as in `def f(layers=tf.layers)`
         self._later.append((node, [*visible, parameters]))
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
@@ -420,14 +487,37 @@ def _owner_and_name(node: ast.AST | None, function: str) -> tuple[ast.expr, str]
     return None
 
 
+def _imported_by_call(node: ast.Call) -> str | None:
+    """Returns the module that `importlib.import_module("...")` or `__import__("...")` returns."""
+    match node:
+        case ast.Call(
+            func=ast.Attribute(attr="import_module") | ast.Name(id="import_module"),
+            args=[ast.Constant(value=str(name)), *_],
+        ):
+            module = name
+        case ast.Call(func=ast.Name(id="__import__"), args=[ast.Constant(value=str(name)), *_]):
+            module = name.partition(".")[0]
+        case _:
+            return None
+    return module if module.partition(".")[0] in ROOTS else None
+
+
+def _is_self(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id == "self"
+
+
 def _call(node: ast.Call) -> Call:
     starred = any(isinstance(argument, ast.Starred) for argument in node.args)
-    first = node.args[0] if node.args else None
+    match node.args:
+        case [ast.Constant(value=int()), *_] | [_, ast.List() | ast.Tuple(), *_]:
+            axis_first = True
+        case _:
+            axis_first = False
     return Call(
         None if starred else len(node.args),
         tuple(keyword.arg for keyword in node.keywords if keyword.arg),
         tuple(keyword for keyword in node.keywords if keyword.arg),
-        isinstance(first, ast.Constant) and isinstance(first.value, int),
+        axis_first,
     )
 
 

@@ -24,6 +24,9 @@ SEEDS = "seeds"
 SPEED = "speed-and-gpu-memory"
 PYTHON = "tensorflow-1-itself-and-python-2"
 
+_XAVIER = (
+    "use tf.glorot_uniform_initializer(), or with uniform=False tf.glorot_normal_initializer()"
+)
 # Prefixes of TensorFlow 1 names. The longest match gives the remedy.
 _REMEDIES = {
     "tf.contrib": ("contrib is gone: find what the program needs from it elsewhere", CONTRIB),
@@ -32,8 +35,8 @@ _REMEDIES = {
         CONTRIB,
     ),
     "tf.contrib.layers": ("write the layer in tf.nn and tf.get_variable", CONTRIB),
-    "tf.contrib.layers.xavier_initializer": ("use tf.glorot_uniform_initializer()", CONTRIB),
-    "tf.contrib.layers.xavier_initializer_conv2d": ("use tf.glorot_uniform_initializer()", CONTRIB),
+    "tf.contrib.layers.xavier_initializer": (_XAVIER, CONTRIB),
+    "tf.contrib.layers.xavier_initializer_conv2d": (_XAVIER, CONTRIB),
     "tf.contrib.layers.variance_scaling_initializer": (
         "use tf.variance_scaling_initializer(scale=2.0), which equals its defaults",
         CONTRIB,

@@ -32,6 +32,7 @@ class Source:
         cells: for a notebook, (number of the cell, line in it) for each line of text.
         python2: the first line with Python 2 syntax, or None.
         left_out: the lines that could not be parsed.
+        not_utf8: the first line that is not UTF-8 in a file that declares no encoding, or None.
         problem: why the whole file cannot be read, or "".
     """
 
@@ -41,6 +42,7 @@ class Source:
     cells: list[tuple[int, int]] | None = None
     python2: int | None = None
     left_out: list[int] = dataclasses.field(default_factory=list)
+    not_utf8: int | None = None
     problem: str = ""
 
     def place(self, line: int) -> tuple[int | None, int]:
@@ -110,7 +112,7 @@ def read(path: pathlib.Path) -> Source:
         if path.suffix == ".ipynb":
             _read_notebook(source)
         else:
-            source.text = _decode(path.read_bytes())
+            source.text, source.not_utf8 = _decode(path.read_bytes())
             _add(source, syntax.parse(source.text), first_line=1)
     except SyntaxError as error:
         source.problem = f"it is not Python: line {error.lineno}: {error.msg}"
@@ -123,15 +125,19 @@ def read(path: pathlib.Path) -> Source:
     return source
 
 
-def _decode(data: bytes) -> str:
+def _decode(data: bytes) -> tuple[str, int | None]:
+    """Returns the text, and the first line that Python 3 could not decode, or None."""
     if b"\0" in data:
         raise ValueError("it holds binary data")
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        text = data.decode(encoding)
-    except (SyntaxError, UnicodeDecodeError):
-        text = data.decode("latin-1")  # never fails, and names in code are ASCII
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        return data.decode(encoding).removeprefix("\ufeff"), None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+    except SyntaxError:  # an unknown encoding, or bytes in the first two lines that are not UTF-8
+        line = 1
+    return data.decode("latin-1"), line  # never fails, and names in code are ASCII
 
 
 def _add(source: Source, parsed: syntax.Parsed, first_line: int) -> None:

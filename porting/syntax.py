@@ -52,6 +52,11 @@ def _statements(text: str) -> list[ast.stmt]:
         return ast.parse(text).body
 
 
+# A magic that runs the rest of its line, such as `%time x = f()`. `if 1:` is no longer than any of
+# them, so the code keeps its column.
+_RUNS_CODE = re.compile(
+    r"^([ \t]*)(%(?:time|timeit|prun)\b(?:[ \t]+-\w+(?:[ \t]*\d+)?)*)(?=[ \t]+\S)", re.M
+)
 _COMMAND = r"(?:.*\\\n)*.*"  # it may continue after a backslash
 _MAGIC = re.compile(
     rf"^([ \t]*)(?:[%!?]{_COMMAND}|[\w.]+\?\??[ \t]*|\w+ *= *[%!]{_COMMAND})$", re.M
@@ -59,6 +64,7 @@ _MAGIC = re.compile(
 
 
 def _without_magics(text: str) -> str:
+    text = _RUNS_CODE.sub(lambda match: match[1] + "if 1:".ljust(len(match[2])), text)
     return _MAGIC.sub(lambda match: match[1] + "pass" + "\n" * match[0].count("\n"), text)
 
 
