@@ -22,7 +22,7 @@ PACKAGES = {
 }
 # Folders whose pages, pictures and linked files become part of the site.
 _FOLDERS = (*PACKAGES, "notebooks", "benchmarks", "deploy", "data")
-_SUFFIXES = {".md", ".png", ".svg", ".ipynb", ".py", ".csv", ".yaml", ".yml", ".sh", ".tf"}
+_SUFFIXES = {".md", ".png", ".svg", ".ipynb", ".py", ".txt", ".csv", ".yaml", ".yml", ".sh", ".tf"}
 _LINKED = ("LICENSE", "setup.py", "pyproject.toml", "Dockerfile")
 
 

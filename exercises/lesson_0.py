@@ -103,8 +103,10 @@ def what_is_missing(names: set[str]) -> str:
 
 
 @exercise(
-    "Which graph do ops go to when no `with graph.as_default():` is open?",
+    "Ops go to the graph that is the default while they are built. That is the caller's unless "
+    "your function changes it.",
     "Make `graph = tf.Graph()`, and build inside `with graph.as_default():`.",
+    'tf.constant(6, name="y") inside the block; then return graph.',
 )
 def own_graph(build: Callable[[], tf.Graph]) -> str:
     """The answer is a function that returns a new graph holding a tensor y:0 of value 6."""
@@ -225,6 +227,7 @@ def _weights_and_steps() -> tuple[tf.Variable, tf.Variable]:
 @exercise(
     "How many batches does the iterator hand out if you call sess.run twice?",
     "Fetch both tensors in one run: sess.run takes a list.",
+    "return sess.run([images, labels]), with the names of your two tensors.",
 )
 def same_batch(both: Callable[[tf.Session, tf.Tensor, tf.Tensor], Any]) -> str:
     """The answer is a function that returns the sum and the largest value of the same batch."""

@@ -13,6 +13,7 @@ import pathlib
 import re
 import sys
 import tempfile
+import time
 
 import jupytext
 import nbformat
@@ -21,7 +22,7 @@ from nbclient import NotebookClient
 HERE = pathlib.Path(__file__).resolve().parent
 SAMPLE = "GRAPH_TUTORIALS_SAMPLE"  # notebooks use the samples if this variable is set
 LARGEST = 600_000  # bytes of an .ipynb
-TIMEOUT = 180  # seconds per cell
+TIMEOUT = 180  # seconds per notebook
 
 
 def texts() -> list[pathlib.Path]:
@@ -41,22 +42,34 @@ def read(text: pathlib.Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def execute(text: pathlib.Path, folder: str | os.PathLike) -> nbformat.NotebookNode:
-    """Runs a text in a fresh kernel, in `folder`, on the samples; returns it with its outputs.
+def execute(
+    text: pathlib.Path, folder: str | os.PathLike, data: str | os.PathLike | None = None
+) -> nbformat.NotebookNode:
+    """Runs a text in a fresh kernel, in `folder`; returns it with its outputs.
+
+    Args:
+        text: the text of the notebook.
+        folder: the kernel's current folder.
+        data: a cache folder with the real data; None uses the samples.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised an unexpected exception.
+        nbclient.exceptions.CellTimeoutError: the notebook took longer than TIMEOUT.
     """
     notebook = read(text)
     # TensorFlow prints messages when it is imported, which are not part of the lesson.
     environment = os.environ | {
-        SAMPLE: "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_ENABLE_ONEDNN_OPTS": "1",
-        "GRAPH_TUTORIALS_DATA": str(pathlib.Path(folder) / "cache"),
+        "GRAPH_TUTORIALS_DATA": str(data or pathlib.Path(folder) / "cache"),
     }
+    environment |= {} if data else {SAMPLE: "1"}
+    end = time.monotonic() + TIMEOUT
     client = NotebookClient(
-        notebook, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": folder}}
+        notebook,
+        timeout_func=lambda cell: max(1, int(end - time.monotonic())),
+        kernel_name="python3",
+        resources={"metadata": {"path": folder}},
     )
     client.execute(env=environment)
     notebook.metadata.language_info = {"name": "python"}  # without the kernel's version

@@ -1,4 +1,4 @@
-"""Every command on every page runs exactly as printed, shortened and on the samples."""
+"""Every command and all Python on every page runs as printed, shortened and on the samples."""
 
 import os
 import re
@@ -6,9 +6,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 
+import numpy as np
 import pytest
 
+from mnist_mechanics import input_data
 from tests.conftest import REPOSITORY
 
 PAGES = [
@@ -19,6 +22,8 @@ PAGES = [
     ),
     "PORTING.md",
     "docs/how_to/1_your_own_images.md",
+    "docs/how_to/2_your_own_idx_or_cifar_files.md",
+    "docs/how_to/3_clusters.md",
     "docs/how_to/4_tflite_and_onnx.md",
     "docs/how_to/5_reading_event_files.md",
 ]
@@ -43,6 +48,7 @@ SHORT = {
     "cifar10_cnn.train_towers": ["--generations", "4", "--eval_every", "4"],
     "flowers_transfer.retrain": ["--how_many_training_steps", "20"],
     "catsdogs_finetune.train": ["--initial_epochs", "1", "--fine_tune_epochs", "1"],
+    "tutorial_support.local_cluster": ["--max_steps", "20"],  # for the program that it starts
 }
 # Files that the reader provides: their names in the commands, and what replaces them here.
 BROUGHT = {
@@ -62,11 +68,12 @@ BROUGHT = {
     "cats_and_dogs_filtered": "drawn_cats_and_dogs",
     "data": ".",
     "cifar10_cnn/results": "../cifar10_cnn/results",
+    "data/fashion-mnist": "mnist",
 }
 # Commands that no test runs: they need a cluster, a network, another package or a reader's own
 # file, or never end.
 LEFT_OUT = re.compile(
-    r"local_cluster|_replicated|benchmarks|pytest|--eval_interval_secs|mine\.pb|weights\.h5"
+    r"_replicated|benchmarks|pytest|--eval_interval_secs|mine\.pb|weights\.h5"
     r"|mobilenet_v2\.h5|make_base|--base_graph|tensorboard |tf2onnx|_retrain_checkpoint"
     r"|convert_checkpoint old new"
 )
@@ -76,7 +83,16 @@ def commands(page):
     """The commands in a page's code blocks; a trailing `\\` joins lines."""
     text = (REPOSITORY / page).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = re.findall(r"^(?:    |\$ |    \$ )?(python -m [a-z_0-9]+\.\S.*)$", text, re.M)
-    return [re.sub(r"\s{2,}\(.*\)$", "", line) for line in lines if not LEFT_OUT.search(line)]
+    # The page on clusters is the one whose cluster is started.
+    wanted = [line for line in lines if "clusters" in page or not LEFT_OUT.search(line)]
+    return [re.sub(r"\s{2,}\(.*\)$", "", line) for line in wanted]
+
+
+def code_of(page):
+    """The page's Python, one block after the other, without what needs another package."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"(?<!<!-- opencv -->\n)^```python\n(.*?)^```", text, re.M | re.S)
+    return "\n".join(block for block in blocks if "onnxruntime" not in block)
 
 
 def test_the_pages_have_commands():
@@ -94,6 +110,7 @@ def test_every_command_of_a_page_runs(page, tmp_path):
         else:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, tmp_path / name)
+    write_cifar_folders(tmp_path / "data")
     variables = {
         "GRAPH_TUTORIALS_DATA": str(tmp_path / "cache"),
         "https_proxy": "http://127.0.0.1:9",  # not a proxy, so the samples are used
@@ -101,6 +118,7 @@ def test_every_command_of_a_page_runs(page, tmp_path):
         "PYTHONPATH": str(REPOSITORY),
     }
     for command in [*BEFORE.get(page, []), *commands(page)]:
+        command = command.replace(" /data/", f" {tmp_path}/data/")
         _, _, module, *arguments = shlex.split(command)
         short = SHORT.get(module, [])
         flags = [] if set(short[::2]) & set(arguments) else short
@@ -113,3 +131,46 @@ def test_every_command_of_a_page_runs(page, tmp_path):
             timeout=600,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    if page.startswith("docs/"):
+        code = code_of(page).replace('"/data/', f'"{tmp_path}/data/')
+        for path in tmp_path.glob("logs/mnist_feed/events*"):
+            code = re.sub(r"logs/mnist_feed/events\.[\w.]+", str(path), code)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, f"{code}\n{done.stderr[-2000:]}"
+
+
+def write_cifar_folders(folder):
+    """Writes the sample as CIFAR-10's folder, and its records with two labels as CIFAR-100's."""
+    (folder / "cifar-10-batches-bin").parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(REPOSITORY / "data" / "cifar10" / "cifar-10-binary.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    records = {"train.bin": "data_batch_1.bin", "test.bin": "test_batch.bin"}
+    (folder / "cifar-100-binary").mkdir()
+    for name, source in records.items():
+        data = (folder / "cifar-10-batches-bin" / source).read_bytes()
+        rows = np.frombuffer(data, np.uint8).reshape(-1, 3073)
+        rows = np.concatenate([rows[:, :1] // 2, rows], axis=1)
+        (folder / "cifar-100-binary" / name).write_bytes(rows.tobytes())
+    for name, count in [("coarse", 20), ("fine", 100)]:
+        path = folder / "cifar-100-binary" / f"{name}_label_names.txt"
+        path.write_text("\n".join(f"{name}{number}" for number in range(count)))
+
+
+def test_the_written_files_are_read_back(tmp_path):
+    """The functions of the page on idx files, against the package's reader."""
+    space = {}
+    code = code_of("docs/how_to/2_your_own_idx_or_cifar_files.md")
+    exec(code.partition("from mnist_mechanics")[0], space)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)
+    labels = np.array([3, 9, 0], np.uint8)
+    space["write_images"](tmp_path / "images", pixels)
+    space["write_labels"](tmp_path / "labels", labels)
+    assert (input_data.extract_images((tmp_path / "images").open("rb"))[..., 0] == pixels).all()
+    assert (input_data.extract_labels((tmp_path / "labels").open("rb")) == labels).all()

@@ -42,17 +42,10 @@ def test_the_plan_of_each_choice_is_what_a_session_records(recorded):
 
 
 @pytest.mark.slow
-def test_the_page_counts_as_a_session_records(recorded, tmp_path):
-    script = (REPOSITORY / "docs" / "_static" / "graph.js").read_text()
-    style = (REPOSITORY / "docs" / "_static" / "site.css").read_text()
-    file = tmp_path / "graph.html"
-    file.write_text(
-        f"<!doctype html><meta charset='utf-8'><style>{style}</style>"
-        f"{mnist_graph.fragment()}<script>{script}</script>"
-    )
+def test_the_page_counts_as_a_session_records(recorded, site):
     total = len(mnist_graph.build().get_operations())
     with browser.page() as page:
-        page.open(file.as_uri())
+        page.open((site / "mnist_graph.html").as_uri())
         for number, ran in enumerate(recorded):
             page.run("document.querySelectorAll('.choices button')[arguments[0]].click()", number)
             lit = page.run(
@@ -115,7 +108,7 @@ def site(tmp_path_factory):
 
 
 def _pages(site):
-    return sorted(p for p in site.rglob("*.html") if "_modules" not in p.parts)
+    return sorted(site.rglob("*.html"))
 
 
 @pytest.mark.slow
@@ -146,8 +139,8 @@ def test_every_link_and_picture_is_there(site):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_page_is_wider_than_its_window(site, width):
-    too_wide = []
+def test_every_page_fits_its_window_and_shows_its_pictures(site, width):
+    too_wide, not_shown = [], []
     with browser.page() as page:
         page.size(width, 900)
         for path in _pages(site):
@@ -155,7 +148,10 @@ def test_no_page_is_wider_than_its_window(site, width):
             found = page.run("return document.documentElement.scrollWidth")
             if found > width:
                 too_wide.append((str(path.relative_to(site)), found))
+            missing = "return [...document.images].filter(i => !i.naturalWidth).map(i => i.src)"
+            not_shown += page.run(missing)
     assert not too_wide
+    assert not not_shown
 
 
 @pytest.mark.slow
@@ -166,6 +162,11 @@ def test_text_stands_out_from_its_background(site, width):
     with browser.page() as page:
         page.open("data:text/html,<p style='color:%23777'>grey</p><p style='color:%23767676'>dark")
         assert [text for _, text in page.run(script)[1]] == ["grey"]  # the two sides of 4.5
+        page.open(
+            "data:text/html,<svg width=200 height=50><rect width=200 height=50 fill='%23000'/>"
+            "<text y=30 fill='%23333'>dark</text><text x=90 y=30 fill='%23fff'>light</text></svg>"
+        )
+        assert [text for _, text in page.run(script)[1]] == ["dark"]  # on a black rectangle
         page.size(width, 900)
         for path in _pages(site):
             page.open(path.as_uri())

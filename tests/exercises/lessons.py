@@ -19,6 +19,7 @@ def run_solutions(name, module):
     for exercise in exercises_of(module).values():
         assert exercise.last is not None, f"{exercise.name} has no solution"
         assert exercise.last.is_right, f"{exercise.name}: {exercise.last}"
+        assert len(exercise.hints) >= 3, exercise.name
 
 
 def check_wrong(exercise, answer, piece, hint):

@@ -75,6 +75,25 @@ def test_runs_afresh_from_an_installed_wheel(text, installed, tmp_path, monkeypa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "folders"),
+    [
+        ("1_mnist_mechanics", {"mnist": "mnist"}),
+        ("2_cifar10_cnn", {"cifar-10-batches-bin": "cifar10/cifar-10-batches-bin"}),
+    ],
+)
+def test_runs_on_the_real_data(name, folders, real_data, tmp_path):
+    """The other notebooks need published nets, which the real data does not include."""
+    for source_name, target in folders.items():
+        (tmp_path / "cache" / target).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cache" / target).symlink_to(real_data / source_name)
+    text = build.HERE / f"{name}.md"
+    notebook = build.execute(text, tmp_path, tmp_path / "cache")
+    printed = "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))
+    assert {"1": "55000", "2": "50000"}[name[0]] in printed.replace(",", "")
+
+
+@pytest.mark.slow
 def test_the_kernel_imports_from_the_wheel_alone(installed, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(installed))
     text = tmp_path / "0_where.md"
