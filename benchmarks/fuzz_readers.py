@@ -32,7 +32,6 @@ from tutorial_support import (
     archives,
     checkpoints,
     event_files,
-    events,
     feature_store,
     h5_weights,
     image_lists,
@@ -349,7 +348,7 @@ def _make_events(folder):
 
 
 def _read_events(folder):
-    for tag in events.read(folder):
+    for tag in event_files.read(folder):
         assert tag.name in ("s", "h", "loss"), tag
         if tag.name == "loss":
             assert tag.values == [float(step) for step in tag.steps]
@@ -359,9 +358,9 @@ def _read_events(folder):
 
 
 def _read_any_events(folder):
-    for tag in events.read(folder):
+    for tag in event_files.read(folder):
         assert tag.values is None or len(tag.values) == len(tag.steps)
-    events.scalars(folder)
+    event_files.scalars(folder)
 
 
 def _mutate_event(path, random, mutated):

@@ -30,7 +30,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import cluster_stress
-from tutorial_support import checkpoints, events, files
+from tutorial_support import checkpoints, event_files, files
 from tutorial_support.programs import ArgumentParser, number, program
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -44,7 +44,7 @@ def run_result(folder: pathlib.Path) -> Any:
     values = checkpoints.values(checkpoints.find(folder))
     has_events = any(folder.glob("*tfevents*"))  # the folder of the best net has none
     best = run_result(folder / "best") if (folder / "best").exists() else None
-    scalars = events.scalars(folder) if has_events else None
+    scalars = event_files.scalars(folder) if has_events else None
     return {name: value.tobytes() for name, value in values.items()}, scalars, best
 
 

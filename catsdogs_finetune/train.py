@@ -13,7 +13,7 @@ import functools
 import sys
 from collections.abc import Iterable
 
-from tutorial_support import SPLITS, TRAIN, VALIDATION, programs
+from tutorial_support import SPLITS, TRAIN, VALIDATION, programs, summaries
 
 if __name__ == "__main__":
     programs.before_tensorflow()
@@ -24,7 +24,7 @@ import tensorflow.compat.v1 as tf
 from catsdogs_finetune import mobilenet_v2, photo_input, pretrained
 from catsdogs_finetune.best import BestCheckpoint
 from catsdogs_finetune.kept_bottlenecks import KeptBottlenecks
-from tutorial_support import checkpoints, events, runs
+from tutorial_support import checkpoints, runs
 from tutorial_support.programs import number
 
 TRAIN_DIR = "logs/catsdogs"
@@ -133,9 +133,9 @@ def run_training(flags: argparse.Namespace) -> int:
                     # Fetch the summary in the same run: another run would take the next photos.
                     fetches = [train_op, loss, of_epoch] + [summary] * is_summary_step
                     feed_dict = {**feed_dict, dropout_rate: flags.dropout}
-                    _, loss_value, totals, *summaries = sess.run(fetches, feed_dict)
+                    _, loss_value, totals, *values = sess.run(fetches, feed_dict)
                     checkpoints.check_finite(np.isfinite(loss_value), "the loss", steps_done)
-                    for value in summaries:
+                    for value in values:
                         writer.add_summary(value, steps_done)
 
                     # At the end of an epoch, evaluate, reset the totals, then save. A run that is
@@ -155,7 +155,7 @@ def run_training(flags: argparse.Namespace) -> int:
             tested = images.only(testing)
             test_logits = np.concatenate(list(photos.one_pass(sess, class_logits, testing)))
             accuracy = photo_input.report_accuracy(tested, test_logits)
-            events.write_scalar(writer, "accuracy/test", accuracy, last_step)
+            summaries.write_scalar(writer, "accuracy/test", accuracy, last_step)
             writer.flush()
             photo_input.draw_results(run, tested, test_logits, flags, steps)
     return run.exit_code
@@ -164,8 +164,8 @@ def run_training(flags: argparse.Namespace) -> int:
 def log(writer: tf.summary.FileWriter, split: str, totals: Iterable, step: int) -> Found:
     """Logs and returns mean loss and accuracy; `totals` are `of_batch` of each batch."""
     loss, correct, count = np.sum([values.astype(float) for values in totals], axis=0)
-    events.write_scalar(writer, f"loss/{split}", loss / count, step)
-    events.write_scalar(writer, f"accuracy/{split}", correct / count, step)
+    summaries.write_scalar(writer, f"loss/{split}", loss / count, step)
+    summaries.write_scalar(writer, f"accuracy/{split}", correct / count, step)
     writer.flush()
     return loss / count, correct / count
 

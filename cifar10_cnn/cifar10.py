@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import events
+from tutorial_support import summaries
 
 NUM_CLASSES = 10
 CROP_SIZE = 24  # pixels, height and width of the net's input
@@ -44,6 +44,7 @@ def inference(
     images: tf.Tensor,
     num_classes: int = NUM_CLASSES,
     dropout: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+    first_filters: Callable[..., tf.Tensor] | None = None,
 ) -> Net:
     """Builds the net from the images to the logits.
 
@@ -52,8 +53,9 @@ def inference(
         num_classes: number of logits per image.
         dropout: applied to the inputs of each hidden dense layer, float32 [batch, n] -> the same
             shape; the identity outside of training.
+        first_filters: initializer of the first kernel; None draws random values.
     """
-    conv1, filters = _convolution(images, 64, "1")
+    conv1, filters = _convolution(images, 64, "1", first_filters)
     conv2, _ = _convolution(_pool_and_normalize(conv1, "1"), 64, "2")
     features = _pool_and_normalize(conv2, "2")
     # A dense layer takes one row per image. -1 lets TensorFlow work out the batch size.
@@ -65,14 +67,20 @@ def inference(
     # Ops that are never fetched cost nothing: these run only at evaluations. They come last,
     # because an initializer's seed depends on the number of ops created before it.
     with tf.name_scope(None):  # keeps the current scope out of the summary tags
-        events.add_details(images=images, conv1=conv1, conv2=conv2, full1=full1, full2=full2)
+        summaries.add_details(images=images, conv1=conv1, conv2=conv2, full1=full1, full2=full2)
     return Net(logits, full2, filters, last_weights)
 
 
-def _convolution(inputs: tf.Tensor, channels: int, number: str) -> tuple[tf.Tensor, tf.Variable]:
+def _convolution(
+    inputs: tf.Tensor,
+    channels: int,
+    number: str,
+    initializer: Callable[..., tf.Tensor] | None = None,
+) -> tuple[tf.Tensor, tf.Variable]:
     """Adds conv 5x5 SAME, bias and ReLU; returns [batch, h, w, channels] and the kernel."""
     with tf.variable_scope(f"conv{number}"):
-        kernel = _weights(f"conv_kernel{number}", [5, 5, inputs.shape.as_list()[-1], channels])
+        shape = [5, 5, inputs.shape.as_list()[-1], channels]
+        kernel = _weights(f"conv_kernel{number}", shape, initializer)
         biases = _biases(f"conv_bias{number}", channels)
         convolved = tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME")
         return tf.nn.relu(tf.nn.bias_add(convolved, biases)), kernel
@@ -96,8 +104,10 @@ def _dense(
         return activation(tf.matmul(inputs, weights) + biases), weights
 
 
-def _weights(name: str, shape: list[int]) -> tf.Variable:
-    return _variable(name, shape, tf.truncated_normal_initializer(stddev=_STDDEV))
+def _weights(
+    name: str, shape: list[int], initializer: Callable[..., tf.Tensor] | None = None
+) -> tf.Variable:
+    return _variable(name, shape, initializer or tf.truncated_normal_initializer(stddev=_STDDEV))
 
 
 def _biases(name: str, units: int) -> tf.Variable:

@@ -12,14 +12,16 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from cifar10_cnn import cifar10, distortions
+from cifar10_cnn import cifar10, cifar10_input, distortions, whitening
 from tutorial_support.programs import number
 
 GENERATIONS = 20000
 SAMPLE_GENERATIONS = 1000  # enough for the small sample
+_WHITENING_IMAGES = 1000  # images whose patches determine the whitening filters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Recipe:
     Attributes:
         learning_rate: the peak learning rate.
         schedule: "staircase" multiplies the rate by --lr_decay every --num_gens_to_wait
-            generations. "cosine" warms up linearly over 500 generations and follows half a cosine
-            down to 0 at the last generation.
+            generations. "linear" and "cosine" warm up linearly over 500 generations, and fall to 0
+            at the last generation along a line or half a cosine.
         orthogonal_share: the learning rate of the hidden layers' weights with MuonOptimizer,
             relative to `learning_rate`; 0 selects plain gradient descent.
         decay: weight decay of the hidden layers' weights with MuonOptimizer.
@@ -42,6 +44,11 @@ class Recipe:
             None for no averages.
         brightness: largest brightness change; pixels are in [0, 255].
         contrast: the range of the contrast factor.
+        whitening: whether the first filters are initialized by `whitening.initializer`.
+        margin: pixels between the border of an image and the crops of the last generation. It is 0
+            during the first half of the training, and then grows linearly. Evaluation uses the
+            central crop, so the net sees more and more of such crops.
+        generations: the length of the training.
     """
 
     learning_rate: float
@@ -54,6 +61,9 @@ class Recipe:
     average_decay: float | None = None
     brightness: float = 0.0
     contrast: tuple[float, float] = (1.0, 1.0)
+    whitening: bool = False
+    margin: float = 0.0
+    generations: int = GENERATIONS
 
     @property
     def may_change(self) -> tuple[str, ...]:
@@ -66,18 +76,35 @@ class Recipe:
 
         Args:
             images: uint8 [batch, 32, 32, 3].
-            seed: int [2].
+            seed: int [2]; the second number is the generation.
 
         Returns:
             float32 [batch, CROP_SIZE, CROP_SIZE, 3].
         """
-        images = distortions.random_crop(images, cifar10.CROP_SIZE, seed)
+        margin = self.margin_at(seed[1]) if self.margin else None
+        images = distortions.random_crop(images, cifar10.CROP_SIZE, seed, margin)
         images = tf.cast(distortions.random_flip(images, seed), tf.float32)
         if self.brightness:
             images = distortions.random_brightness(images, self.brightness, seed)
         if self.contrast != (1.0, 1.0):
             images = distortions.random_contrast(images, *self.contrast, seed)
         return distortions.standardize(images)
+
+    def margin_at(self, generation: tf.Tensor) -> tf.Tensor:
+        """Returns the margin of the crops at `generation`, an int scalar: pixels, float32."""
+        share = tf.cast(generation, tf.float32) / self.generations
+        return self.margin * tf.maximum(0.0, 2 * share - 1)
+
+    def first_filters(self, training: cifar10_input.Records) -> Callable[..., tf.Tensor] | None:
+        """Returns the initializer of the first filters, or None for that of the other kernels."""
+        if not self.whitening:
+            return None
+        places = np.linspace(0, training.num_examples - 1, _WHITENING_IMAGES, dtype=int)
+        # A small session of its own, because the filters are needed while the net is being built.
+        config = tf.ConfigProto(device_count={"GPU": 0})
+        with tf.Graph().as_default(), tf.Session(config=config) as sess:
+            images = sess.run(distortions.central_images(tf.constant(training.images(places))))
+        return whitening.initializer(images)
 
     def rate(self, global_step: tf.Tensor, flags: argparse.Namespace) -> tf.Tensor:
         """Adds the learning rate at `global_step`, a float32 scalar, and its summary.
@@ -94,7 +121,8 @@ class Recipe:
                 rate = tf.train.exponential_decay(highest, global_step, every, decay, True)
             else:
                 warm_up = tf.minimum(1.0, (tf.cast(global_step, tf.float32) + 1) / 500)
-                rate = warm_up * tf.train.cosine_decay(highest, global_step, flags.generations)
+                decays = {"cosine": tf.train.cosine_decay, "linear": _linear_decay}
+                rate = warm_up * decays[self.schedule](highest, global_step, flags.generations)
         tf.summary.scalar("learning_rate", rate)
         return rate
 
@@ -176,14 +204,21 @@ RECIPES = {
     ),
     "best": Recipe(
         learning_rate=0.05,
-        schedule="cosine",
+        schedule="linear",
         orthogonal_share=0.1,
         decay=0.05,
         penalty=5e-4,
         label_smoothing=0.1,
         dropout=0.3,
         average_decay=0.999,
+        whitening=True,
+        margin=3.0,
     ),
+}
+VERSION = 2  # of the recipes; run folders store it, so that a resumed run keeps its recipe
+_VERSION_1 = {
+    **RECIPES,
+    "best": dataclasses.replace(RECIPES["best"], schedule="cosine", whitening=False, margin=0.0),
 }
 
 
@@ -225,7 +260,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def choose(flags: argparse.Namespace, kept: dict[str, Any], is_sample: bool) -> Recipe:
-    """Returns the recipe; sets the defaults of --recipe and --generations.
+    """Returns the recipe; sets the defaults of --recipe and --generations, and `recipe_version`.
 
     Args:
         flags: those of `add_flags`.
@@ -235,7 +270,14 @@ def choose(flags: argparse.Namespace, kept: dict[str, Any], is_sample: bool) -> 
     earlier = kept.get("recipe")
     flags.recipe = flags.recipe or (earlier if earlier in list(RECIPES) else "cookbook")
     flags.generations = flags.generations or (SAMPLE_GENERATIONS if is_sample else GENERATIONS)
-    return RECIPES[flags.recipe]
+    # A run of an earlier version stored no version.
+    flags.recipe_version = kept.get("recipe_version", 1) if kept else VERSION
+    recipe = (RECIPES if flags.recipe_version == VERSION else _VERSION_1)[flags.recipe]
+    return dataclasses.replace(recipe, generations=flags.generations)
+
+
+def _linear_decay(highest: float, global_step: tf.Tensor, generations: int) -> tf.Tensor:
+    return tf.train.polynomial_decay(highest, global_step, generations, end_learning_rate=0.0)
 
 
 def smoothed_loss(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:

@@ -13,7 +13,7 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-from tutorial_support import programs
+from tutorial_support import programs, summaries
 
 if __name__ == "__main__":
     programs.before_tensorflow()
@@ -23,7 +23,7 @@ import tensorflow.compat.v1 as tf
 
 from cifar10_cnn import cifar10, cifar10_input, recipes
 from cifar10_cnn.recipes import Recipe
-from tutorial_support import TEST, VALIDATION, checkpoints, events, plots, runs
+from tutorial_support import TEST, VALIDATION, checkpoints, plots, runs
 from tutorial_support.programs import number
 
 TRAIN_DIR = "logs/cifar10"
@@ -33,15 +33,20 @@ MAY_CHANGE += ("output_every", "eval_every", "save_every")
 
 
 def losses(
-    images: tf.Tensor, targets: tf.Tensor, recipe: Recipe, num_classes: int, drop: Callable
+    images: tf.Tensor,
+    targets: tf.Tensor,
+    recipe: Recipe,
+    num_classes: int,
+    drop: Callable,
+    first_filters: Callable | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, cifar10.Net]:
     """Adds the training net; returns (cross entropy, objective to minimize, net).
 
     `images` are standardized, float32 [batch, CROP_SIZE, CROP_SIZE, 3]; `targets` are int32
-    [batch]; `drop` comes from `recipe.drop`.
+    [batch]; `drop` and `first_filters` come from the methods of `recipe`.
     """
     with tf.variable_scope(cifar10.SCOPE, reuse=tf.AUTO_REUSE):
-        net = cifar10.inference(images, num_classes, drop)
+        net = cifar10.inference(images, num_classes, drop, first_filters)
     return *recipe.loss(net, targets), net
 
 
@@ -78,13 +83,14 @@ def run_training(
         # The training net, its objective, and the op that takes a training step.
         global_step = tf.train.get_or_create_global_step()
         drop = recipe.drop(global_step, flags.generations, flags.seed)
-        loss, objective, net = add_losses(inputs.images, inputs.targets, recipe, num_classes, drop)
+        net_of = recipe, num_classes, drop, recipe.first_filters(training)
+        loss, objective, net = add_losses(inputs.images, inputs.targets, *net_of)
         rate = recipe.rate(global_step, flags)
         optimizer, average = recipe.optimizer(rate, net.last_weights), recipe.average(global_step)
         train_op = cifar10.training(objective, rate, optimizer, average)
         tf.summary.scalar("loss", loss)
         # Merge now: the test net below adds the same summaries again to the same collections.
-        summary, details = tf.summary.merge_all(), events.merged_details()
+        summary, details = tf.summary.merge_all(), summaries.merged_details()
 
         # The test net reads the same variables (reuse=True), or their moving averages.
         getter = None if average is None else cifar10.averaged(average)
@@ -119,8 +125,8 @@ def run_training(
 
                 # One generation. Nothing is fed, because the input is in the graph. Fetch the
                 # summaries in the same run: another run would take another batch.
-                summaries = [summary] * is_output + [details] * is_evaluation
-                _, loss_value, summary_values = sess.run([train_op, loss, summaries])
+                wanted = [summary] * is_output + [details] * is_evaluation
+                _, loss_value, summary_values = sess.run([train_op, loss, wanted])
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", generation)
                 for summary_value in summary_values:
                     writer.add_summary(summary_value, generation)
@@ -133,7 +139,7 @@ def run_training(
                     counts = cifar10_input.one_pass(sess, test_iterator, correct)
                     accuracy = sum(map(int, counts)) / testing.num_examples
                     runs.print_line(f" --- {split.capitalize()} Accuracy= {100 * accuracy:.2f}%.")
-                    events.write_scalar(writer, f"accuracy/{split}", accuracy, generation)
+                    summaries.write_scalar(writer, f"accuracy/{split}", accuracy, generation)
                     writer.flush()
                 if run.is_save_step(generation, every=flags.save_every):
                     writer.flush()

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from exercises.exercise import exercise, require
 from mnist_mechanics import input_data, mnist
-from tutorial_support import events
+from tutorial_support import event_files
 
 
 @exercise(
@@ -181,7 +181,7 @@ def write_scalars(write: Callable[[str, list[float]], Any]) -> str:
         with tf.Graph().as_default():  # where tf.summary.FileWriter works
             write(folder, [0.5, 0.75, 0.875])
         require(list(pathlib.Path(folder).glob("*tfevents*")), "There is no event file.", 1)
-        found = events.scalars(folder)
+        found = event_files.scalars(folder)
     require(
         found,
         "The event file holds no scalar: nothing was added, or it was not flushed.",

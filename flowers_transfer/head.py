@@ -13,7 +13,7 @@ differ.
 
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import events
+from tutorial_support import summaries
 
 SCOPE = "final_training_ops"
 FINAL_TENSOR = "final_result"
@@ -57,7 +57,7 @@ def inference(bottlenecks: tf.Tensor, num_classes: int) -> tf.Tensor:
         logits = tf.matmul(bottlenecks, weights) + biases
     # A collection is a named list that belongs to the graph. weight_decay() reads this one.
     tf.add_to_collection(tf.GraphKeys.WEIGHTS, weights)
-    events.add_details(logits=logits)
+    summaries.add_details(logits=logits)
     return logits
 
 

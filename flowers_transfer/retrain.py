@@ -10,7 +10,7 @@ import argparse
 import functools
 import sys
 
-from tutorial_support import programs
+from tutorial_support import programs, summaries
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from flowers_transfer import base_graph, bottlenecks, head
-from tutorial_support import TEST, TRAIN, VALIDATION, checkpoints, events, runs
+from tutorial_support import TEST, TRAIN, VALIDATION, checkpoints, runs
 from tutorial_support.programs import number
 
 TRAIN_DIR = "logs/flowers"
@@ -63,7 +63,7 @@ def run_training(flags: argparse.Namespace) -> int:
         train_op = head.training(objective, flags.learning_rate, flags.momentum)
         correct = head.evaluation(logits, ground_truth)
         # The summaries that the builders added to the default collection, and histograms.
-        summary = tf.summary.merge([tf.summary.merge_all(), events.merged_details()])
+        summary = tf.summary.merge([tf.summary.merge_all(), summaries.merged_details()])
         init = tf.global_variables_initializer()
         # A tf.train.Saver that never saves a NaN and flushes its files to disk before it returns.
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
@@ -114,8 +114,8 @@ def run_training(flags: argparse.Namespace) -> int:
                         f"Step {steps_done}: Validation accuracy on random sampled {len(labels)} "
                         f"examples = {100 * accuracy:.1f}%"
                     )
-                    events.write_scalar(writer, "loss/validation", validation_loss, steps_done)
-                    events.write_scalar(writer, "accuracy/validation", accuracy, steps_done)
+                    summaries.write_scalar(writer, "loss/validation", validation_loss, steps_done)
+                    summaries.write_scalar(writer, "accuracy/validation", accuracy, steps_done)
 
                 if run.is_save_step(steps_done, every=SAVE_EVERY):
                     writer.flush()
@@ -147,7 +147,7 @@ def report(
     if len(chosen):
         accuracy = float(np.mean(predictions == test.labels))
         runs.print_line(f"Final test accuracy = {100 * accuracy:.1f}% (N={len(chosen)})")
-        events.write_scalar(writer, "accuracy/test", accuracy, step)
+        summaries.write_scalar(writer, "accuracy/test", accuracy, step)
         writer.flush()
     if flags.print_misclassified_test_images:
         runs.print_line("=== MISCLASSIFIED TEST IMAGES ===")

@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 
-from tutorial_support import programs
+from tutorial_support import programs, summaries
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import fully_connected_feed, input_data, input_pipeline, mnist
-from tutorial_support import checkpoints, events, runs
+from tutorial_support import checkpoints, runs
 
 LOG_DIR = "logs/mnist_dataset"
 EVALUATION_BATCH = 1000  # images
@@ -59,8 +59,8 @@ def run_training(flags: argparse.Namespace) -> int:
         eval_correct = mnist.evaluation(logits, inputs.labels)
         summary = tf.summary.merge_all(name="summaries/usual")
         if flags.summaries == "full":
-            summaries = [summary, events.merged_details()]
-            summary = tf.summary.merge(summaries, name="summaries/full")
+            both = [summary, summaries.merged_details()]
+            summary = tf.summary.merge(both, name="summaries/full")
         init = tf.global_variables_initializer()
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 
@@ -93,7 +93,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 duration = time.time() - start_time
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
                 if metadata is not None:
-                    events.write_trace(writer, metadata, step, run.path)
+                    summaries.write_trace(writer, metadata, step, run.path)
 
                 if step % 100 == 0:
                     runs.print_line(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
@@ -103,7 +103,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     if flags.summaries == "full":
                         # An evaluation uses the other iterator and does not advance this one.
                         accuracy = do_eval(sess, eval_correct, inputs, data_sets.validation, True)
-                        events.write_scalar(writer, "accuracy/validation", accuracy, step)
+                        summaries.write_scalar(writer, "accuracy/validation", accuracy, step)
                     writer.flush()
 
                 steps_done = step + 1
@@ -111,7 +111,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     for split, data_set in data_sets._asdict().items():
                         runs.print_line(f"{input_data.TITLES[split]} Data Eval:")
                         precision = do_eval(sess, eval_correct, inputs, data_set)
-                        events.write_scalar(writer, f"accuracy/{split}", precision, steps_done)
+                        summaries.write_scalar(writer, f"accuracy/{split}", precision, steps_done)
                     writer.flush()
                 if run.is_save_step(steps_done, every=1000):
                     saver.save(sess, run.checkpoint_prefix, global_step=steps_done)

@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 
-from tutorial_support import programs
+from tutorial_support import programs, summaries
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import input_data, mnist
-from tutorial_support import checkpoints, events, runs
+from tutorial_support import checkpoints, runs
 from tutorial_support.programs import number
 
 LOG_DIR = "logs/mnist_feed"
@@ -93,8 +93,8 @@ def run_training(flags: argparse.Namespace) -> int:
         # One op for all summaries that the builders have added to the default collection.
         summary = tf.summary.merge_all(name="summaries/usual")
         if flags.summaries == "full":
-            summaries = [summary, events.merged_details()]
-            summary = tf.summary.merge(summaries, name="summaries/full")
+            both = [summary, summaries.merged_details()]
+            summary = tf.summary.merge(both, name="summaries/full")
         init = tf.global_variables_initializer()
         # A tf.train.Saver that refuses to save NaN and flushes its files to the disk.
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
@@ -128,7 +128,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 duration = time.time() - start_time
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
                 if metadata is not None:
-                    events.write_trace(writer, metadata, step, run.path)
+                    summaries.write_trace(writer, metadata, step, run.path)
 
                 # Report progress on the screen and in the event file.
                 if step % 100 == 0:
@@ -136,7 +136,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     writer.add_summary(sess.run(summary, feed_dict), step)
                     if flags.summaries == "full":
                         accuracy = do_eval(*evaluated, data_sets.validation, quiet=True)
-                        events.write_scalar(writer, "accuracy/validation", accuracy, step)
+                        summaries.write_scalar(writer, "accuracy/validation", accuracy, step)
                     writer.flush()
 
                 # Evaluate before saving: a run that is killed in between evaluates again when it
@@ -146,7 +146,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     for split, data_set in data_sets._asdict().items():
                         runs.print_line(f"{input_data.TITLES[split]} Data Eval:")
                         precision = do_eval(*evaluated, data_set)
-                        events.write_scalar(writer, f"accuracy/{split}", precision, steps_done)
+                        summaries.write_scalar(writer, f"accuracy/{split}", precision, steps_done)
                     writer.flush()
                 if run.is_save_step(steps_done, every=1000):
                     saver.save(sess, run.checkpoint_prefix, global_step=steps_done)

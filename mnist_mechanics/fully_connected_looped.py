@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tutorial_support import programs
+from tutorial_support import programs, summaries
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
@@ -25,7 +25,7 @@ import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import fully_connected_feed, input_data, input_pipeline, mnist
 from mnist_mechanics.fully_connected_dataset import EVALUATION_BATCH, do_eval
-from tutorial_support import checkpoints, events, runs
+from tutorial_support import checkpoints, runs
 from tutorial_support.programs import number
 
 LOG_DIR = "logs/mnist_looped"
@@ -90,8 +90,8 @@ def run_training(flags: argparse.Namespace) -> int:
         eval_correct = mnist.evaluation(logits, inputs.labels)
         summary = tf.summary.merge_all(name="summaries/usual")
         if flags.summaries == "full":
-            summaries = [summary, events.merged_details()]
-            summary = tf.summary.merge(summaries, name="summaries/full")
+            both = [summary, summaries.merged_details()]
+            summary = tf.summary.merge(both, name="summaries/full")
 
         # Build the same training step again, inside the loop.
         def add_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Operation, tf.Tensor]:
@@ -139,7 +139,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 taken = loss_values[start : start + end - step]
                 checkpoints.check_finite(np.isfinite(taken).all(), "a loss", end - 1)
                 if metadata is not None:
-                    events.write_trace(writer, metadata, flags.trace, run.path)
+                    summaries.write_trace(writer, metadata, flags.trace, run.path)
 
                 if is_reported:
                     runs.print_line(f"Step {step}: loss = {taken[0]:.2f} ({duration:.3f} sec)")
@@ -148,14 +148,14 @@ def run_training(flags: argparse.Namespace) -> int:
                     writer.add_summary(sess.run(summary, fed | {loss: taken[0]}), step)
                     if flags.summaries == "full":
                         accuracy = do_eval(sess, eval_correct, inputs, data_sets.validation, True)
-                        events.write_scalar(writer, "accuracy/validation", accuracy, step)
+                        summaries.write_scalar(writer, "accuracy/validation", accuracy, step)
                     writer.flush()
 
                 if end % 1000 == 0 or end == flags.max_steps:
                     for split, data_set in data_sets._asdict().items():
                         runs.print_line(f"{input_data.TITLES[split]} Data Eval:")
                         precision = do_eval(sess, eval_correct, inputs, data_set)
-                        events.write_scalar(writer, f"accuracy/{split}", precision, end)
+                        summaries.write_scalar(writer, f"accuracy/{split}", precision, end)
                     writer.flush()
                 if run.is_save_step(end, every=1000):
                     saver.save(sess, run.checkpoint_prefix, global_step=end)

@@ -13,7 +13,7 @@ import math
 
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import events
+from tutorial_support import summaries
 
 NUM_CLASSES = 10  # the digits 0 to 9
 IMAGE_SIZE = 28  # pixels, both ways
@@ -44,8 +44,8 @@ def inference(images: tf.Tensor, hidden1_units: int, hidden2_units: int) -> tf.T
         logits = tf.matmul(hidden2, weights) + biases
     # Ops that are never fetched cost nothing: these run only with --summaries full.
     shape = [-1, IMAGE_SIZE, IMAGE_SIZE, 1]
-    events.add_details(images=tf.reshape(images, shape, name="hidden1/images"))
-    events.add_details(hidden1=hidden1, hidden2=hidden2)
+    summaries.add_details(images=tf.reshape(images, shape, name="hidden1/images"))
+    summaries.add_details(hidden1=hidden1, hidden2=hidden2)
     return logits
 
 

@@ -4,6 +4,7 @@ The earlier version comes from this repository's own history.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -95,6 +96,22 @@ def test_a_run_that_it_began_goes_on_to_the_bit(name, earlier, tmp_path):
     assert "Resuming at step" in run(
         REPOSITORY, module, *flags, *whole, f"--{folder_flag}", "parts"
     )
+    expected, found = variables("whole"), variables("parts")
+    assert expected.keys() == found.keys()
+    for variable, value in expected.items():
+        assert value.tobytes() == found[variable].tobytes(), variable
+
+
+@pytest.mark.slow
+def test_a_run_with_the_best_recipe_keeps_that_recipe(earlier, tmp_path):
+    """The recipe has changed since. Its length is fixed, so the run goes on from a checkpoint."""
+    flags = [*CIFAR10, "--recipe", "best", "--generations", "8", "--train_dir"]
+    run(earlier, "cifar10_cnn.train", *flags, "whole")
+    shutil.copytree("whole", "parts")
+    for path in (tmp_path / "parts").glob("model.ckpt-8.*"):
+        path.unlink()
+    (tmp_path / "parts" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-6"\n')
+    assert "Resuming at step 6" in run(REPOSITORY, "cifar10_cnn.train", *flags, "parts")
     expected, found = variables("whole"), variables("parts")
     assert expected.keys() == found.keys()
     for variable, value in expected.items():

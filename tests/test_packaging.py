@@ -7,6 +7,8 @@ import sys
 import tarfile
 import zipfile
 
+import pytest
+
 
 def test_source_distribution_is_complete(distributions):
     with tarfile.open(distributions[1]) as tar:
@@ -36,6 +38,7 @@ PROGRAMS = [
 ]
 
 
+@pytest.mark.slow
 def test_wheel_runs_the_samples_in_an_empty_folder(distributions, installed, tmp_path):
     with zipfile.ZipFile(distributions[0]) as wheel:
         names = wheel.namelist()

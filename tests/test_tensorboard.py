@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 
 from mnist_mechanics import fully_connected_feed
-from tutorial_support import events
+from tutorial_support import event_files
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def test_tensorboard_shows_scalars_graph_and_trace(tmp_path):
         while "run" not in json.loads(get("plugin/scalars/tags")):
             assert time.monotonic() < deadline, "TensorBoard loaded no scalars"
             time.sleep(0.3)
-        steps, values = events.scalars("logs/run")["loss"]
+        steps, values = event_files.scalars("logs/run")["loss"]
         points = json.loads(get("plugin/scalars/scalars", run="run", tag="loss"))
         assert [point[1] for point in points] == steps == [0, 100, 200]
         assert [point[2] for point in points] == pytest.approx(values)

@@ -23,11 +23,12 @@ from tutorial_support import (
     TEST,
     TRAIN,
     checkpoints,
-    events,
+    event_files,
     files,
     pictures,
     plots,
     runs,
+    summaries,
     trained,
 )
 from tutorial_support.programs import (
@@ -139,7 +140,7 @@ def evaluate_once(net: trained.TrainedNet, flags: argparse.Namespace) -> None:
         tf.Graph().as_default(),
         tf.summary.FileWriter(str(folder), filename_suffix=suffix) as writer,
     ):
-        events.write_scalar(writer, f"accuracy/{name}", correct / count, net.step or 0)
+        summaries.write_scalar(writer, f"accuracy/{name}", correct / count, net.step or 0)
     sample = " of the shipped sample" * examples.is_sample
     title = f"{flags.split.capitalize()} images{sample}, {folder_name} at step {net.step}{settings}"
     drawn = plots.draw_predictions(
@@ -381,7 +382,7 @@ def _origin(net: trained.TrainedNet) -> dict:
     folder = pathlib.Path(net.prefix).parent
     accuracy = None
     if any(path.is_file() for path in folder.glob("*tfevents*")):
-        steps, values = events.scalars(folder).get("accuracy/test", ([], []))
+        steps, values = event_files.scalars(folder).get("accuracy/test", ([], []))
         accuracy = dict(zip(steps, values, strict=True)).get(net.step or 0)
     if net.settings:  # the training's accuracy was measured without them
         accuracy = None

@@ -1,22 +1,178 @@
-"""Reads the records of an event file, even if the file is damaged.
+"""Reads event files of any TensorFlow version, even if they are damaged or still being written.
+
+    steps, values = event_files.scalars("logs/mnist_feed")["loss"]
 
 An event file is a sequence of records: the length of the content in 8 bytes, its checksum, the
 content, and the content's checksum. TensorFlow's own reader stops at the first damaged record and
 trusts a length that exceeds the memory. This reader continues at the next intact record.
 """
 
+import dataclasses
+import math
 import os
 import pathlib
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from google.protobuf import message
 from tensorflow.python.lib.io import tf_record  # not available from a public module
 
+from tutorial_support.programs import LOG, UsageError, one_line, reason
+
 _HEADER, _FOOTER = 12, 4  # bytes
 _CHUNK = 1 << 20  # bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Tag:
+    """A tag of a run.
+
+    Attributes:
+        run: the run's folder, relative to the folder that was read; "." if it is the same.
+        kind: "scalars", "histograms", "images", "graph", "trace", or another plugin of TensorBoard.
+        name: the tag, for example "loss".
+        steps: the global steps of the records.
+        values: the values if the kind is "scalars", else None.
+    """
+
+    run: str
+    kind: str
+    name: str
+    steps: list[int]
+    values: list[float] | None
+
+
+def read(folder: str | os.PathLike) -> list[Tag]:
+    """Returns all tags in the event files of `folder` and its subfolders.
+
+    Steps that were repeated after a killed run was resumed appear only once.
+
+    Raises:
+        UsageError: the folder does not exist or contains no event file.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder '{folder}'; name the folder of a run")
+    runs: dict[pathlib.Path, list[pathlib.Path]] = {}
+    for path in sorted(folder.rglob("*tfevents*"), key=order):
+        if path.is_file():
+            runs.setdefault(path.parent, []).append(path)
+    if not runs:
+        raise UsageError(f"'{folder}' contains no event file; name the folder of a run")
+    return [
+        tag
+        for run, paths in sorted(runs.items())
+        for tag in _tags_of_run(str(run.relative_to(folder)), paths)
+    ]
+
+
+# The tags of version 0.1.0, and their present names.
+_EARLIER_NAMES = {
+    "precision/train": "accuracy/train",
+    "precision/validation": "accuracy/validation",
+    "precision/test": "accuracy/test",
+    "test_accuracy": "accuracy/test",
+    "accuracy/training": "accuracy/train",
+    "accuracy/testing": "accuracy/test",
+    "cross_entropy/training": "loss/train",
+    "cross_entropy/validation": "loss/validation",
+    "loss/training": "loss/train",
+    "batch_loss": "loss",
+}
+
+
+def scalars(folder: str | os.PathLike) -> dict[str, tuple[list[int], list[float]]]:
+    """Returns (steps, values) of each scalar of the run in `folder` itself, by tag.
+
+    Tags of version 0.1.0 are returned under their present names.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for tag in read(folder):
+        if tag.values is not None and tag.run == ".":
+            points = zip(tag.steps, tag.values, strict=True)
+            found.setdefault(_EARLIER_NAMES.get(tag.name, tag.name), {}).update(points)
+    in_order = {name: sorted(points.items()) for name, points in found.items()}
+    return {
+        name: ([step for step, _ in points], [value for _, value in points])
+        for name, points in in_order.items()
+    }
+
+
+def _tags_of_run(run: str, paths: Sequence[pathlib.Path]) -> list[Tag]:
+    """Returns the tags in the event files of one run; logs a warning for unreadable parts."""
+    kinds: dict[str, str] = {}
+    points: dict[str, dict[int, Any]] = {}  # by tag and step
+    for path in paths:
+        records = Records(path)
+        try:
+            for event in records:
+                if event.session_log.status == event.session_log.START:
+                    # A restart at this step. Discard what a killed run wrote from here on.
+                    for of_tag in points.values():
+                        for step in [step for step in of_tag if step >= event.step]:
+                            del of_tag[step]
+                for name, plugin, value in _summaries(event):
+                    kinds[name] = kinds.get(name) or plugin
+                    points.setdefault(name, {})[event.step] = value
+        except OSError as error:
+            LOG.warning("'%s' cannot be read (%s)", path, reason(error))
+        if records.lost:
+            LOG.warning(
+                "'%s' is damaged: skipped %d unreadable bytes in %d places",
+                path,
+                records.lost,
+                records.places,
+            )
+    return [_tag(run, kinds[name], name, found) for name, found in points.items() if found]
+
+
+def _summaries(event: tf.Event) -> Iterator[tuple[str, str, float | None]]:
+    """Yields (tag, TensorBoard plugin, scalar value or None) for each summary in an event."""
+    if event.HasField("graph_def"):
+        yield "__run_graph__", "graphs", None  # TensorBoard's name for it
+    if event.HasField("tagged_run_metadata"):
+        yield event.tagged_run_metadata.tag, "graph_tagged_run_metadata", None
+    for value in event.summary.value:
+        field = value.WhichOneof("value")
+        plugin = _PLUGINS.get(field) or value.metadata.plugin_data.plugin_name
+        yield value.tag, plugin, value.simple_value if field == "simple_value" else _number(value)
+
+
+# Plugins by the fields of TensorFlow 1's summaries. TensorFlow 2 writes tensors with a plugin name.
+_PLUGINS = {
+    "simple_value": "scalars",
+    "histo": "histograms",
+    "image": "images",
+    "audio": "audio",
+}
+# Common names for what the plugins show.
+_KINDS = {"graphs": "graph", "graph_tagged_run_metadata": "trace"}
+
+
+def _number(value: tf.Summary.Value) -> float | None:
+    """Returns the number in a summary's tensor, or None unless it is a single number."""
+    if math.prod(dim.size for dim in value.tensor.tensor_shape.dim) != 1:
+        return None
+    try:
+        return float(tf.make_ndarray(value.tensor).item())
+    except (TypeError, ValueError):
+        return None
+
+
+def _tag(run: str, plugin: str, name: str, points: dict[int, float | None]) -> Tag:
+    """Returns a Tag; drops records of scalars that are not a single number."""
+    kind = _KINDS.get(plugin, plugin or "tensors")
+    if kind != "scalars":
+        return Tag(run, kind, name, list(points), None)
+    numbers = {step: value for step, value in points.items() if value is not None}
+    if len(numbers) < len(points):
+        count = len(points) - len(numbers)
+        LOG.warning("%s %s: %d records are not a single number", run, one_line(name), count)
+    if not numbers:
+        return Tag(run, "tensors", name, list(points), None)
+    return Tag(run, kind, name, list(numbers), list(numbers.values()))
 
 
 def order(path: pathlib.Path) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Lists, prints and plots the scalars in event files; as a module, reads and writes them.
+"""Lists, prints and plots the scalars in event files.
 
     python -m tutorial_support.events logs/mnist_feed
     python -m tutorial_support.events logs --tag loss --print
@@ -12,72 +12,33 @@ damaged, it reads all intact records.
 import collections
 import csv
 import dataclasses
-import math
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow()
 
-import tensorflow.compat.v1 as tf
-
 from tutorial_support import event_files, files, plots
-from tutorial_support.programs import LOG, ArgumentParser, UsageError, one_line, program, reason
-
-
-@dataclasses.dataclass(frozen=True)
-class Tag:
-    """A tag of a run.
-
-    Attributes:
-        run: the run's folder, relative to the folder that was read; "." if it is the same.
-        kind: "scalars", "histograms", "images", "graph", "trace", or another plugin of TensorBoard.
-        name: the tag, for example "loss".
-        steps: the global steps of the records.
-        values: the values if the kind is "scalars", else None.
-    """
-
-    run: str
-    kind: str
-    name: str
-    steps: list[int]
-    values: list[float] | None
-
-
-def read(folder: str | os.PathLike) -> list[Tag]:
-    """Returns all tags in the event files of `folder` and its subfolders.
-
-    Steps that were repeated after a killed run was resumed appear only once. `folder` may also be a
-    file that `--csv` wrote.
-
-    Raises:
-        UsageError: the folder does not exist or contains no event file.
-    """
-    folder = pathlib.Path(folder)
-    if folder.suffix == ".csv" and folder.is_file():
-        return _read_csv(folder)
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder '{folder}'; name the folder of a run")
-    runs: dict[pathlib.Path, list[pathlib.Path]] = {}
-    for path in sorted(folder.rglob("*tfevents*"), key=event_files.order):
-        if path.is_file():
-            runs.setdefault(path.parent, []).append(path)
-    if not runs:
-        raise UsageError(f"'{folder}' contains no event file; name the folder of a run")
-    return [
-        tag
-        for run, paths in sorted(runs.items())
-        for tag in _tags_of_run(str(run.relative_to(folder)), paths)
-    ]
-
+from tutorial_support.event_files import Tag
+from tutorial_support.programs import ArgumentParser, UsageError, program
 
 _COLUMNS = ["run", "tag", "step", "value"]  # the columns of a table of scalars
+
+
+def read(path: str | os.PathLike) -> list[Tag]:
+    """Returns the tags in a folder's event files, or in a table that `--csv` wrote.
+
+    Raises:
+        UsageError: as in `event_files.read`, or the table cannot be read.
+    """
+    path = pathlib.Path(path)
+    is_table = path.suffix == ".csv" and path.is_file()
+    return _read_csv(path) if is_table else event_files.read(path)
 
 
 def _read_csv(path: pathlib.Path) -> list[Tag]:
@@ -96,168 +57,6 @@ def _read_csv(path: pathlib.Path) -> list[Tag]:
         Tag(run, "scalars", name, [step for step, _ in found], [value for _, value in found])
         for (run, name), found in points.items()
     ]
-
-
-# The tags of version 0.1.0, and their present names.
-_EARLIER_NAMES = {
-    "precision/train": "accuracy/train",
-    "precision/validation": "accuracy/validation",
-    "precision/test": "accuracy/test",
-    "test_accuracy": "accuracy/test",
-    "accuracy/training": "accuracy/train",
-    "accuracy/testing": "accuracy/test",
-    "cross_entropy/training": "loss/train",
-    "cross_entropy/validation": "loss/validation",
-    "loss/training": "loss/train",
-    "batch_loss": "loss",
-}
-
-
-def scalars(folder: str | os.PathLike) -> dict[str, tuple[list[int], list[float]]]:
-    """Returns (steps, values) of each scalar of the run in `folder` itself, by tag.
-
-    Tags of version 0.1.0 are returned under their present names.
-    """
-    found: dict[str, dict[int, float]] = {}
-    for tag in read(folder):
-        if tag.values is not None and tag.run == ".":
-            points = zip(tag.steps, tag.values, strict=True)
-            found.setdefault(_EARLIER_NAMES.get(tag.name, tag.name), {}).update(points)
-    in_order = {name: sorted(points.items()) for name, points in found.items()}
-    return {
-        name: ([step for step, _ in points], [value for _, value in points])
-        for name, points in in_order.items()
-    }
-
-
-DETAILS = "details"  # the collection of summaries that are written occasionally or on demand
-
-
-def add_details(**tensors: tf.Tensor) -> None:
-    """Adds summaries of a net's inner tensors, given by name, to the collection DETAILS.
-
-    `images` gets an image summary; every other tensor gets a histogram and its fraction of zeros.
-    `merged_details` adds the summaries of the variables.
-    """
-    for name, tensor in tensors.items():
-        if name == "images":
-            tf.summary.image(name, tensor, max_outputs=6, collections=[DETAILS])
-        else:
-            tf.summary.histogram(f"activations/{name}", tensor, collections=[DETAILS])
-            # Use the tensor's own name scope, so that TensorBoard draws no additional box.
-            # tf.nn.zero_fraction would add two functions, each of which gets a box, too.
-            scope = tensor.op.name.rpartition("/")[0]
-            with tf.name_scope(f"{scope}/zeros/" if scope else "zeros"):
-                zeros = tf.reduce_sum(tf.cast(tf.equal(tensor, 0), tf.float32))
-                sparsity = zeros / tf.cast(tf.size(tensor), tf.float32)
-            tf.summary.scalar(f"sparsity/{name}", sparsity, collections=[DETAILS])
-
-
-def merged_details() -> tf.Tensor:
-    """Returns the merged summaries in DETAILS, after adding a histogram per trainable variable."""
-    for variable in tf.trainable_variables():
-        tf.summary.histogram(f"variables/{variable.op.name}", variable, collections=[DETAILS])
-    return tf.summary.merge_all(DETAILS)
-
-
-def write_scalar(writer: tf.summary.FileWriter, tag: str, value: float, step: int) -> None:
-    """Writes a Python number as a scalar; a summary need not come from the graph."""
-    summary = tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)])
-    writer.add_summary(summary, step)
-
-
-def write_trace(
-    writer: tf.summary.FileWriter, metadata: tf.RunMetadata, step: int, folder: pathlib.Path
-) -> None:
-    """Writes the trace of a step for TensorBoard's graph page and for a browser's trace viewer.
-
-    Args:
-        writer: the writer of the event file that contains the graph.
-        metadata: filled in by `Session.run`.
-        step: the global step.
-        folder: the folder for `trace-step-<step>.json`, which chrome://tracing and
-            https://ui.perfetto.dev can open.
-    """
-    from tensorflow.python.client import timeline  # not available from a public module
-
-    writer.add_run_metadata(metadata, f"step{step}", step)
-    trace = timeline.Timeline(metadata.step_stats).generate_chrome_trace_format()
-    files.write_text(folder / f"trace-step-{step}.json", trace)
-
-
-def _tags_of_run(run: str, paths: Sequence[pathlib.Path]) -> list[Tag]:
-    """Returns the tags in the event files of one run; logs a warning for unreadable parts."""
-    kinds: dict[str, str] = {}
-    points: dict[str, dict[int, Any]] = {}  # by tag and step
-    for path in paths:
-        records = event_files.Records(path)
-        try:
-            for event in records:
-                if event.session_log.status == event.session_log.START:
-                    # A restart at this step. Discard what a killed run wrote from here on.
-                    for of_tag in points.values():
-                        for step in [step for step in of_tag if step >= event.step]:
-                            del of_tag[step]
-                for name, plugin, value in _summaries(event):
-                    kinds[name] = kinds.get(name) or plugin
-                    points.setdefault(name, {})[event.step] = value
-        except OSError as error:
-            LOG.warning("'%s' cannot be read (%s)", path, reason(error))
-        if records.lost:
-            LOG.warning(
-                "'%s' is damaged: skipped %d unreadable bytes in %d places",
-                path,
-                records.lost,
-                records.places,
-            )
-    return [_tag(run, kinds[name], name, found) for name, found in points.items() if found]
-
-
-def _summaries(event: tf.Event) -> Iterator[tuple[str, str, float | None]]:
-    """Yields (tag, TensorBoard plugin, scalar value or None) for each summary in an event."""
-    if event.HasField("graph_def"):
-        yield "__run_graph__", "graphs", None  # TensorBoard's name for it
-    if event.HasField("tagged_run_metadata"):
-        yield event.tagged_run_metadata.tag, "graph_tagged_run_metadata", None
-    for value in event.summary.value:
-        field = value.WhichOneof("value")
-        plugin = _PLUGINS.get(field) or value.metadata.plugin_data.plugin_name
-        yield value.tag, plugin, value.simple_value if field == "simple_value" else _number(value)
-
-
-# Plugins by the fields of TensorFlow 1's summaries. TensorFlow 2 writes tensors with a plugin name.
-_PLUGINS = {
-    "simple_value": "scalars",
-    "histo": "histograms",
-    "image": "images",
-    "audio": "audio",
-}
-# Common names for what the plugins show.
-_KINDS = {"graphs": "graph", "graph_tagged_run_metadata": "trace"}
-
-
-def _number(value: tf.Summary.Value) -> float | None:
-    """Returns the number in a summary's tensor, or None unless it is a single number."""
-    if math.prod(dim.size for dim in value.tensor.tensor_shape.dim) != 1:
-        return None
-    try:
-        return float(tf.make_ndarray(value.tensor).item())
-    except (TypeError, ValueError):
-        return None
-
-
-def _tag(run: str, plugin: str, name: str, points: dict[int, float | None]) -> Tag:
-    """Returns a Tag; drops records of scalars that are not a single number."""
-    kind = _KINDS.get(plugin, plugin or "tensors")
-    if kind != "scalars":
-        return Tag(run, kind, name, list(points), None)
-    numbers = {step: value for step, value in points.items() if value is not None}
-    if len(numbers) < len(points):
-        count = len(points) - len(numbers)
-        LOG.warning("%s %s: %d records are not a single number", run, one_line(name), count)
-    if not numbers:
-        return Tag(run, "tensors", name, list(points), None)
-    return Tag(run, kind, name, list(numbers), list(numbers.values()))
 
 
 def _read_all(paths: Sequence[str]) -> list[Tag]:

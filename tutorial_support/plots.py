@@ -87,8 +87,8 @@ def draw_curves(
 
     Args:
         folder: the folder for the files.
-        scalars: from `events.scalars`; the tags `loss/...` and `accuracy/...` are drawn. The tag
-            `loss` counts as `loss/train` if that is missing.
+        scalars: from `event_files.scalars`; the tags `loss/...` and `accuracy/...` are drawn. The
+            tag `loss` counts as `loss/train` if that is missing.
         title: names the run.
         mark: (x, name) of a vertical line in both plots, or None.
         x_axis: the unit of x, and the number of steps per unit.

@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
-from tutorial_support import TEST, checkpoints, events, files, plots, programs
+from tutorial_support import TEST, checkpoints, event_files, files, plots, programs
 from tutorial_support.programs import (
     LOG,
     StopSignals,
@@ -318,7 +318,7 @@ class Run:
             print_line("These results are on the shipped sample, not on the full data set.")
         sample = " of the shipped sample" * is_sample
         title = f"{split.capitalize()} images{sample}, {self.path.name} at step {self._last_step}"
-        scalars = events.scalars(self.path)
+        scalars = event_files.scalars(self.path)
         name = self.path.name + " (shipped sample)" * is_sample
         drawn = plots.draw_curves(self.path, scalars, name, mark, x_axis)
         if len(labels):

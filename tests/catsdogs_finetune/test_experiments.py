@@ -17,7 +17,7 @@ from tests import painted
 from tests.catsdogs_finetune import tiny_net
 from tests.edited import edited
 from tests.saved import variables
-from tutorial_support import events, programs, runs
+from tutorial_support import event_files, programs, runs
 
 TWO = {"cats": (40, 40, 200), "dogs": (200, 90, 40)}
 STEPS = 6  # of an epoch: 12 images in batches of 2
@@ -89,7 +89,7 @@ def test_experiments_touch_one_file(name, more, flags):
         with TrainedNet.find("run").opened() as (sess, tensors):
             logits = sess.run(tensors.logits, {tensors.images: np.zeros((2, 32, 32, 3))})
     assert logits.shape == (2, 2)
-    scalars = events.scalars("run")
+    scalars = event_files.scalars("run")
     assert scalars["loss"][0] == [10]
     if name == "another summary":
         assert scalars["base/block_1/mine"][0] == [10]
@@ -187,6 +187,7 @@ def test_weights_that_are_not_finite_are_not_saved_on_a_signal(flags, monkeypatc
     assert not list(pathlib.Path("run").glob("model.ckpt-*"))
 
 
+@pytest.mark.slow
 def test_retention_holds_across_resumes_and_in_best(flags, capsys):
     for epochs in ("1", "2"):
         more = ["--fine_tune_epochs", epochs, "--keep_checkpoints", "2"]

@@ -25,7 +25,7 @@ from catsdogs_finetune import (
 from tests import loopback, painted, pipelines, processes
 from tests.catsdogs_finetune import tiny_net
 from tests.saved import variables
-from tutorial_support import checkpoints, events, feature_store, files, programs, runs
+from tutorial_support import checkpoints, event_files, feature_store, files, programs, runs
 from tutorial_support.cluster import launcher
 from tutorial_support.programs import UsageError
 
@@ -90,7 +90,7 @@ def test_training_prints_saves_and_draws(made, capsys):
         "confusion",
     ):
         assert Image.open(f"run/{name}.png").size[0] > 300
-    scalars = events.scalars("run")
+    scalars = event_files.scalars("run")
     ends = [STEPS * epoch for epoch in range(5)]
     assert scalars["accuracy/validation"][0] == ends and scalars["loss/train"][0] == ends[1:]
     accuracies = scalars["accuracy/validation"][1][1:]
@@ -123,6 +123,7 @@ class StopsAfter:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["run", "plain"])
 def test_stopped_in_the_middle_of_epochs_and_resumed_ends_bit_identical(
     which, made, monkeypatch, capsys
@@ -143,11 +144,12 @@ def assert_alike(one, other):
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
         assert value.tobytes() == resumed[name].tobytes(), name
-    assert events.scalars(one) == events.scalars(other)
+    assert event_files.scalars(one) == event_files.scalars(other)
     records = [pathlib.Path(folder, "best/best.json").read_text() for folder in (one, other)]
     assert records[0] == records[1]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_ends_bit_identical(made, tmp_path, program_environment, capsys):
     flags = [*where(made), "--train_dir", "killed"]
     process = processes.start(
@@ -254,8 +256,8 @@ def test_two_tasks_extract_what_training_keeps(made, tmp_path, monkeypatch, caps
     monkeypatch.setattr(feature_store.FeatureStore, "append", lambda *_: pytest.fail("again"))
     plain = ["--no_augmentation", "--fine_tune_epochs", "0", "--train_dir", "divided_run"]
     assert train.main([*where(made), *store, *plain]) == 0
-    expected = events.scalars(made / "plain")["loss/train"][1][:2]
-    found = events.scalars("divided_run")["loss/train"][1]
+    expected = event_files.scalars(made / "plain")["loss/train"][1][:2]
+    found = event_files.scalars("divided_run")["loss/train"][1]
     np.testing.assert_allclose(found, expected, rtol=1e-4)  # batches of another size
 
 
@@ -263,8 +265,8 @@ def test_bottlenecks_are_computed_once(made, monkeypatch):
     monkeypatch.setattr(feature_store.FeatureStore, "append", lambda *_: pytest.fail("again"))
     plain = ["--no_augmentation", "--fine_tune_epochs", "0", "--train_dir", "again"]
     assert train.main([*where(made), *plain]) == 0
-    stored = events.scalars(made / "plain")["loss/train"][1][:2]
-    assert events.scalars("again")["loss/train"][1] == stored
+    stored = event_files.scalars(made / "plain")["loss/train"][1][:2]
+    assert event_files.scalars("again")["loss/train"][1] == stored
 
 
 def test_three_classes_learn_evaluate_predict_and_export(tmp_path, capsys):
@@ -289,7 +291,7 @@ def test_evaluation_agrees_with_training(made, capsys):
         assert evaluate.main(["--checkpoint", str(checkpoint), "--split", split]) == 0
         found = float(re.search(r"Accuracy on .*: (\S+)", capsys.readouterr().out)[1])
         step = checkpoints.stored_step(checkpoints.find(checkpoint))
-        steps, values = events.scalars(made / "run")["accuracy/validation"]
+        steps, values = event_files.scalars(made / "run")["accuracy/validation"]
         assert found == pytest.approx(dict(zip(steps, values, strict=True))[step], abs=1e-4)
 
 
@@ -354,6 +356,7 @@ def test_a_photo_that_vanishes_during_training_is_named(tmp_path, monkeypatch, c
     )
 
 
+@pytest.mark.slow
 def test_nothing_named_and_no_network_trains_on_the_sample(monkeypatch, caplog, capsys):
     with loopback.serve({"/x": loopback.sends(b"gone", 404)}) as address:
         nothing = files.RemoteFile("x", 1, None, (f"{address}/x",))

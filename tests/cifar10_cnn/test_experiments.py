@@ -7,7 +7,7 @@ from cifar10_cnn import cifar10, recipes, train
 from cifar10_cnn.trained import TrainedNet
 from tests.cifar10_cnn import records as made
 from tests.edited import edited
-from tutorial_support import events
+from tutorial_support import event_files
 
 FULL2 = '    full2, _ = _dense(dropout(full1), 192, "2", tf.nn.relu)\n'
 DETAILS = "full1=full1, full2=full2"
@@ -48,7 +48,7 @@ def test_experiments_touch_one_file(name, data):
         with TrainedNet.find("run").opened() as (sess, tensors):
             bottleneck = sess.run(tensors.bottleneck, {tensors.images: np.zeros((2, 32, 32, 3))})
     assert len(bottleneck) == 2
-    tags = events.scalars("run")
+    tags = event_files.scalars("run")
     assert tags["loss"][0] == [1, 2]
     if name == "another summary":
         assert tags["model_definition/mine"][0] == [1, 2]

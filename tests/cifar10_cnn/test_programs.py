@@ -20,7 +20,7 @@ from cifar10_cnn.trained import TrainedNet
 from tests import processes
 from tests.cifar10_cnn import records as made
 from tests.saved import variables
-from tutorial_support import events, plots
+from tutorial_support import event_files, plots
 
 FEW = ["--batch_size", "16", "--output_every", "2", "--eval_every", "4", "--save_every", "4"]
 
@@ -50,7 +50,7 @@ def test_training_prints_saves_and_draws(data, capsys):
     for picture in ("loss", "accuracy", "confusion", "misclassified", "filters"):
         assert Image.open(f"run/{picture}.png").size[0] > 300
     assert variables("run")["global_step"] == 9
-    tags = {(tag.kind, tag.name): tag.steps for tag in events.read("run")}
+    tags = {(tag.kind, tag.name): tag.steps for tag in event_files.read("run")}
     assert tags["scalars", "loss"] == tags["scalars", "learning_rate"] == [2, 4, 6, 8]
     assert tags["scalars", "accuracy/test"] == [4, 8, 9]
     for layer in ("conv1", "conv2", "full1", "full2"):
@@ -66,6 +66,7 @@ def test_learns_to_tell_colours(data, capsys):
     assert float(accuracies[-1]) > 60  # of four classes
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_ends_bit_identical(data, tmp_path, program_environment, capsys):
     flags = ["--data_dir", str(data), "--recipe", "best", "--generations", "26", *FEW]
     assert train.main([*flags, "--train_dir", "whole"]) == 0
@@ -90,7 +91,7 @@ def test_killed_and_resumed_ends_bit_identical(data, tmp_path, program_environme
     assert any("Momentum" in name for name in whole)
     for name, value in whole.items():
         assert value.tobytes() == killed[name].tobytes(), name
-    assert events.scalars("whole") == events.scalars("killed")
+    assert event_files.scalars("whole") == event_files.scalars("killed")
 
 
 def test_validation_in_place_of_the_test_images(data, capsys, monkeypatch):
@@ -103,7 +104,7 @@ def test_validation_in_place_of_the_test_images(data, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "Training on 50 images" in printed
     assert " --- Validation Accuracy= " in printed and "Test Accuracy" not in printed
-    assert "accuracy/test" not in events.scalars("run")
+    assert "accuracy/test" not in event_files.scalars("run")
     assert titles == ["Validation images, run at step 4"]
     found = {}
     for split in ("train", "validation", "test"):
@@ -111,7 +112,7 @@ def test_validation_in_place_of_the_test_images(data, capsys, monkeypatch):
         (line,) = re.findall(r"(\d+) of (\d+) images correct", capsys.readouterr().out)
         found[split] = [int(number) for number in line]
     assert [count for _, count in found.values()] == [50, 30, 30]
-    (_, (accuracy,)) = events.scalars("run")["accuracy/validation"]
+    (_, (accuracy,)) = event_files.scalars("run")["accuracy/validation"]
     assert accuracy == pytest.approx(found["validation"][0] / 30)
 
 
@@ -140,13 +141,14 @@ def test_evaluation_agrees_with_training(run, data, capsys):
     assert ("Restoring the moving averages" in errors) == has_averages
     assert ("has no moving averages; restoring the variables" in errors) != has_averages
     (accuracy,) = re.findall(r" --- Test Accuracy= (\S+)%\.", printed)
-    at_8 = dict(zip(*events.scalars(run)["accuracy/test"], strict=True))[8]
+    at_8 = dict(zip(*event_files.scalars(run)["accuracy/test"], strict=True))[8]
     assert float(accuracy) == pytest.approx(100 * at_8, abs=0.01)
     assert "of 30 images correct" in printed
-    assert events.scalars(run / "evaluation")["accuracy/test"][0][-1] == 8
+    assert event_files.scalars(run / "evaluation")["accuracy/test"][0][-1] == 8
     assert (run / "evaluation" / "confusion-test.png").exists()
 
 
+@pytest.mark.slow
 def test_evaluation_beside_a_running_training(data, tmp_path, program_environment, capsys):
     flags = ["--data_dir", str(data), "--generations", "24", *FEW]
     assert train.main([*flags, "--train_dir", "alone"]) == 0
@@ -159,7 +161,7 @@ def test_evaluation_beside_a_running_training(data, tmp_path, program_environmen
     assert evaluate.main(beside) == 0  # ends by itself after the last generation
     assert "Traceback" not in training.communicate(timeout=60)[1]
     assert training.returncode == 0
-    steps, _ = events.scalars("run/evaluation")["accuracy/test"]
+    steps, _ = event_files.scalars("run/evaluation")["accuracy/test"]
     assert steps[-1] == 24
     assert len(steps) > 1
     for name, value in variables("alone").items():  # undisturbed
@@ -225,7 +227,7 @@ def test_views_are_averaged_in_evaluation_prediction_and_export(run, data, capsy
         assert f"{correct} of 30 images correct" in printed
         assert (f"with {views} views" in printed) == (views > 1)
         ending = f"-{views}-views" * (views > 1)
-        tags = events.scalars(f"evaluation{views}")
+        tags = event_files.scalars(f"evaluation{views}")
         assert tags[f"accuracy/test{ending}"][1] == [pytest.approx(correct / 30)]
         assert pathlib.Path(f"evaluation{views}/confusion-test{ending}.png").exists()
 
@@ -281,7 +283,7 @@ def test_export_gives_the_same_probabilities_everywhere(run, data, capsys):
     origin = json.loads(pathlib.Path("out/origin.json").read_text())
     assert origin["global_step"] == 8
     assert origin["class_names"] == list(made.CLASS_NAMES)
-    at_8 = dict(zip(*events.scalars(run)["accuracy/test"], strict=True))[8]
+    at_8 = dict(zip(*event_files.scalars(run)["accuracy/test"], strict=True))[8]
     assert origin["test_accuracy"] == pytest.approx(at_8, abs=1e-6)
     assert origin["flags"]["batch_size"] == 16
 

@@ -30,6 +30,7 @@ def replicate(*arguments):
     return in_cluster.train(train_replicated.run_worker, parse)
 
 
+@pytest.mark.slow
 def test_synchronous_workers_follow_one_process_also_when_resumed(data):
     common = [*data, *FEW, "--recipe", "cookbook", "--learning_rate", "0.01"]
     assert train.main([*common, "--generations", "24", "--train_dir", "single"]) == 0

@@ -10,7 +10,7 @@ from tests import modes, painted
 from tests.edited import edited
 from tests.flowers_transfer import tiny
 from tests.saved import variables
-from tutorial_support import events
+from tutorial_support import summaries
 
 RANDOM = np.random.default_rng(0)
 VECTORS = RANDOM.normal(size=(30, 7)).astype(np.float32)
@@ -87,7 +87,7 @@ def trained(steps=3, optimizer=None, **flags):
         objective = loss + head.weight_decay(flags.pop("weight_decay", 0.0))
         train_op = head.training(objective, 0.1, optimizer=optimizer, **flags)
         head.evaluation(logits, ground_truth)
-        summary = tf.summary.merge([tf.summary.merge_all(), events.merged_details()])
+        summary = tf.summary.merge([tf.summary.merge_all(), summaries.merged_details()])
         feed = {bottleneck_input: VECTORS, ground_truth: LABELS}
         with tf.Session(graph=graph) as sess:
             sess.run(tf.global_variables_initializer())

@@ -21,7 +21,7 @@ from flowers_transfer import base_graph, bottlenecks, evaluate, export, label_im
 from tests import loopback, painted, processes
 from tests.flowers_transfer import tiny
 from tests.saved import variables
-from tutorial_support import events, files, image_lists
+from tutorial_support import event_files, files, image_lists
 
 FEW = ["--how_many_training_steps", "300", "--learning_rate", "1", "--train_batch_size", "20"]
 
@@ -57,7 +57,7 @@ def test_training_prints_saves_and_draws(made, capsys):
     assert variables("run")["global_step"] == 300
     for picture in ("accuracy", "loss", "confusion", "misclassified", "bottlenecks"):
         assert Image.open(f"run/{picture}.png").size[0] > 300
-    tags = {tag.name: tag for tag in events.read("run")}
+    tags = {tag.name: tag for tag in event_files.read("run")}
     for quantity in ("accuracy", "loss"):
         for split in ("train", "validation"):
             assert tags[f"{quantity}/{split}"].steps == [100, 200, 300]
@@ -104,7 +104,7 @@ def test_killed_and_resumed_ends_bit_identical(made, tmp_path, program_environme
     assert whole.keys() == killed.keys() and any("Momentum" in name for name in whole)
     for name, value in whole.items():
         np.testing.assert_array_equal(value, killed[name])
-    assert events.scalars("whole") == events.scalars("killed")
+    assert event_files.scalars("whole") == event_files.scalars("killed")
 
 
 def test_validation_draws_another_batch_each_time(made, monkeypatch, capsys):
@@ -230,10 +230,10 @@ def test_evaluation_agrees_with_training(made, capsys):
     assert evaluate.main(["--checkpoint", str(made / "run"), "--output_dir", "out"]) == 0
     printed = capsys.readouterr().out
     found = re.search(r"Accuracy on the test images = (\S+)% \(N=(\d+)\)", printed)
-    (expected,) = events.scalars(made / "run")["accuracy/test"][1]
+    (expected,) = event_files.scalars(made / "run")["accuracy/test"][1]
     assert float(found[1]) == pytest.approx(100 * expected, abs=0.051)
     assert Image.open("out/confusion-test.png").size[0] > 200
-    assert events.scalars("out")["accuracy/test"][0] == [300]
+    assert event_files.scalars("out")["accuracy/test"][0] == [300]
     split = ["--split", "training", "--output_dir", "out"]  # the name in version 0.1.0
     assert evaluate.main(["--checkpoint", str(made / "run"), *split]) == 0
     accuracy, count = re.search(r"= (\S+)% \(N=(\d+)\)", capsys.readouterr().out).groups()

@@ -15,7 +15,7 @@ from mnist_mechanics import (
 from mnist_mechanics.trained import TrainedNet
 from tests.edited import edited
 from tests.saved import variables
-from tutorial_support import events
+from tutorial_support import event_files
 
 HIDDEN2 = """    with tf.name_scope("hidden2"):
         weights, biases = _variables(hidden1_units, hidden2_units)
@@ -67,7 +67,7 @@ def test_experiments_touch_one_file(program, name):
         with TrainedNet.find("run").opened() as (sess, tensors):
             logits = sess.run(tensors.logits, {tensors.images: np.zeros((2, 784))})
     assert logits.shape == (2, 10)
-    scalars = events.scalars("run")
+    scalars = event_files.scalars("run")
     assert scalars["loss"][0] == [0, 100]
     assert scalars["loss"][1][1] < scalars["loss"][1][0]
     if name == "another summary":

@@ -22,7 +22,7 @@ from mnist_mechanics.trained import TrainedNet
 from tests import in_cluster
 from tests.conftest import REPOSITORY
 from tests.saved import variables
-from tutorial_support import checkpoints, drivers, events, programs, runs
+from tutorial_support import checkpoints, drivers, event_files, programs, runs, summaries
 from tutorial_support.cluster import clusters, launcher, replicas, sessions
 from tutorial_support.programs import TrainingError, UsageError
 
@@ -139,7 +139,7 @@ def test_tasks_are_killed_and_come_back_and_all_end_with_a_checkpoint():
         codes = tasks.end(signal.SIGHUP, "chief", "ps")  # as a closed terminal sends it
         assert codes == [129] * 2, tasks.lines
         assert variables("run")["global_step"] >= step
-        steps, _ = events.scalars("run")["loss"]
+        steps, _ = event_files.scalars("run")["loss"]
         assert steps == sorted(set(steps)) and steps[-1] > step - 200
 
 
@@ -303,9 +303,9 @@ def test_an_event_file_continues_where_the_checkpoint_was():
     assert train(max_steps=110) == [0]
     with tf.Graph().as_default(), tf.summary.FileWriter("run", filename_suffix=".1") as writer:
         for step in (200, 300, 400):  # written by a killed chief after its checkpoint
-            events.write_scalar(writer, "loss", 9.0, step)
+            summaries.write_scalar(writer, "loss", 9.0, step)
     assert train(max_steps=220) == [0]
-    steps, values = events.scalars("run")["loss"]
+    steps, values = event_files.scalars("run")["loss"]
     assert steps == [0, 100, 200] and max(values) < 3
     assert len(list(pathlib.Path("run").glob("*tfevents*"))) == 3
 

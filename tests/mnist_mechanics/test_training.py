@@ -16,7 +16,7 @@ from mnist_mechanics import (
 )
 from tests import processes
 from tests.saved import variables
-from tutorial_support import checkpoints, events
+from tutorial_support import checkpoints, event_files
 
 PROGRAMS = {"feed": fully_connected_feed, "dataset": fully_connected_dataset}
 SMALL = ("--sample", "--hidden1", "16", "--hidden2", "8", "--log_dir", "run")
@@ -53,7 +53,7 @@ def test_prints_saves_and_draws(program, tmp_path, capsys):
     run = tmp_path / "run"
     assert checkpoints.find(run) == str(run / "model.ckpt-250")
     assert variables(run)["global_step"] == 250
-    scalars = events.scalars(run)
+    scalars = event_files.scalars(run)
     assert scalars["loss"][0] == [0, 100, 200]
     assert scalars["loss"][1][0] > scalars["loss"][1][-1]
     assert scalars["accuracy/test"][0] == [250]
@@ -67,7 +67,7 @@ def test_prints_saves_and_draws(program, tmp_path, capsys):
 @both_programs
 def test_full_summaries_and_trace(program, tmp_path):
     assert program.main([*SMALL, "--max_steps", "101", "--summaries", "full", "--trace", "7"]) == 0
-    tags = {(tag.kind, tag.name): tag for tag in events.read("run")}
+    tags = {(tag.kind, tag.name): tag for tag in event_files.read("run")}
     assert tags["scalars", "accuracy/validation"].steps == [0, 100, 101]
     assert tags["histograms", "variables/hidden1/weights"].steps == [0, 100]
     assert tags["histograms", "activations/hidden2"].steps == [0, 100]
@@ -103,7 +103,9 @@ KILLS = {
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "feed")) for name in PROGRAMS]
+)
 def test_killed_anywhere_and_resumed_ends_bit_identical(
     name, tmp_path, program_environment, capsys
 ):
@@ -128,7 +130,7 @@ def test_killed_anywhere_and_resumed_ends_bit_identical(
     assert f"Resuming at step {saved} from" in capsys.readouterr().out
     assert_same_variables(whole, killed)
     # The event files contain the repeated steps twice, but they are read once.
-    assert events.scalars(killed) == events.scalars(whole)
+    assert event_files.scalars(killed) == event_files.scalars(whole)
 
 
 def stored_step(folder):
@@ -302,7 +304,7 @@ def test_steps_looped_in_the_graph_are_the_same_steps(capsys):
     assert_same_variables("looped", "whole")
     # The printed loss belongs to the step, not to a later step of its block.
     assert fully_connected_dataset.main([*flags, "single", "--max_steps", "110"]) == 0
-    single, whole = (events.scalars(run_folder)["loss"] for run_folder in ("single", "whole"))
+    single, whole = (event_files.scalars(run_folder)["loss"] for run_folder in ("single", "whole"))
     assert single[0] == whole[0] == [0, 100]
     # The other program computes its summary just after the step. At the end of the block, the loss
     # would be 5% lower.

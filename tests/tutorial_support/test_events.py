@@ -42,7 +42,7 @@ def size_of(content):
 
 
 def losses(folder="run"):
-    return {tag.name: tag.steps for tag in events.read(folder)}.get("loss")
+    return {tag.name: tag.steps for tag in event_files.read(folder)}.get("loss")
 
 
 @pytest.mark.parametrize("place", [3, 9, 14, -2])
@@ -112,7 +112,7 @@ def test_one_odd_tag_or_file_hides_no_other(caplog, capsys):
     pathlib.Path("run/events.out.tfevents.2.host").write_bytes(b"")
     pathlib.Path("run/events.out.tfevents.3.host").write_bytes(b"no event file")
     os.mkfifo("run/pipe.tfevents")
-    found = {tag.name: tag for tag in events.read("run")}
+    found = {tag.name: tag for tag in event_files.read("run")}
     assert found["loss"].values == [0.0, 1.0, 2.0] and found["double"].values == [2.5]
     odd = {name: found[name].kind for name in ("untold", "vector", "text", "empty", "large")}
     assert set(odd.values()) == {"tensors"}
@@ -139,7 +139,7 @@ def test_tags_and_kinds_are_those_of_tensorboard():
         for name in accumulator.Tags()["tensors"]
     }
     plugins = {"graph": "graphs", "trace": "graph_tagged_run_metadata"}
-    found = {(tag.name, plugins.get(tag.kind, tag.kind)) for tag in events.read("run")}
+    found = {(tag.name, plugins.get(tag.kind, tag.kind)) for tag in event_files.read("run")}
     assert found == expected and len(found) == 5
 
 
@@ -167,7 +167,7 @@ def test_csv_goes_into_a_new_folder_and_a_full_disk_is_told(capsys):
 def test_a_table_that_csv_wrote_is_read_like_its_run(capsys):
     write("run/events.out.tfevents.1.host", *steps(2))
     assert events.main(["run", "--csv", "a.csv"]) == events.main(["run", "--csv", "b.csv"]) == 0
-    assert events.read("a.csv") == events.read("run")
+    assert events.read("a.csv") == event_files.read("run")
     capsys.readouterr()
     assert events.main(["a.csv", "b.csv", "--print", "--plot", "loss.png"]) == 0
     assert capsys.readouterr().out.split("\n")[::3] == ["a loss", "b loss", ""]

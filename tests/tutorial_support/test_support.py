@@ -16,7 +16,17 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 from tensorboard.backend.event_processing import plugin_event_multiplexer
 
-from tutorial_support import SPLITS, checkpoints, events, files, plots, programs, runs
+from tutorial_support import (
+    SPLITS,
+    checkpoints,
+    event_files,
+    events,
+    files,
+    plots,
+    programs,
+    runs,
+    summaries,
+)
 from tutorial_support.programs import TrainingError, UsageError
 from tutorial_support.runs import StopSignals
 
@@ -38,7 +48,7 @@ def test_events_of_a_file_still_being_written_and_of_tensorflow_2(tmp_path):
     writer = write_events(tmp_path / "one", [(0, 2.5), (10, 1.25)])
     with tf2.summary.create_file_writer(str(tmp_path / "two")).as_default():
         tf2.summary.scalar("accuracy", 0.75, step=3)
-    tags = {(tag.run, tag.name): tag for tag in events.read(tmp_path)}
+    tags = {(tag.run, tag.name): tag for tag in event_files.read(tmp_path)}
     assert tags["one", "loss"].steps == [0, 10]
     assert tags["one", "loss"].values == [2.5, 1.25]
     assert tags["two", "accuracy"].values == [0.75]
@@ -50,7 +60,7 @@ def test_events_of_a_file_that_was_cut_off(tmp_path, cut):
     write_events(tmp_path, [(0, 2.5), (10, 1.25), (20, 0.5)]).close()
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-cut])
-    assert events.scalars(tmp_path)["loss"] == ([0, 10], [2.5, 1.25])
+    assert event_files.scalars(tmp_path)["loss"] == ([0, 10], [2.5, 1.25])
 
 
 def test_events_of_a_resumed_run_are_read_once(tmp_path, monkeypatch):
@@ -58,7 +68,7 @@ def test_events_of_a_resumed_run_are_read_once(tmp_path, monkeypatch):
     (path,) = tmp_path.iterdir()
     path.rename(tmp_path / "events.out.tfevents.0000000001.x")
     write_events(tmp_path, [(20, 1.5), (30, 0.5)], session_start=11).close()
-    assert events.scalars(tmp_path)["loss"] == ([0, 10, 20, 30], [3.0, 2.0, 1.5, 0.5])
+    assert event_files.scalars(tmp_path)["loss"] == ([0, 10, 20, 30], [3.0, 2.0, 1.5, 0.5])
 
 
 def flags_of(fresh=False, **values):
@@ -71,7 +81,7 @@ def begin(folder, flags, facts=None, may_change=(), step=0):
         run.settle(facts or {}, may_change)
         writer = tf.summary.FileWriter(run.folder, filename_suffix=run.event_suffix)
         run.begin(writer, step, 10)
-        events.write_scalar(writer, "loss", float(step), step)
+        summaries.write_scalar(writer, "loss", float(step), step)
     return run
 
 
@@ -79,7 +89,7 @@ def test_runs_begun_within_one_second_keep_their_events(tmp_path):
     folder = str(tmp_path / "run")
     for number in range(3):
         begin(folder, flags_of(), step=number)
-    assert events.scalars(folder)["loss"] == ([0, 1, 2], [0.0, 1.0, 2.0])
+    assert event_files.scalars(folder)["loss"] == ([0, 1, 2], [0.0, 1.0, 2.0])
 
 
 def test_an_event_file_gets_a_higher_number_than_all_that_are_there(tmp_path):
