@@ -205,7 +205,7 @@ RECIPES = {
     "best": Recipe(
         learning_rate=0.05,
         schedule="linear",
-        orthogonal_share=0.1,
+        orthogonal_share=0.15,
         decay=0.05,
         penalty=5e-4,
         label_smoothing=0.1,
@@ -218,7 +218,9 @@ RECIPES = {
 VERSION = 2  # of the recipes; run folders store it, so that a resumed run keeps its recipe
 _VERSION_1 = {
     **RECIPES,
-    "best": dataclasses.replace(RECIPES["best"], schedule="cosine", whitening=False, margin=0.0),
+    "best": dataclasses.replace(
+        RECIPES["best"], schedule="cosine", orthogonal_share=0.1, whitening=False, margin=0.0
+    ),
 }
 
 
