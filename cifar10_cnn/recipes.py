@@ -4,7 +4,8 @@ Both use the same net, a batch size of 128 and 20,000 generations. The better re
 Muon (K. Jordan, 2024, "Muon: an optimizer for hidden layers in neural networks"). Gradient descent
 takes large steps along the few directions in which a layer's gradient is large, and tiny steps
 along the others. Muon makes all of them equally long: if the mean gradient of a weight matrix is
-U S V', it steps along U V'. That costs a few matrix products.
+U S V', it steps along U V'. That costs a few matrix products. The better recipe also starts from
+whitening filters, and its last crops are close to the central one that evaluation uses.
 """
 
 import argparse
