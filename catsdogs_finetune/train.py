@@ -13,7 +13,7 @@ import functools
 import sys
 from collections.abc import Iterable
 
-from tutorial_support import SPLITS, TRAIN, VALIDATION, programs, summaries
+from tutorial_support import SPLITS, TRAIN, VALIDATION, programs
 
 if __name__ == "__main__":
     programs.before_tensorflow()
@@ -24,7 +24,7 @@ import tensorflow.compat.v1 as tf
 from catsdogs_finetune import mobilenet_v2, photo_input, pretrained
 from catsdogs_finetune.best import BestCheckpoint
 from catsdogs_finetune.kept_bottlenecks import KeptBottlenecks
-from tutorial_support import checkpoints, runs
+from tutorial_support import checkpoints, runs, summaries
 from tutorial_support.programs import number
 
 TRAIN_DIR = "logs/catsdogs"

@@ -52,14 +52,14 @@ def views(images: tf.Tensor, count: int) -> tf.Tensor:
 def random_crop(
     images: tf.Tensor, size: int, seed: tf.Tensor, margin: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Crops each image at a random position; all positions are equally likely.
+    """Crops each image at a random position, at least `margin` pixels from the border.
 
     Args:
         images: [batch, height, width, channels].
         size: height and width of the crops.
         seed: int [2].
-        margin: float scalar, the least distance of a crop from the border, in pixels. If it is no
-            whole number, the outermost positions are less likely than the others.
+        margin: float scalar, in pixels; None means 0. If it is not a whole number, the outermost
+            positions are less likely than the others, which are equally likely.
 
     Returns:
         [batch, size, size, channels] with the dtype of `images`.

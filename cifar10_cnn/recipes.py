@@ -18,7 +18,7 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 from cifar10_cnn import cifar10, cifar10_input, distortions, whitening
-from tutorial_support.programs import number
+from tutorial_support.programs import UsageError, number
 
 GENERATIONS = 20000
 SAMPLE_GENERATIONS = 1000  # enough for the small sample
@@ -123,7 +123,7 @@ class Recipe:
             else:
                 warm_up = tf.minimum(1.0, (tf.cast(global_step, tf.float32) + 1) / 500)
                 decays = {"cosine": tf.train.cosine_decay, "linear": _linear_decay}
-                rate = warm_up * decays[self.schedule](highest, global_step, flags.generations)
+                rate = warm_up * decays[self.schedule](highest, global_step, self.generations)
         tf.summary.scalar("learning_rate", rate)
         return rate
 
@@ -139,7 +139,7 @@ class Recipe:
         return MuonOptimizer(length, rate, is_hidden_matrix, decay=self.decay)
 
     def drop(
-        self, global_step: tf.Tensor, generations: int, seed: int, part: int = 0
+        self, global_step: tf.Tensor, seed: int, part: int = 0
     ) -> Callable[[tf.Tensor], tf.Tensor]:
         """Returns the dropout function, from and to float32 [batch, n].
 
@@ -148,7 +148,6 @@ class Recipe:
 
         Args:
             global_step: int scalar.
-            generations: length of the whole training.
             seed: the masks are a function of the seed, the step, the layer and `part`.
             part: index of the process if several share a batch; below 512.
         """
@@ -157,7 +156,7 @@ class Recipe:
         # The rate is a tensor, too: it grows with the global step.
         with tf.name_scope("dropout"):
             step = tf.cast(global_step, tf.int64)
-            rate = self.dropout * tf.cast(step, tf.float32) / generations
+            rate = self.dropout * tf.cast(step, tf.float32) / self.generations
         widths: list[int] = []  # widths of the layers so far
 
         def drop(features: tf.Tensor) -> tf.Tensor:
@@ -217,7 +216,8 @@ RECIPES = {
     ),
 }
 VERSION = 2  # of the recipes; run folders store it, so that a resumed run keeps its recipe
-_VERSION_1 = {
+_VERSIONS = {VERSION: RECIPES}
+_VERSIONS[1] = {
     **RECIPES,
     "best": dataclasses.replace(
         RECIPES["best"], schedule="cosine", orthogonal_share=0.1, whitening=False, margin=0.0
@@ -269,13 +269,21 @@ def choose(flags: argparse.Namespace, kept: dict[str, Any], is_sample: bool) -> 
         flags: those of `add_flags`.
         kept: the flags of the run that is resumed; empty for a new run.
         is_sample: whether the data is the shipped sample.
+
+    Raises:
+        UsageError: the run was made by a later version of this program.
     """
     earlier = kept.get("recipe")
     flags.recipe = flags.recipe or (earlier if earlier in list(RECIPES) else "cookbook")
     flags.generations = flags.generations or (SAMPLE_GENERATIONS if is_sample else GENERATIONS)
     # A run of an earlier version stored no version.
     flags.recipe_version = kept.get("recipe_version", 1) if kept else VERSION
-    recipe = (RECIPES if flags.recipe_version == VERSION else _VERSION_1)[flags.recipe]
+    if flags.recipe_version not in _VERSIONS:
+        raise UsageError(
+            f"the run was made with version {flags.recipe_version!r} of the recipes, which this "
+            "program does not have; update it, or start anew with --fresh"
+        )
+    recipe = _VERSIONS[flags.recipe_version][flags.recipe]
     return dataclasses.replace(recipe, generations=flags.generations)
 
 

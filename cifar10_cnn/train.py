@@ -13,7 +13,7 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-from tutorial_support import programs, summaries
+from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow()
@@ -23,7 +23,7 @@ import tensorflow.compat.v1 as tf
 
 from cifar10_cnn import cifar10, cifar10_input, recipes
 from cifar10_cnn.recipes import Recipe
-from tutorial_support import TEST, VALIDATION, checkpoints, plots, runs
+from tutorial_support import TEST, VALIDATION, checkpoints, plots, runs, summaries
 from tutorial_support.programs import number
 
 TRAIN_DIR = "logs/cifar10"
@@ -82,9 +82,9 @@ def run_training(
 
         # The training net, its objective, and the op that takes a training step.
         global_step = tf.train.get_or_create_global_step()
-        drop = recipe.drop(global_step, flags.generations, flags.seed)
-        net_of = recipe, num_classes, drop, recipe.first_filters(training)
-        loss, objective, net = add_losses(inputs.images, inputs.targets, *net_of)
+        drop = recipe.drop(global_step, flags.seed)
+        arguments = recipe, num_classes, drop, recipe.first_filters(training)
+        loss, objective, net = add_losses(inputs.images, inputs.targets, *arguments)
         rate = recipe.rate(global_step, flags)
         optimizer, average = recipe.optimizer(rate, net.last_weights), recipe.average(global_step)
         train_op = cifar10.training(objective, rate, optimizer, average)

@@ -10,7 +10,7 @@ import argparse
 import functools
 import sys
 
-from tutorial_support import programs, summaries
+from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from flowers_transfer import base_graph, bottlenecks, head
-from tutorial_support import TEST, TRAIN, VALIDATION, checkpoints, runs
+from tutorial_support import TEST, TRAIN, VALIDATION, checkpoints, runs, summaries
 from tutorial_support.programs import number
 
 TRAIN_DIR = "logs/flowers"

@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 
-from tutorial_support import programs, summaries
+from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import fully_connected_feed, input_data, input_pipeline, mnist
-from tutorial_support import checkpoints, runs
+from tutorial_support import checkpoints, runs, summaries
 
 LOG_DIR = "logs/mnist_dataset"
 EVALUATION_BATCH = 1000  # images

@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 
-from tutorial_support import programs, summaries
+from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import input_data, mnist
-from tutorial_support import checkpoints, runs
+from tutorial_support import checkpoints, runs, summaries
 from tutorial_support.programs import number
 
 LOG_DIR = "logs/mnist_feed"

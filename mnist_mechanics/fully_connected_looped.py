@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tutorial_support import programs, summaries
+from tutorial_support import programs
 
 if __name__ == "__main__":
     programs.before_tensorflow(small_net=True)
@@ -25,7 +25,7 @@ import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import fully_connected_feed, input_data, input_pipeline, mnist
 from mnist_mechanics.fully_connected_dataset import EVALUATION_BATCH, do_eval
-from tutorial_support import checkpoints, runs
+from tutorial_support import checkpoints, runs, summaries
 from tutorial_support.programs import number
 
 LOG_DIR = "logs/mnist_looped"

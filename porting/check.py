@@ -9,7 +9,7 @@ packages, TensorFlow 1 names in `tensorflow.compat.v1`. The arguments of calls a
 today's signatures. For each finding, the guide PORTING.md says what to do.
 
 Exit codes: 0, nothing is missing, or --fix has changed all of it; 1, something is missing; 2, wrong
-use or an unreadable file.
+use, or a file that you named cannot be read.
 """
 
 from __future__ import annotations

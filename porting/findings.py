@@ -39,6 +39,7 @@ _REFUSED_BY_KERAS_3 = {
     "keras.optimizers": {"lr": "write learning_rate="},
     "keras.layers": {"batch_input_shape": "begin with keras.Input(batch_shape=...)"},
 }
+_BUILDS = ("placeholder", "Variable", "get_variable", "constant", "global_variables_initializer")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,14 +118,22 @@ def judge(sources: Sequence[Source]) -> Report:
 def _called_with(files: Sequence[tuple[Source, Uses]]) -> list[set[str]]:
     """Returns for each file the names that are called in a process that imports the file.
 
-    Such a process also runs everything that the file imports, or that is imported together with
-    it. Files are matched by the last part of a module's name.
+    Such a process also runs everything that the file imports, the `__init__.py` of its folder, and
+    what is imported together with it. Files are matched by the parts of a module's name.
     """
     by_name: dict[str, set[int]] = defaultdict(set)
+    packages: dict[pathlib.Path, int] = {}
     for index, (source, _) in enumerate(files):
-        is_package = source.path.name == "__init__.py"
-        by_name[source.path.parent.name if is_package else source.path.stem].add(index)
-    imported = [set().union(*(by_name[name] for name in uses.imports)) for _, uses in files]
+        if source.path.name == "__init__.py":
+            packages[source.path.parent] = index
+            by_name[source.path.parent.name].add(index)
+        else:
+            by_name[source.path.stem].add(index)
+    imported = [
+        set().union(*(by_name[name] for name in uses.imports))
+        | ({packages[source.path.parent]} if source.path.parent in packages else set())
+        for source, uses in files
+    ]
     called: list[set[str]] = [set() for _ in files]
     for start in range(len(files)):
         reached, waiting = set(), {start}
@@ -224,7 +233,7 @@ class _Judge:
         elif source.not_utf8:
             sentence = "Python 3 cannot decode this line: save the file as UTF-8"
             self._add("unreadable", source.not_utf8, 0, "encoding", sentence, remedies.PYTHON)
-        elif source.python2:
+        if source.python2 and not source.left_out:
             sentence = "Python 3 cannot read this line: convert the file to Python 3 first"
             self._add("python 2", source.python2, 0, "Python 2 syntax", sentence, remedies.PYTHON)
 
@@ -357,7 +366,7 @@ class _Judge:
         if is_keras_2 or not (self.installed.keras or "").startswith("3"):
             return []
         module = name.removeprefix("tf.").rpartition(".")[0]
-        refused = _REFUSED_BY_KERAS_3.get(module, {})
+        refused = {} if name.endswith(".InputLayer") else _REFUSED_BY_KERAS_3.get(module, {})
         return [(keyword, refused[keyword]) for keyword in call.keywords if keyword in refused]
 
     def _old_order(self, name: str, call: Call) -> str:
@@ -365,7 +374,8 @@ class _Judge:
             named = _OTHER_ORDER_BEFORE_1_0[name]
             return f"pass the arguments by name, {named}: their order changed in 1.0"
         positional, today = _AXIS_FIRST_BEFORE_1_0.get(name, (0, ""))
-        if positional and call.axis_first and (call.positional or 0) >= positional:
+        axis_first = call.number_first or (name == "tf.concat" and call.list_second)
+        if positional and axis_first and (call.positional or 0) >= positional:
             return f"the axis came first before 1.0: write {today}"
         return ""
 
@@ -393,10 +403,13 @@ class _Judge:
         calls = [use for use in uses.names if use.call and (uses.is_program or not use.in_function)]
         if any(remedies.short(use.name) == _SESSIONS[1] and _has_graph(use) for use in calls):
             return  # an interactive session makes its graph the default
-        # In a stable order, sessions come first.
-        for use in sorted(calls, key=lambda use: use.name.endswith("placeholder")):
+        sessions = [use for use in calls if remedies.short(use.name) in _SESSIONS]
+        placeholders = [use for use in calls if remedies.short(use.name) == "tf.placeholder"]
+        if any(session.opens_block for session in sessions):
+            placeholders = []  # such a block makes its graph the default
+        for use in [*sessions, *placeholders]:
             name = remedies.short(use.name)
-            if name == "tf.placeholder" or (name in _SESSIONS and not _has_graph(use)):
+            if not _has_graph(use) and not (use.opens_block and not _built_before(use, calls)):
                 sentence = "build the graph and run it in `with tf.Graph().as_default():`"
                 self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
                 break
@@ -407,6 +420,17 @@ class _Judge:
                 name = remedies.short(use.name)
                 sentence = "it fails inside such a block: open a new block for the new graph"
                 self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
+
+
+def _built_before(session: Use, calls: Sequence[Use]) -> bool:
+    """Returns whether a function builds ops before it opens a session by `with`."""
+    return any(
+        use.scope == session.scope
+        and use.line < session.line
+        and not use.in_block
+        and use.name.rpartition(".")[2] in _BUILDS
+        for use in calls
+    )
 
 
 def _has_graph(use: Use) -> bool:

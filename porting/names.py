@@ -44,13 +44,15 @@ class Call:
         positional: the number of positional arguments; None if it is unknown.
         keywords: the names of the keyword arguments.
         nodes: their nodes.
-        axis_first: whether the first argument is a number, or the second one a list or tuple.
+        number_first: whether the first argument is a number.
+        list_second: whether the second argument is a list or tuple.
     """
 
     positional: int | None
     keywords: tuple[str, ...]
     nodes: tuple[ast.keyword, ...] = ()
-    axis_first: bool = False
+    number_first: bool = False
+    list_second: bool = False
 
 
 @dataclasses.dataclass
@@ -65,6 +67,9 @@ class Use:
         imports_module: whether the name must be a module, as in `import tensorflow.contrib`.
         in_function: whether it is used in a function, not when the file is imported.
         by_star: whether `import *` may have bound the name; it may also be another module's.
+        scope: identifies the function in which it is used.
+        opens_block: whether it is called by a `with` statement.
+        in_block: whether it is in the block of such a statement that opens a session.
     """
 
     name: str
@@ -75,6 +80,9 @@ class Use:
     imports_module: bool = False
     in_function: bool = False
     by_star: bool = False
+    scope: int = 0
+    opens_block: bool = False
+    in_block: bool = False
 
 
 @dataclasses.dataclass
@@ -85,7 +93,7 @@ class Uses:
         names: the uses of names.
         dimension_values: (line, column) of each `x.shape[i].value`.
         attributes: the names of all attributes and called functions, such as "Session".
-        imports: the last parts of the names of all other imported modules, such as "utils".
+        imports: the parts of the names of all other imports, such as "utils".
         makes_graph_default: whether `as_default` is called on anything but a session.
         sets_switch: whether the file sets TF_USE_LEGACY_KERAS in the environment.
         is_program: whether the file compares `__name__` with "__main__", as programs do.
@@ -109,15 +117,21 @@ def uses_of(tree: ast.Module) -> Uses:
 
 @dataclasses.dataclass
 class _Value:
-    """The meaning of a name: a dotted name of TensorFlow, accessed through an import."""
+    """The meaning of a name: a dotted name of TensorFlow, accessed through an import.
+
+    Attributes:
+        by_star: as in `Use`.
+        maybe: whether the name may have another value, as an argument with a default may.
+    """
 
     name: str
     bound_by: Import
     by_star: bool = False
+    maybe: bool = False
 
     def member(self, name: str) -> _Value:
         """Returns the meaning of the attribute `name` of this value."""
-        return _Value(f"{self.name}.{name}", self.bound_by, self.by_star)
+        return dataclasses.replace(self, name=f"{self.name}.{name}")
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -141,19 +155,22 @@ class _Reader(ast.NodeVisitor):
     def __init__(self, tree: ast.Module):
         self.uses = Uses()
         self._scopes: list[_Scope] = [_implied_bindings(tree)]
-        self._later: list[tuple[_Function, list[_Scope]]] = []
+        self._later: list[tuple[_Function, list[_Scope], dict[str, _Value | None]]] = []
         self._guards: list[set[str]] = []  # errors that enclosing `try` statements catch
         self._known_to_exist: list[str] = []  # names inside `if hasattr(...)`
         self._branches = 0  # enclosing `if` and `try` statements
         self._own: list[str] = []  # attributes that the program itself sets
         self._of_self: dict[str, _Value | None] = {}  # such as `self.layers = tf.layers`
         self._sessions: set[str] = set()  # expressions that hold a session
-        self._stars: list[_Value] = []  # modules of which everything was imported
+        self._stars: list[_Value] = []  # TensorFlow's modules of which everything was imported
+        self._has_other_stars = False
+        self._opens_block = False  # whether the expression that is read is that of a `with`
+        self._blocks = 0  # enclosing blocks of `with` statements that open a session
 
     def read(self, tree: ast.Module) -> None:
         self._visit_all(tree.body)
         while self._later:
-            function, self._scopes = self._later.pop(0)
+            function, self._scopes, self._of_self = self._later.pop(0)
             self._visit_all(function.body if isinstance(function.body, list) else [function.body])
 
     # Scopes
@@ -194,7 +211,7 @@ class _Reader(ast.NodeVisitor):
             owner = self._resolve(parts[0])
             return owner and owner.member(parts[1])
         if isinstance(node, ast.IfExp):
-            return self._resolve(node.body) or self._resolve(node.orelse)
+            return _perhaps(self._resolve(node.body) or self._resolve(node.orelse))
         if isinstance(node, ast.Call) and (module := _imported_by_call(node)):
             return _Value(module, Import(module, None, node.lineno, node.col_offset))
         return None
@@ -211,7 +228,7 @@ class _Reader(ast.NodeVisitor):
         for alias in node.names:
             root = alias.name.partition(".")[0]
             if root not in ROOTS:
-                self.uses.imports.add(alias.name.rpartition(".")[2])
+                self.uses.imports.update(alias.name.split("."))
                 self._bind(alias.asname or root, None)
                 continue
             found = Import(alias.name, alias, node.lineno, node.col_offset)
@@ -228,11 +245,13 @@ class _Reader(ast.NodeVisitor):
         if inside and not guarded:
             self._add(module, node.lineno, node.col_offset, found, imports_module=True)
         if not inside:
-            self.uses.imports.add(module.rpartition(".")[2])
+            self.uses.imports.update(module.split("."))
             self.uses.imports.update(alias.name for alias in node.names)
         for alias in node.names:
             if inside and alias.name == "*":
                 self._stars.append(_Value(module, found, by_star=True))
+            elif alias.name == "*":
+                self._has_other_stars = True
             name = alias.asname or alias.name
             if inside and alias.name != "*":
                 full_name = f"{module}.{alias.name}"
@@ -282,9 +301,11 @@ class _Reader(ast.NodeVisitor):
     def _add(self, name: str, line: int, column: int, bound_by: Import, **facts) -> None:
         known_names = (*self._known_to_exist, *self._own)
         if not any(f"{name}.".startswith(f"{known}.") for known in known_names):
-            in_function = any(isinstance(scope, _FunctionScope) for scope in self._scopes)
-            use = Use(name, line, column, bound_by, in_function=in_function, **facts)
-            self.uses.names.append(use)
+            functions = [scope for scope in self._scopes if isinstance(scope, _FunctionScope)]
+            facts["in_function"] = bool(functions)
+            facts["scope"] = id(functions[-1]) if functions else 0
+            facts["in_block"] = self._blocks > 0
+            self.uses.names.append(Use(name, line, column, bound_by, **facts))
 
     def _add_expression(self, node: ast.expr, call: Call | None = None) -> bool:
         value = self._resolve(node)
@@ -292,9 +313,20 @@ class _Reader(ast.NodeVisitor):
             return False
         if not self._guarded({"AttributeError"}):
             line = node.end_lineno or node.lineno  # the last line of a long chain has the name
-            facts = {"call": call, "by_star": value.by_star}
-            self._add(value.name, line, node.col_offset, value.bound_by, **facts)
+            if value.by_star:
+                self._add_from_stars(value, node, line, call)
+            elif not (value.maybe and isinstance(node, ast.Name)):
+                facts = {"call": None if value.maybe else call, "opens_block": self._opens_block}
+                self._add(value.name, line, node.col_offset, value.bound_by, **facts)
         return True
+
+    def _add_from_stars(self, value: _Value, node: ast.expr, line: int, call: Call | None) -> None:
+        """Adds a use for each module that may have bound the name."""
+        rest = value.name.removeprefix(self._stars[-1].name)
+        call = None if self._has_other_stars else call
+        for star in self._stars:
+            facts = {"call": call, "by_star": True, "opens_block": self._opens_block}
+            self._add(f"{star.name}{rest}", line, node.col_offset, star.bound_by, **facts)
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -372,6 +404,9 @@ class _Reader(ast.NodeVisitor):
             for one_target, one_value in zip(target.elts, value.elts, strict=True):
                 self._assign(one_target, one_value)
         else:
+            for part in ast.walk(target):  # such as `self.a, self.b = f()`
+                if isinstance(part, ast.Attribute) and _is_self(part.value):
+                    self._of_self[part.attr] = None
             if isinstance(target, ast.Attribute) and (owner := self._resolve(target)):
                 self._own.append(owner.name)  # as in `tf.model = ...`
             self.uses.sets_switch |= _is_switch(target, value)
@@ -399,8 +434,19 @@ class _Reader(ast.NodeVisitor):
 
     visit_AsyncFor = visit_For
 
+    def visit_With(self, node: ast.With | Any) -> None:
+        self._visit_all(node.items)
+        opens_session = any(self._makes_session(item.context_expr) for item in node.items)
+        self._blocks += opens_session
+        self._visit_all(node.body)
+        self._blocks -= opens_session
+
+    visit_AsyncWith = visit_With
+
     def visit_withitem(self, node: ast.withitem) -> None:
-        self.generic_visit(node)
+        self._opens_block = True
+        self.visit(node.context_expr)
+        self._opens_block = False
         if node.optional_vars:
             if self._makes_session(node.context_expr):
                 self._sessions.add(ast.unparse(node.optional_vars))
@@ -435,15 +481,17 @@ class _Reader(ast.NodeVisitor):
             *zip(last, node.args.defaults, strict=True),
             *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
         ]:
-            parameters[argument.arg] = self._resolve(default)  # as in `def f(layers=tf.layers)`
-        self._later.append((node, [*visible, parameters]))
+            parameters[argument.arg] = _perhaps(self._resolve(default))  # def f(layers=tf.layers)
+        self._later.append((node, [*visible, parameters], self._of_self))
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._bind(node.name, None)
         self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
+        outer, self._of_self = self._of_self, {}
         self._scopes.append(_ClassScope())
         self._visit_all(node.body)
         self._scopes.pop()
+        self._of_self = outer
 
     def _visit_comprehension(self, node) -> None:
         self._scopes.append(_Scope())
@@ -502,22 +550,23 @@ def _imported_by_call(node: ast.Call) -> str | None:
     return module if module.partition(".")[0] in ROOTS else None
 
 
+def _perhaps(value: _Value | None) -> _Value | None:
+    return value and dataclasses.replace(value, maybe=True)
+
+
 def _is_self(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id == "self"
 
 
 def _call(node: ast.Call) -> Call:
     starred = any(isinstance(argument, ast.Starred) for argument in node.args)
-    match node.args:
-        case [ast.Constant(value=int()), *_] | [_, ast.List() | ast.Tuple(), *_]:
-            axis_first = True
-        case _:
-            axis_first = False
+    first, second = [*node.args, None, None][:2]
     return Call(
         None if starred else len(node.args),
         tuple(keyword.arg for keyword in node.keywords if keyword.arg),
         tuple(keyword for keyword in node.keywords if keyword.arg),
-        axis_first,
+        isinstance(first, ast.Constant) and isinstance(first.value, int),
+        isinstance(second, ast.List | ast.Tuple),
     )
 
 

@@ -24,9 +24,7 @@ SEEDS = "seeds"
 SPEED = "speed-and-gpu-memory"
 PYTHON = "tensorflow-1-itself-and-python-2"
 
-_XAVIER = (
-    "use tf.glorot_uniform_initializer(), or with uniform=False tf.glorot_normal_initializer()"
-)
+_XAVIER = "use tf.glorot_uniform_initializer(), or tf.glorot_normal_initializer() for uniform=False"
 # Prefixes of TensorFlow 1 names. The longest match gives the remedy.
 _REMEDIES = {
     "tf.contrib": ("contrib is gone: find what the program needs from it elsewhere", CONTRIB),

@@ -36,7 +36,9 @@ def parse(text: str, is_cell: bool = False) -> Parsed:
     Raises:
         SyntaxError: it is not Python.
     """
-    forms = [text, _without_magics(text)] if is_cell else [text]
+    forms = [text]
+    if is_cell:  # first with the code that magics run; then, if that is no Python, without it
+        forms += [_without_magics(_with_their_code(text)), _without_magics(text)]
     for form in forms:
         try:
             return Parsed(_statements(form))
@@ -63,8 +65,11 @@ _MAGIC = re.compile(
 )
 
 
+def _with_their_code(text: str) -> str:
+    return _RUNS_CODE.sub(lambda match: match[1] + "if 1:".ljust(len(match[2])), text)
+
+
 def _without_magics(text: str) -> str:
-    text = _RUNS_CODE.sub(lambda match: match[1] + "if 1:".ljust(len(match[2])), text)
     return _MAGIC.sub(lambda match: match[1] + "pass" + "\n" * match[0].count("\n"), text)
 
 

@@ -1,4 +1,4 @@
-"""The same in Python 3; only the missing parentheses of `print` were a syntax error."""
+"""The same in Python 3. Only `print` without parentheses was a syntax error."""
 
 import pathlib
 

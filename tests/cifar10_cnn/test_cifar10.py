@@ -13,6 +13,7 @@ from cifar10_cnn import cifar10, cifar10_input, recipes, whitening
 from cifar10_cnn.cifar10 import lrn
 from cifar10_cnn.recipes import RECIPES
 from tests.cifar10_cnn import records as made
+from tutorial_support import programs
 
 VARIABLES = {
     "conv1/conv_kernel1": [5, 5, 3, 64],
@@ -241,9 +242,9 @@ def test_the_moving_average_begins_with_a_smaller_decay(graph):
 
 
 def dropped(step, features, seed=3):
-    recipe = dataclasses.replace(RECIPES["best"], dropout=0.5)
+    recipe = dataclasses.replace(RECIPES["best"], dropout=0.5, generations=1000)
     with tf.Graph().as_default(), tf.Session() as sess:
-        drop = recipe.drop(tf.constant(step, tf.int32), 1000, seed)
+        drop = recipe.drop(tf.constant(step, tf.int32), seed)
         return sess.run(drop(tf.constant(features)))
 
 
@@ -264,7 +265,8 @@ def test_dropout_grows_evenly_and_depends_on_seed_and_step_alone():
 
 def masks(widths, part=0):
     with tf.Graph().as_default(), tf.Session() as sess:
-        drop = RECIPES["best"].drop(tf.constant(900, tf.int64), 1000, 0, part)
+        best = dataclasses.replace(RECIPES["best"], generations=1000)
+        drop = best.drop(tf.constant(900, tf.int64), 0, part)
         return [value == 0 for value in sess.run([drop(tf.ones([200, n])) for n in widths])]
 
 
@@ -321,7 +323,7 @@ def test_the_best_rate_rises_and_falls_linearly_and_earlier_along_a_cosine():
     warm_up, share = np.minimum(1, (steps + 1) / 500), steps / 20000
     found = rates(RECIPES["best"], steps)
     np.testing.assert_allclose(found, 0.05 * warm_up * (1 - share), rtol=1e-4, atol=1e-9)
-    earlier = rates(recipes._VERSION_1["best"], steps)
+    earlier = rates(recipes._VERSIONS[1]["best"], steps)
     cosine = 0.05 * warm_up * (1 + np.cos(np.pi * share)) / 2
     np.testing.assert_allclose(earlier, cosine, rtol=1e-4, atol=1e-9)
     assert rates(RECIPES["best"], [10000], learning_rate=1.0)[0] == pytest.approx(0.5, rel=1e-4)
@@ -339,6 +341,8 @@ def test_a_run_keeps_the_version_of_its_recipe():
     assert (earlier.schedule, earlier.whitening, earlier.margin) == ("cosine", False, 0.0)
     assert flags.recipe_version == 1
     assert choose({"recipe": "best", "recipe_version": 2})[0] == new
+    with pytest.raises(programs.UsageError, match="version 9 of the recipes"):
+        choose({"recipe": "best", "recipe_version": 9})
     assert choose({}, "cookbook")[0] == choose({"recipe": "cookbook"}, "cookbook")[0]
 
 
@@ -363,6 +367,8 @@ def test_whitening_filters_respond_evenly_and_independently():
     covariance = responses.reshape(-1, 8).T @ responses.reshape(-1, 8) / responses[..., 0].size
     np.testing.assert_allclose(covariance, whitening._SCALE**2 * np.eye(8), atol=0.01)
     assert whitening.filters(images, [3, 3, 2, 50]).shape == (3, 3, 2, 50)  # more than 2 * 18
+    grey = whitening.filters(np.repeat(images[..., :1], 3, axis=3), [3, 3, 3, 64])
+    assert np.abs(grey).max() < 20 and np.isfinite(grey).all()  # only directions that vary
 
 
 def test_the_best_recipe_starts_from_whitening_filters(graph, tmp_path):
