@@ -326,7 +326,8 @@ def training_batches(
     batches = index_batches(chosen, batch_size, seed, first_step).enumerate(first_step)
     # TensorFlow's threads load and distort up to two batches ahead while the net computes.
     # deterministic=True keeps the batches in order.
-    return batches.map(prepare, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
+    prepared = batches.map(prepare, num_parallel_calls=_THREADS, deterministic=True)
+    return runs.fixed_parallelism(prepared.prefetch(2))
 
 
 def evaluation_batches(
@@ -349,7 +350,8 @@ def evaluation_batches(
         return scale(loaded), labels
 
     batches = tf.data.Dataset.from_tensor_slices(tf.cast(chosen, tf.int64)).batch(batch_size)
-    return batches.map(prepare, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
+    prepared = batches.map(prepare, num_parallel_calls=_THREADS, deterministic=True)
+    return runs.fixed_parallelism(prepared.prefetch(2))
 
 
 class PhotoInput:
@@ -442,7 +444,7 @@ def photos(images: image_lists.ImageList, chosen: np.ndarray, size: int) -> Iter
         batches = tf.data.Dataset.from_tensor_slices(np.int64(chosen)).batch(_EVALUATION_BATCH)
         load = _without_autograph(_loader(images, size))
         loaded = batches.map(load, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
-        iterator = tf.data.make_initializable_iterator(loaded)
+        iterator = tf.data.make_initializable_iterator(runs.fixed_parallelism(loaded))
         batch, _ = iterator.get_next()
     # Outside the block, because the caller of this generator has its own default graph.
     with contextlib.closing(tf.Session(graph=graph, config=runs.session_config())) as sess:

@@ -17,7 +17,7 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 from cifar10_cnn import distortions
-from tutorial_support import archives, files
+from tutorial_support import archives, files, runs
 from tutorial_support.programs import UsageError
 
 IMAGE_SIZE = 32  # pixels, height and width
@@ -395,11 +395,8 @@ def training_batches(
         return images[share], labels[share]
 
     # TensorFlow's background threads prepare up to four batches ahead while the net trains.
-    return (
-        batches.enumerate(first_step)
-        .map(prepare, num_parallel_calls=2, deterministic=True)
-        .prefetch(4)
-    )
+    prepared = batches.enumerate(first_step).map(prepare, num_parallel_calls=2, deterministic=True)
+    return runs.fixed_parallelism(prepared.prefetch(4))
 
 
 class TrainingInput:
@@ -463,7 +460,8 @@ def evaluation_batches(
         images, labels = parse(batch, records.label_bytes, records.label_at)
         return prepare(images), labels
 
-    return batches.map(prepared, num_parallel_calls=2, deterministic=True).prefetch(2)
+    images_and_labels = batches.map(prepared, num_parallel_calls=2, deterministic=True)
+    return runs.fixed_parallelism(images_and_labels.prefetch(2))
 
 
 def one_pass(sess: tf.Session, iterator: Any, fetches: Any) -> Iterator[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import mnist
+from tutorial_support import runs
 
 # AutoGraph would rewrite the pipeline's functions before tracing, which takes longer than tracing.
 _without_autograph = tf.autograph.experimental.do_not_convert
@@ -42,7 +43,7 @@ def training_dataset(
 
     batches = _training_indices(labels, batch_size, seed, first_step)
     # Background threads prepare up to eight batches ahead while the net trains.
-    return batches.map(batch).prefetch(8)
+    return runs.fixed_parallelism(batches.map(batch).prefetch(8))
 
 
 def training_blocks(
@@ -69,7 +70,7 @@ def training_blocks(
         return images, tf.gather(labels, indices)
 
     indices = _training_indices(labels, steps * batch_size, seed, first_step // steps)
-    return indices.map(block).prefetch(2)
+    return runs.fixed_parallelism(indices.map(block).prefetch(2))
 
 
 def _training_indices(
@@ -96,7 +97,8 @@ def evaluation_dataset(pixels: tf.Tensor, labels: tf.Tensor, batch_size: int) ->
     Args and result are as in `training_dataset`.
     """
     examples = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(batch_size)
-    return examples.map(_without_autograph(lambda x, classes: (scaled(x), classes))).prefetch(2)
+    prepared = examples.map(_without_autograph(lambda x, classes: (scaled(x), classes)))
+    return runs.fixed_parallelism(prepared.prefetch(2))
 
 
 class Input:

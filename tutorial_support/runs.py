@@ -98,6 +98,17 @@ def session_config(small_net: bool = False) -> tf.ConfigProto:
     return config
 
 
+def fixed_parallelism(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns the dataset without tf.data's autotuner, because the pipelines here set all numbers.
+
+    The autotuner measures at growing intervals, and a session waits for its next measurement before
+    it initializes an iterator again. With one core, that took up to 40 s (TensorFlow 2.21).
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 class Run:
     """A run folder, locked against other trainings, and the progress of the training in it.
 
