@@ -29,5 +29,5 @@ def test_no_pipeline_is_autotuned(tmp_path):
                 photos, np.arange(2), 32, 2, 0, step, photo_input.no_distortion
             ),
         ]
-    for pipeline in pipelines:
-        assert pipeline.options().autotune.enabled is False
+        for pipeline in pipelines:
+            assert pipeline.options().autotune.enabled is False
