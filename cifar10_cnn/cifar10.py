@@ -44,7 +44,6 @@ def inference(
     images: tf.Tensor,
     num_classes: int = NUM_CLASSES,
     dropout: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
-    first_filters: Callable[..., tf.Tensor] | None = None,
 ) -> Net:
     """Builds the net from the images to the logits.
 
@@ -53,9 +52,8 @@ def inference(
         num_classes: number of logits per image.
         dropout: applied to the inputs of each hidden dense layer, float32 [batch, n] -> the same
             shape; the identity outside of training.
-        first_filters: initializer of the first kernel; None draws random values.
     """
-    conv1, filters = _convolution(images, 64, "1", first_filters)
+    conv1, filters = _convolution(images, 64, "1")
     conv2, _ = _convolution(_pool_and_normalize(conv1, "1"), 64, "2")
     features = _pool_and_normalize(conv2, "2")
     # A dense layer takes one row per image. -1 lets TensorFlow work out the batch size.
@@ -71,16 +69,10 @@ def inference(
     return Net(logits, full2, filters, last_weights)
 
 
-def _convolution(
-    inputs: tf.Tensor,
-    channels: int,
-    number: str,
-    initializer: Callable[..., tf.Tensor] | None = None,
-) -> tuple[tf.Tensor, tf.Variable]:
+def _convolution(inputs: tf.Tensor, channels: int, number: str) -> tuple[tf.Tensor, tf.Variable]:
     """Adds conv 5x5 SAME, bias and ReLU; returns [batch, h, w, channels] and the kernel."""
     with tf.variable_scope(f"conv{number}"):
-        shape = [5, 5, inputs.shape.as_list()[-1], channels]
-        kernel = _weights(f"conv_kernel{number}", shape, initializer)
+        kernel = _weights(f"conv_kernel{number}", [5, 5, inputs.shape.as_list()[-1], channels])
         biases = _biases(f"conv_bias{number}", channels)
         convolved = tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME")
         return tf.nn.relu(tf.nn.bias_add(convolved, biases)), kernel
@@ -104,10 +96,8 @@ def _dense(
         return activation(tf.matmul(inputs, weights) + biases), weights
 
 
-def _weights(
-    name: str, shape: list[int], initializer: Callable[..., tf.Tensor] | None = None
-) -> tf.Variable:
-    return _variable(name, shape, initializer or tf.truncated_normal_initializer(stddev=_STDDEV))
+def _weights(name: str, shape: list[int]) -> tf.Variable:
+    return _variable(name, shape, tf.truncated_normal_initializer(stddev=_STDDEV))
 
 
 def _biases(name: str, units: int) -> tf.Variable:

@@ -49,17 +49,13 @@ def views(images: tf.Tensor, count: int) -> tf.Tensor:
     return standardize(tf.reshape(tf.stack(crops, axis=1), [-1, size, size, channels]))
 
 
-def random_crop(
-    images: tf.Tensor, size: int, seed: tf.Tensor, margin: tf.Tensor | None = None
-) -> tf.Tensor:
-    """Crops each image at a random position, at least `margin` pixels from the border.
+def random_crop(images: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Crops each image at a random position; all positions are equally likely.
 
     Args:
         images: [batch, height, width, channels].
         size: height and width of the crops.
         seed: int [2].
-        margin: float scalar, in pixels; None means 0. If it is not a whole number, the outermost
-            positions are less likely than the others, which are equally likely.
 
     Returns:
         [batch, size, size, channels] with the dtype of `images`.
@@ -68,8 +64,8 @@ def random_crop(
     # tf.shape(images) is an op that computes the actual sizes when the graph runs.
     _, height, width, _ = images.shape.as_list()
     batch = tf.shape(images)[0]
-    top = _position(batch, height - size + 1, seed, 1, margin)
-    left = _position(batch, width - size + 1, seed, 2, margin)
+    top = _uniform_int([batch], height - size + 1, seed, 1)
+    left = _uniform_int([batch], width - size + 1, seed, 2)
     # With batch_dims=1, tf.gather takes different rows from each image; then different columns.
     rows = tf.gather(images, top[:, None] + tf.range(size), axis=1, batch_dims=1)
     return tf.gather(rows, left[:, None] + tf.range(size), axis=2, batch_dims=1)
@@ -124,16 +120,6 @@ def standardize(images: tf.Tensor) -> tf.Tensor:
     centred = images - mean
     variance = tf.reduce_mean(tf.square(centred), axis=[1, 2, 3], keepdims=True)
     return centred / tf.maximum(tf.sqrt(variance), count**-0.5)
-
-
-def _position(
-    batch: tf.Tensor, count: int, seed: tf.Tensor, salt: int, margin: tf.Tensor | None
-) -> tf.Tensor:
-    """Returns a random position in 0 .. count - 1 per image, without those in the margin."""
-    if margin is None:
-        return _uniform_int([batch], count, seed, salt)
-    positions = margin + (count - 2 * margin) * _uniform([batch], 0.0, 1.0, seed, salt)
-    return tf.cast(positions, tf.int32)  # rounds down
 
 
 def _uniform(shape: list, low: float, high: float, seed: tf.Tensor, salt: int) -> tf.Tensor:

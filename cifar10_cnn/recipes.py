@@ -4,8 +4,7 @@ Both use the same net, a batch size of 128 and 20,000 generations. The better re
 Muon (K. Jordan, 2024, "Muon: an optimizer for hidden layers in neural networks"). Gradient descent
 takes large steps along the few directions in which a layer's gradient is large, and tiny steps
 along the others. Muon makes all of them equally long: if the mean gradient of a weight matrix is
-U S V', it steps along U V'. That costs a few matrix products. The better recipe also starts from
-whitening filters, and its last crops are close to the central one that evaluation uses.
+U S V', it steps along U V'. That costs a few matrix products.
 """
 
 import argparse
@@ -13,16 +12,14 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from cifar10_cnn import cifar10, cifar10_input, distortions, whitening
-from tutorial_support.programs import UsageError, number
+from cifar10_cnn import cifar10, distortions
+from tutorial_support.programs import number
 
 GENERATIONS = 20000
 SAMPLE_GENERATIONS = 1000  # enough for the small sample
-_WHITENING_IMAGES = 1000  # images whose patches determine the whitening filters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +29,8 @@ class Recipe:
     Attributes:
         learning_rate: the peak learning rate.
         schedule: "staircase" multiplies the rate by --lr_decay every --num_gens_to_wait
-            generations. "linear" and "cosine" warm up linearly over 500 generations, and fall to 0
-            at the last generation along a line or half a cosine.
+            generations. "cosine" warms up linearly over 500 generations and follows half a cosine
+            down to 0 at the last generation.
         orthogonal_share: the learning rate of the hidden layers' weights with MuonOptimizer,
             relative to `learning_rate`; 0 selects plain gradient descent.
         decay: weight decay of the hidden layers' weights with MuonOptimizer.
@@ -45,11 +42,6 @@ class Recipe:
             None for no averages.
         brightness: largest brightness change; pixels are in [0, 255].
         contrast: the range of the contrast factor.
-        whitening: whether the first filters are initialized by `whitening.initializer`.
-        margin: pixels between the border of an image and the crops of the last generation. It is 0
-            during the first half of the training, and then grows linearly. Evaluation uses the
-            central crop, so the net sees more and more of such crops.
-        generations: the length of the training.
     """
 
     learning_rate: float
@@ -62,9 +54,6 @@ class Recipe:
     average_decay: float | None = None
     brightness: float = 0.0
     contrast: tuple[float, float] = (1.0, 1.0)
-    whitening: bool = False
-    margin: float = 0.0
-    generations: int = GENERATIONS
 
     @property
     def may_change(self) -> tuple[str, ...]:
@@ -77,35 +66,18 @@ class Recipe:
 
         Args:
             images: uint8 [batch, 32, 32, 3].
-            seed: int [2]; the second number is the generation.
+            seed: int [2].
 
         Returns:
             float32 [batch, CROP_SIZE, CROP_SIZE, 3].
         """
-        margin = self.margin_at(seed[1]) if self.margin else None
-        images = distortions.random_crop(images, cifar10.CROP_SIZE, seed, margin)
+        images = distortions.random_crop(images, cifar10.CROP_SIZE, seed)
         images = tf.cast(distortions.random_flip(images, seed), tf.float32)
         if self.brightness:
             images = distortions.random_brightness(images, self.brightness, seed)
         if self.contrast != (1.0, 1.0):
             images = distortions.random_contrast(images, *self.contrast, seed)
         return distortions.standardize(images)
-
-    def margin_at(self, generation: tf.Tensor) -> tf.Tensor:
-        """Returns the margin of the crops at `generation`, an int scalar: pixels, float32."""
-        share = tf.cast(generation, tf.float32) / self.generations
-        return self.margin * tf.maximum(0.0, 2 * share - 1)
-
-    def first_filters(self, training: cifar10_input.Records) -> Callable[..., tf.Tensor] | None:
-        """Returns the initializer of the first filters, or None for that of the other kernels."""
-        if not self.whitening:
-            return None
-        places = np.linspace(0, training.num_examples - 1, _WHITENING_IMAGES, dtype=int)
-        # A small session of its own, because the filters are needed while the net is being built.
-        config = tf.ConfigProto(device_count={"GPU": 0})
-        with tf.Graph().as_default(), tf.Session(config=config) as sess:
-            images = sess.run(distortions.central_images(tf.constant(training.images(places))))
-        return whitening.initializer(images)
 
     def rate(self, global_step: tf.Tensor, flags: argparse.Namespace) -> tf.Tensor:
         """Adds the learning rate at `global_step`, a float32 scalar, and its summary.
@@ -122,8 +94,7 @@ class Recipe:
                 rate = tf.train.exponential_decay(highest, global_step, every, decay, True)
             else:
                 warm_up = tf.minimum(1.0, (tf.cast(global_step, tf.float32) + 1) / 500)
-                decays = {"cosine": tf.train.cosine_decay, "linear": _linear_decay}
-                rate = warm_up * decays[self.schedule](highest, global_step, self.generations)
+                rate = warm_up * tf.train.cosine_decay(highest, global_step, flags.generations)
         tf.summary.scalar("learning_rate", rate)
         return rate
 
@@ -139,7 +110,7 @@ class Recipe:
         return MuonOptimizer(length, rate, is_hidden_matrix, decay=self.decay)
 
     def drop(
-        self, global_step: tf.Tensor, seed: int, part: int = 0
+        self, global_step: tf.Tensor, generations: int, seed: int, part: int = 0
     ) -> Callable[[tf.Tensor], tf.Tensor]:
         """Returns the dropout function, from and to float32 [batch, n].
 
@@ -148,6 +119,7 @@ class Recipe:
 
         Args:
             global_step: int scalar.
+            generations: length of the whole training.
             seed: the masks are a function of the seed, the step, the layer and `part`.
             part: index of the process if several share a batch; below 512.
         """
@@ -156,7 +128,7 @@ class Recipe:
         # The rate is a tensor, too: it grows with the global step.
         with tf.name_scope("dropout"):
             step = tf.cast(global_step, tf.int64)
-            rate = self.dropout * tf.cast(step, tf.float32) / self.generations
+            rate = self.dropout * tf.cast(step, tf.float32) / generations
         widths: list[int] = []  # widths of the layers so far
 
         def drop(features: tf.Tensor) -> tf.Tensor:
@@ -204,23 +176,13 @@ RECIPES = {
     ),
     "best": Recipe(
         learning_rate=0.05,
-        schedule="linear",
-        orthogonal_share=0.15,
+        schedule="cosine",
+        orthogonal_share=0.1,
         decay=0.05,
         penalty=5e-4,
         label_smoothing=0.1,
         dropout=0.3,
         average_decay=0.999,
-        whitening=True,
-        margin=3.0,
-    ),
-}
-VERSION = 2  # of the recipes; run folders store it, so that a resumed run keeps its recipe
-_VERSIONS = {VERSION: RECIPES}
-_VERSIONS[1] = {
-    **RECIPES,
-    "best": dataclasses.replace(
-        RECIPES["best"], schedule="cosine", orthogonal_share=0.1, whitening=False, margin=0.0
     ),
 }
 
@@ -263,32 +225,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def choose(flags: argparse.Namespace, kept: dict[str, Any], is_sample: bool) -> Recipe:
-    """Returns the recipe; sets the defaults of --recipe and --generations, and `recipe_version`.
+    """Returns the recipe; sets the defaults of --recipe and --generations.
 
     Args:
         flags: those of `add_flags`.
         kept: the flags of the run that is resumed; empty for a new run.
         is_sample: whether the data is the shipped sample.
-
-    Raises:
-        UsageError: the run was made by a later version of this program.
     """
     earlier = kept.get("recipe")
     flags.recipe = flags.recipe or (earlier if earlier in list(RECIPES) else "cookbook")
     flags.generations = flags.generations or (SAMPLE_GENERATIONS if is_sample else GENERATIONS)
-    # A run of an earlier version stored no version.
-    flags.recipe_version = kept.get("recipe_version", 1) if kept else VERSION
-    if flags.recipe_version not in _VERSIONS:
-        raise UsageError(
-            f"the run was made with version {flags.recipe_version!r} of the recipes, which this "
-            "program does not have; update it, or start anew with --fresh"
-        )
-    recipe = _VERSIONS[flags.recipe_version][flags.recipe]
-    return dataclasses.replace(recipe, generations=flags.generations)
-
-
-def _linear_decay(highest: float, global_step: tf.Tensor, generations: int) -> tf.Tensor:
-    return tf.train.polynomial_decay(highest, global_step, generations, end_learning_rate=0.0)
+    return RECIPES[flags.recipe]
 
 
 def smoothed_loss(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:

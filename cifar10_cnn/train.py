@@ -33,20 +33,15 @@ MAY_CHANGE += ("output_every", "eval_every", "save_every")
 
 
 def losses(
-    images: tf.Tensor,
-    targets: tf.Tensor,
-    recipe: Recipe,
-    num_classes: int,
-    drop: Callable,
-    first_filters: Callable | None = None,
+    images: tf.Tensor, targets: tf.Tensor, recipe: Recipe, num_classes: int, drop: Callable
 ) -> tuple[tf.Tensor, tf.Tensor, cifar10.Net]:
     """Adds the training net; returns (cross entropy, objective to minimize, net).
 
     `images` are standardized, float32 [batch, CROP_SIZE, CROP_SIZE, 3]; `targets` are int32
-    [batch]; `drop` and `first_filters` come from the methods of `recipe`.
+    [batch]; `drop` comes from `recipe.drop`.
     """
     with tf.variable_scope(cifar10.SCOPE, reuse=tf.AUTO_REUSE):
-        net = cifar10.inference(images, num_classes, drop, first_filters)
+        net = cifar10.inference(images, num_classes, drop)
     return *recipe.loss(net, targets), net
 
 
@@ -82,9 +77,8 @@ def run_training(
 
         # The training net, its objective, and the op that takes a training step.
         global_step = tf.train.get_or_create_global_step()
-        drop = recipe.drop(global_step, flags.seed)
-        arguments = recipe, num_classes, drop, recipe.first_filters(training)
-        loss, objective, net = add_losses(inputs.images, inputs.targets, *arguments)
+        drop = recipe.drop(global_step, flags.generations, flags.seed)
+        loss, objective, net = add_losses(inputs.images, inputs.targets, recipe, num_classes, drop)
         rate = recipe.rate(global_step, flags)
         optimizer, average = recipe.optimizer(rate, net.last_weights), recipe.average(global_step)
         train_op = cifar10.training(objective, rate, optimizer, average)

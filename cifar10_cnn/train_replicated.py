@@ -33,9 +33,9 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
         with tf.device(cluster.variables_on_ps()):
             batch = cifar10_input.TrainingInput(records, flags, recipe.distort, cluster.share)
             step, last = tf.train.get_or_create_global_step(), flags.generations
-            drop = recipe.drop(step, flags.seed, cluster.worker_number)
-            arguments = recipe, len(records.class_names), drop, recipe.first_filters(records)
-            loss, objective, net = train.losses(batch.images, batch.targets, *arguments)
+            drop = recipe.drop(step, last, flags.seed, cluster.worker_number)
+            net_of = recipe, len(records.class_names), drop
+            loss, objective, net = train.losses(batch.images, batch.targets, *net_of)
             rate = recipe.rate(step, flags)
             optimizer, average = recipe.optimizer(rate, net.last_weights), recipe.average(step)
             if flags.sync:  # the optimizer then updates the averages, once per generation

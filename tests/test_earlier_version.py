@@ -103,8 +103,8 @@ def test_a_run_that_it_began_goes_on_to_the_bit(name, earlier, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_with_the_best_recipe_keeps_that_recipe(earlier, tmp_path):
-    """The recipe has changed since. Its length is fixed, so the run goes on from a checkpoint."""
+def test_a_run_with_the_best_recipe_goes_on_to_the_bit(earlier, tmp_path):
+    """The length of its schedule is fixed, so the run goes on from an earlier checkpoint."""
     flags = [*CIFAR10, "--recipe", "best", "--generations", "8", "--train_dir"]
     run(earlier, "cifar10_cnn.train", *flags, "whole")
     shutil.copytree("whole", "parts")

@@ -9,11 +9,9 @@ import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
-from cifar10_cnn import cifar10, cifar10_input, recipes, whitening
+from cifar10_cnn import cifar10, recipes
 from cifar10_cnn.cifar10 import lrn
 from cifar10_cnn.recipes import RECIPES
-from tests.cifar10_cnn import records as made
-from tutorial_support import programs
 
 VARIABLES = {
     "conv1/conv_kernel1": [5, 5, 3, 64],
@@ -242,9 +240,9 @@ def test_the_moving_average_begins_with_a_smaller_decay(graph):
 
 
 def dropped(step, features, seed=3):
-    recipe = dataclasses.replace(RECIPES["best"], dropout=0.5, generations=1000)
+    recipe = dataclasses.replace(RECIPES["best"], dropout=0.5)
     with tf.Graph().as_default(), tf.Session() as sess:
-        drop = recipe.drop(tf.constant(step, tf.int32), seed)
+        drop = recipe.drop(tf.constant(step, tf.int32), 1000, seed)
         return sess.run(drop(tf.constant(features)))
 
 
@@ -265,8 +263,7 @@ def test_dropout_grows_evenly_and_depends_on_seed_and_step_alone():
 
 def masks(widths, part=0):
     with tf.Graph().as_default(), tf.Session() as sess:
-        best = dataclasses.replace(RECIPES["best"], generations=1000)
-        drop = best.drop(tf.constant(900, tf.int64), 0, part)
+        drop = RECIPES["best"].drop(tf.constant(900, tf.int64), 1000, 0, part)
         return [value == 0 for value in sess.run([drop(tf.ones([200, n])) for n in widths])]
 
 
@@ -318,67 +315,10 @@ def test_the_cookbooks_rate_decays_in_stairs():
     np.testing.assert_allclose(rates(RECIPES["cookbook"], steps), expected, rtol=1e-5)
 
 
-def test_the_best_rate_rises_and_falls_linearly_and_earlier_along_a_cosine():
-    steps = np.array([0, 249, 499, 10000, 15000, 20000])
-    warm_up, share = np.minimum(1, (steps + 1) / 500), steps / 20000
-    found = rates(RECIPES["best"], steps)
-    np.testing.assert_allclose(found, 0.05 * warm_up * (1 - share), rtol=1e-4, atol=1e-9)
-    earlier = rates(recipes._VERSIONS[1]["best"], steps)
-    cosine = 0.05 * warm_up * (1 + np.cos(np.pi * share)) / 2
-    np.testing.assert_allclose(earlier, cosine, rtol=1e-4, atol=1e-9)
+def test_the_best_rate_rises_and_falls_along_a_cosine():
+    steps = [0, 249, 499, 10000, 15000, 20000]
+    expected = [
+        0.05 * min(1, (step + 1) / 500) * (1 + np.cos(np.pi * step / 20000)) / 2 for step in steps
+    ]
+    np.testing.assert_allclose(rates(RECIPES["best"], steps), expected, rtol=1e-4, atol=1e-9)
     assert rates(RECIPES["best"], [10000], learning_rate=1.0)[0] == pytest.approx(0.5, rel=1e-4)
-
-
-def choose(kept, name="best"):
-    flags = argparse.Namespace(recipe=name, generations=100)
-    return recipes.choose(flags, kept, is_sample=False), flags
-
-
-def test_a_run_keeps_the_version_of_its_recipe():
-    new, flags = choose({})
-    assert (new.whitening, new.generations, flags.recipe_version) == (True, 100, 2)
-    earlier, flags = choose({"recipe": "best"})  # as version 0.1.0 stored it
-    assert (earlier.schedule, earlier.whitening, earlier.margin) == ("cosine", False, 0.0)
-    assert flags.recipe_version == 1
-    assert choose({"recipe": "best", "recipe_version": 2})[0] == new
-    with pytest.raises(programs.UsageError, match="version 9 of the recipes"):
-        choose({"recipe": "best", "recipe_version": 9})
-    assert choose({}, "cookbook")[0] == choose({"recipe": "cookbook"}, "cookbook")[0]
-
-
-def test_the_margin_grows_in_the_second_half():
-    recipe = dataclasses.replace(RECIPES["best"], margin=3.0, generations=1000)
-    with tf.Graph().as_default(), tf.Session() as sess:
-        generations = tf.constant([0, 499, 500, 750, 1000], tf.int64)
-        found = sess.run(recipe.margin_at(generations))
-    np.testing.assert_allclose(found, [0, 0, 0, 1.5, 3], atol=1e-6)
-
-
-def test_whitening_filters_respond_evenly_and_independently():
-    """To patches with correlated values, against their covariance."""
-    generator = np.random.default_rng(0)
-    images = generator.normal(size=(200, 12, 12, 2))
-    images = np.cumsum(images, axis=2).astype(np.float32)  # neighbours are alike
-    kernel = whitening.filters(images, [3, 3, 2, 16])
-    assert kernel.shape == (3, 3, 2, 16) and kernel.dtype == np.float32
-    np.testing.assert_array_equal(kernel[..., 8:], -kernel[..., :8])
-    with tf.Graph().as_default(), tf.Session() as sess:
-        responses = sess.run(tf.nn.conv2d(images, kernel[..., :8], strides=2, padding="VALID"))
-    covariance = responses.reshape(-1, 8).T @ responses.reshape(-1, 8) / responses[..., 0].size
-    np.testing.assert_allclose(covariance, whitening._SCALE**2 * np.eye(8), atol=0.01)
-    assert whitening.filters(images, [3, 3, 2, 50]).shape == (3, 3, 2, 50)  # more than 2 * 18
-    grey = whitening.filters(np.repeat(images[..., :1], 3, axis=3), [3, 3, 3, 64])
-    assert np.abs(grey).max() < 20 and np.isfinite(grey).all()  # only directions that vary
-
-
-def test_the_best_recipe_starts_from_whitening_filters(graph, tmp_path):
-    records = cifar10_input.training_records(made.write(tmp_path / "set"))
-    with tf.variable_scope(cifar10.SCOPE):
-        images = tf.zeros([1, 24, 24, 3])
-        first_filters = RECIPES["best"].first_filters(records)
-        net = cifar10.inference(images, first_filters=first_filters)
-    with tf.Session() as sess:
-        sess.run(tf.global_variables_initializer())
-        found = sess.run(net.filters)
-    np.testing.assert_allclose(found[..., :32], -found[..., 32:])
-    assert RECIPES["cookbook"].first_filters(records) is None

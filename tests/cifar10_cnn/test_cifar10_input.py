@@ -269,19 +269,6 @@ def test_random_crops_are_windows_at_every_place(graph):
     assert abs(np.corrcoef(tops, lefts)[0, 1]) < 0.2
 
 
-@pytest.mark.parametrize(
-    ("margin", "expected"), [(0.0, range(9)), (1.5, range(1, 8)), (3.0, range(3, 6))]
-)
-def test_crops_keep_a_margin(graph, margin, expected):
-    ramp = np.broadcast_to(np.arange(32)[:, None, None], (3000, 32, 32, 1)).astype(np.uint8)
-    crops = evaluate(distortions.random_crop(tf.constant(ramp), 24, [1, 2], tf.constant(margin)))
-    tops, counts = np.unique(crops[:, 0, 0, 0], return_counts=True)
-    assert list(tops) == list(expected)
-    width = 9 - 2 * margin
-    likely = [min(p + 1, 9 - margin) - max(p, margin) for p in expected]
-    np.testing.assert_allclose(counts / 3000, np.array(likely) / width, atol=0.03)
-
-
 def test_random_flips_are_of_whole_images_and_half_of_them(graph):
     flipped = evaluate(distortions.random_flip(tf.constant(IMAGES), tf.constant([1, 2])))
     mirrored = np.array([(a == b[:, ::-1]).all() for a, b in zip(flipped, IMAGES, strict=True)])
