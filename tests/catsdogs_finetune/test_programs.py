@@ -188,6 +188,7 @@ def test_a_signal_while_bottlenecks_are_computed_ends_at_once_and_loses_none(
     assert_alike(tmp_path / "run", made / "plain")
 
 
+@pytest.mark.slow
 def test_only_the_best_checkpoints_that_are_asked_for_stay_across_resumes(made, tmp_path):
     for epochs in ("1", "2"):
         flags = ["--fine_tune_epochs", epochs, "--keep_checkpoints", "2", "--train_dir", "run"]
@@ -269,6 +270,7 @@ def test_bottlenecks_are_computed_once(made, monkeypatch):
     assert event_files.scalars("again")["loss/train"][1] == stored
 
 
+@pytest.mark.slow
 def test_three_classes_learn_evaluate_predict_and_export(tmp_path, capsys):
     painted.write_pictures(tmp_path / "photos", 20)
     tiny_net.write_weights(tmp_path / "tiny.h5")

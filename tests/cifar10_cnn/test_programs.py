@@ -116,6 +116,7 @@ def test_validation_in_place_of_the_test_images(data, capsys, monkeypatch):
     assert accuracy == pytest.approx(found["validation"][0] / 30)
 
 
+@pytest.mark.slow
 def test_what_a_resumed_run_may_change(data, capsys):
     flags = ["--data_dir", str(data), "--train_dir", "run", *FEW]
     assert train.main([*flags, "--recipe", "cookbook", "--generations", "4"]) == 0

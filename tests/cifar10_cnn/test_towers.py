@@ -1,6 +1,7 @@
 """Compares several towers with one."""
 
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 
 from cifar10_cnn import train, train_towers
@@ -11,6 +12,7 @@ from tests.saved import variables
 FEW = ["--recipe", "cookbook", "--batch_size", "12", "--save_every", "4", "--eval_every", "4"]
 
 
+@pytest.mark.slow
 def test_towers_equal_one_and_checkpoints_go_both_ways(tmp_path, capsys):
     flags = [*FEW, "--data_dir", str(made.write(tmp_path / "set"))]
     assert train.main([*flags, "--generations", "8", "--train_dir", "one"]) == 0

@@ -201,6 +201,7 @@ def test_bad_pictures_are_listed_at_the_end(made, capsys):
     assert "  photos/red/page.jpg: cannot be read" in printed
 
 
+@pytest.mark.slow
 def test_names_that_are_no_proper_text_are_no_obstacle(made, program_environment):
     shutil.copytree(made / "photos", "photos")
     picture = pathlib.Path("photos/red/001.jpg").read_bytes()

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import http.server
 import json
 import pathlib
 import re
@@ -35,7 +36,9 @@ def _path(monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_synchronous_workers_follow_the_single_process(capfd):
+def test_two_synchronous_workers_follow_the_single_process(capfd, monkeypatch):
+    # A proxy that nobody can reach: the tasks do not use it.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     flags = ["--max_steps", "60", "--batch_size", "50", "--log_dir"]
     command = [*COMMAND, *flags, "replicated", "--sync"]
     assert launcher.run(command, launcher.plan(1, 2)) == 0
@@ -442,3 +445,14 @@ def test_wrong_use_is_one_sentence(monkeypatch, capsys):
     )
     assert main(["--sample", "--batch_size", "99", "--wait_secs", "0.3"]) == 2
     assert "did not answer within 0.3 s" in capsys.readouterr().err
+
+
+def test_a_ps_that_is_no_tensorflow_server_is_named(monkeypatch, capsys):
+    config = launcher.plan(1, 2)["chief", 0]
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        config["cluster"]["ps"] = [address := f"127.0.0.1:{server.server_port}"]
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        assert fully_connected_replicated.main(["--sample", "--wait_secs", "2"]) == 2
+        server.shutdown()
+    assert f"{address} accepts connections, but answered no call" in capsys.readouterr().err

@@ -288,6 +288,7 @@ def test_a_damaged_checkpoint_is_named_and_fallen_back_from(capsys, caplog):
         assert np.array_equal(value, expected[name]), name
 
 
+@pytest.mark.slow
 def test_steps_looped_in_the_graph_are_the_same_steps(capsys):
     flags = [*SMALL[:-1]]
     run = fully_connected_looped.main

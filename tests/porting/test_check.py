@@ -306,12 +306,29 @@ def test_names_of_files_are_printed_in_one_line(tmp_path, monkeypatch, capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
+PARTLY_FIXED = """import tensorflow as tf, os
+x = tf.placeholder(tf.float32)  # ü
+y = tf.reduce_sum(x, keep_dims=True) + tf.nn.softmax(x, dim=0)
+z = tf.mul(y, y)
+"""
+CELL = "import tensorflow as t\nt.Session"
+FIXED = "from  tensorflow import placeholder\ndef f():\n  return placeholder(1)\n"
+NOT_FIXED = "from tensorflow.layers import dense\n"
+PLACEHOLDER = "import tensorflow as tf\ny = tf.placeholder(tf.float32)\n"
+V1 = "import tensorflow.compat.v1 as tf\n"
+SWITCH = f"{V1}tf.disable_v2_behavior()\n"
+SESSION = f"{V1}tf.Session()\nx.shape[0].value\n"
+LATER = (PARTLY_FIXED, CELL, FIXED, NOT_FIXED, PLACEHOLDER, SWITCH, SESSION)
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """The findings in all programs; TensorFlow is loaded once."""
+    """The findings in all programs; TensorFlow is loaded once, also for the tests below."""
     folder = tmp_path_factory.mktemp("programs")
     for name, (code, _) in PROGRAMS.items():
         (folder / f"{name}.py").write_text(code)
+    for number, code in enumerate(LATER):
+        (folder / f"later_{number}.py").write_text(code, encoding="utf-8")
     (folder / "book.ipynb").write_text(json.dumps(notebook(CELLS)))
     (folder / "none.ipynb").write_text("[]")
     return findings.judge([sources.read(path) for path in sources.find([str(folder)])])
@@ -371,24 +388,16 @@ def test_switch_in_the_program_counts_where_tf_keras_answers(tmp_path, monkeypat
 
 
 @pytest.fixture
-def one_lookup(monkeypatch):
-    """Loads TensorFlow for the first check; later ones ask for names that it has looked up."""
-    answers = []
-    ask = findings.ask
-
-    def ask_once(questions):
-        answers.extend([] if answers else [ask(questions)])
-        return answers[0]
-
-    monkeypatch.setattr(findings, "ask", ask_once)
+def one_lookup(monkeypatch, report):
+    """Answers from the report's lookups, which include those of LATER."""
+    monkeypatch.setattr(findings, "ask", lambda questions: report.installed)
 
 
 @pytest.mark.usefixtures("one_lookup")
 def test_fix_makes_a_program_that_is_right_but_for_what_it_says(tmp_path, capsys):
-    old = "import tensorflow as tf, os\nx = tf.placeholder(tf.float32)  # ü\n"
-    old += "y = tf.reduce_sum(x, keep_dims=True) + tf.nn.softmax(x, dim=0)\nz = tf.mul(y, y)\n"
+    old = PARTLY_FIXED
     (tmp_path / "a.py").write_text(old, encoding="utf-8")
-    (tmp_path / "b.ipynb").write_text(json.dumps(notebook(["import tensorflow as t\nt.Session"])))
+    (tmp_path / "b.ipynb").write_text(json.dumps(notebook([CELL])))
     assert check.main([".", "--fix", "new"]) == 1
     printed = capsys.readouterr().out
     assert (
@@ -426,17 +435,16 @@ def test_the_last_import_of_a_name_counts_unless_they_are_alternatives():
 
 @pytest.mark.usefixtures("one_lookup")
 def test_after_a_complete_fix_nothing_is_missing(tmp_path, capsys):
-    code = "from  tensorflow import placeholder\ndef f():\n  return placeholder(1)\n"
-    (tmp_path / "a.py").write_text(code)
+    (tmp_path / "a.py").write_text(FIXED)
     assert check.main(["a.py", "--fix", "new"]) == 0
     assert "\n0 of 1 files still use what is missing" in capsys.readouterr().out
-    fixed = code.replace("from  tensorflow", "from tensorflow.compat.v1")
+    fixed = FIXED.replace("from  tensorflow", "from tensorflow.compat.v1")
     assert (tmp_path / "new/a.py").read_text() == fixed
 
 
 @pytest.mark.usefixtures("one_lookup")
 def test_fix_leaves_an_import_that_would_still_fail(tmp_path, capsys):
-    (tmp_path / "a.py").write_text("from tensorflow.layers import dense\n")
+    (tmp_path / "a.py").write_text(NOT_FIXED)
     assert check.main(["a.py", "--fix", "new"]) == 1
     assert not (tmp_path / "new").exists()
 
@@ -444,15 +452,13 @@ def test_fix_leaves_an_import_that_would_still_fail(tmp_path, capsys):
 @pytest.mark.usefixtures("one_lookup")
 def test_a_switch_covers_only_what_runs_with_it(tmp_path, capsys):
     """`program` and `net/model` run with `switch`, `old/f` with its package's; `other` without."""
-    begin = "import tensorflow.compat.v1 as tf\n"
-    session = "tf.Session()\nx.shape[0].value\n"
     files = {
         "program": "import switch\nfrom net import model\n",
-        "switch": f"{begin}tf.disable_v2_behavior()\n",
-        "net/model": begin + session,
-        "old/__init__": f"{begin}tf.disable_v2_behavior()\n",
-        "old/f": begin + session,
-        "other": begin + session,
+        "switch": SWITCH,
+        "net/model": SESSION,
+        "old/__init__": SWITCH,
+        "old/f": SESSION,
+        "other": SESSION,
     }
     (tmp_path / "net").mkdir()
     (tmp_path / "old").mkdir()
@@ -478,7 +484,7 @@ def test_bytes_that_are_not_utf8_are_a_finding(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("one_lookup")
 def test_fix_keeps_line_ends_links_and_files_of_one_name(tmp_path, capsys, monkeypatch):
-    old = b"x = 1\rimport tensorflow as tf\r\ny = tf.placeholder(tf.float32)\n"
+    old = b"x = 1\r" + PLACEHOLDER.replace("as tf\n", "as tf\r\n").encode()
     new = old.replace(b"import tensorflow", b"import tensorflow.compat.v1")
     (tmp_path / "real.txt").write_bytes(old)
     (tmp_path / "link.py").symlink_to("real.txt")

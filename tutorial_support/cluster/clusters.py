@@ -92,6 +92,9 @@ class Cluster:
         config.operation_timeout_in_ms = int(1000 * wait_secs)
         return config
 
+    def _hosts(self) -> list[str]:
+        return [_host_and_port(task)[0] for tasks in self.addresses.values() for task in tasks]
+
     def start_server(self) -> tf.train.Server:
         """Starts the server of this task, which listens on every network interface.
 
@@ -100,6 +103,10 @@ class Cluster:
         """
         # Otherwise a call to a task that has ended waits for it, whatever the session's time-out.
         os.environ.setdefault("GRPC_FAIL_FAST", "true")
+        # gRPC would call the other tasks through the proxy of http_proxy, which rarely finds them.
+        # Users who want a proxy between the tasks name it in grpc_proxy.
+        if "grpc_proxy" not in os.environ:
+            os.environ["no_grpc_proxy"] = ",".join(self._hosts())  # noqa: SIM112  (gRPC's name)
         config = runs.session_config()
         try:
             return tf.train.Server(self.addresses, self.job, self.index, config=config)
@@ -202,11 +209,15 @@ def _is_address(address: Any) -> bool:
     return bool(host) and host.isprintable() and is_number and 0 < int(port) < 65536
 
 
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)  # an IPv6 address has brackets
+
+
 def _accepts(address: str) -> bool:
     """Returns whether a server accepts connections at an address."""
-    host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=1.0):
+        with socket.create_connection(_host_and_port(address), timeout=1.0):
             return True
     except (OSError, UnicodeError):  # UnicodeError for an invalid host name
         return False

@@ -186,17 +186,16 @@ class Creator(tf.train.SessionCreator):
                 scaffold, target, self._config, max_wait_secs=wait_secs
             )
         self._has_begun = False
-        self._lost_at: float | None = None
+        self._trying_since: float | None = None
 
     def create_session(self) -> tf.Session:
-        """Returns a new session.
+        """Returns a new session; called again and again while a ps is unavailable.
 
         Raises:
             UsageError: other tasks did not answer in time or have other flags.
             TrainingError: the same after a session was lost, or the loss of a ps is final.
         """
-        if self._has_begun:
-            self._note_loss()
+        self._limit_attempts()
         try:
             self._watchdog.progress()
             self._cluster.wait_for_ps(self._wait_secs)
@@ -209,7 +208,7 @@ class Creator(tf.train.SessionCreator):
             session = self._creator.create_session()
         except UsageError as error:
             raise (TrainingError(error) if self._has_begun else error) from None
-        self._has_begun, self._lost_at = True, None
+        self._has_begun, self._trying_since = True, None
         return session
 
     def _session(self) -> tf.Session:
@@ -253,20 +252,27 @@ class Creator(tf.train.SessionCreator):
         sess.run(self._end_all)
         return False
 
-    def _note_loss(self) -> None:
-        """Logs the loss of a ps and limits the wait; called repeatedly until a session exists."""
-        if self._end_all is not None:
+    def _limit_attempts(self) -> None:
+        """Logs the loss of a ps, pauses between attempts, and ends them after `wait_secs`."""
+        if self._has_begun and self._end_all is not None:
             # SyncReplicasOptimizer's threads would keep using the queues of the lost session.
             raise TrainingError(
                 "a ps was lost; start all tasks again to resume from the newest checkpoint"
             )
-        if self._lost_at is None:
-            self._lost_at = time.monotonic()
-            LOG.warning("a ps was lost; resuming from the newest checkpoint once it is back")
-        elif time.monotonic() - self._lost_at > self._wait_secs:
+        if self._trying_since is None:
+            self._trying_since = time.monotonic()
+            if self._has_begun:
+                LOG.warning("a ps was lost; resuming from the newest checkpoint once it is back")
+        elif time.monotonic() - self._trying_since < self._wait_secs:
+            time.sleep(_POLL_SECS)
+        elif self._has_begun:
             raise TrainingError(
                 f"a ps was lost and did not come back within {self._wait_secs:g} s; check its "
                 "output, or raise --wait_secs"
             )
         else:
-            time.sleep(_POLL_SECS)
+            addresses = ", ".join(self._cluster.addresses[PS])
+            raise UsageError(
+                f"{VARIABLE}: the ps at {addresses} accepts connections, but answered no call "
+                f"within {self._wait_secs:g} s; check that a ps listens there, or raise --wait_secs"
+            )
