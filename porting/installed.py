@@ -102,7 +102,13 @@ def _start(environment: dict[str, str], asked: pathlib.Path) -> subprocess.Popen
     return subprocess.Popen(
         [sys.executable, "-c", "from porting import lookup; lookup.main()", asked],
         cwd=home,  # so that a folder of the user named tensorflow is not imported
-        env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **environment},
+        # The names are the same whichever backend Keras has, and another may not be installed.
+        env={
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            **os.environ,
+            "KERAS_BACKEND": "tensorflow",
+            **environment,
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

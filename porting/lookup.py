@@ -19,6 +19,7 @@ from typing import Any
 
 def main() -> None:
     """Answers the questions in the file that the command line names."""
+    importlib.import_module("tensorflow")  # if this fails, no name can be looked up
     questions = json.loads(pathlib.Path(sys.argv[1]).read_text())
     answers = [answer(**question) for question in questions]
     print("\n" + json.dumps({"versions": _versions(), "answers": answers}))
