@@ -62,8 +62,7 @@ def inference(
     full2, _ = _dense(dropout(full1), 192, "2", tf.nn.relu)
     # No ReLU here: the loss takes logits, which may be negative.
     logits, last_weights = _dense(full2, num_classes, "3", tf.identity)
-    # Ops that are never fetched cost nothing: these run only at evaluations. They come last,
-    # because an initializer's seed depends on the number of ops created before it.
+    # Ops that are never fetched cost nothing: these run only at evaluations.
     with tf.name_scope(None):  # keeps the current scope out of the summary tags
         summaries.add_details(images=images, conv1=conv1, conv2=conv2, full1=full1, full2=full2)
     return Net(logits, full2, filters, last_weights)

@@ -158,7 +158,7 @@ def cluster() -> Drawing:
     """Draws a cluster: one ps with the variables, two workers, and an evaluator."""
     drawing = Drawing(640, 330, "A cluster")
     drawing.box(190, 10, 260, 62, "ps task 0\nvariables, global_step", WEIGHTS)
-    for x, name in ((10, "worker 0, the chief"), (400, "worker 1")):
+    for x, name in ((10, "the chief, a worker"), (400, "worker 1")):
         drawing.box(x, 150, 230, 82, f"{name}\ninput pipeline, net,\ngradients of its part", PLAIN)
     drawing.arrow((230, 72), (115, 150))
     drawing.arrow((160, 150), (265, 72))

@@ -86,7 +86,7 @@ def commands(page):
     lines = re.findall(r"^(?:    |\$ |    \$ )?(python -m [a-z_0-9]+\.\S.*)$", text, re.M)
     # The page on clusters is the one whose cluster is started.
     wanted = [line for line in lines if "clusters" in page or not LEFT_OUT.search(line)]
-    return [re.sub(r"\s{2,}\(.*\)$", "", line) for line in wanted]
+    return [re.sub(r"\s+# .*$", "", line) for line in wanted]
 
 
 def code_of(page):

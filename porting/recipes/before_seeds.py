@@ -1,7 +1,7 @@
 """Initial values that depend only on the graph's seed.
 
-An op without its own seed derives one from the number of ops before it, so any change of the graph
-before it changes the values.
+A random op without its own seed derives one from the number of such ops before it, so an additional
+one changes the values.
 """
 
 import tensorflow.compat.v1 as tf
