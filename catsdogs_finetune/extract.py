@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     weights, facts["weights_digest"] = pretrained.load(flags, {})
     chosen = np.append(images.of_split(TRAIN), images.of_split(VALIDATION))
 
-    with tf.Graph().as_default(), tf.Session(config=runs.session_config()) as sess:
+    with runs.graph_to_restore().as_default(), tf.Session(config=runs.session_config()) as sess:
         indices = tf.placeholder(tf.int64, [None])
         iterator = tf.data.make_initializable_iterator(
             photo_input.evaluation_batches(images, indices, flags.image_size, _BATCH)

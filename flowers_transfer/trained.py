@@ -86,7 +86,7 @@ class TrainedNet(trained.TrainedNet):
     def logits_of(self, examples: trained.Examples) -> np.ndarray:
         """Returns the logits, float32 [n, classes]; runs only the head, on stored bottlenecks."""
         logits: list[np.ndarray] = []
-        with tf.Graph().as_default(), tf.Session(config=runs.session_config()) as sess:
+        with runs.graph_to_restore().as_default(), tf.Session(config=runs.session_config()) as sess:
             for vectors in examples.batches():
                 if not logits:
                     bottleneck_input, _ = head.placeholder_inputs(vectors.shape[1])

@@ -1,5 +1,6 @@
 """Fixtures for all tests; they keep every test away from the network and the user's home."""
 
+import importlib
 import os
 import pathlib
 import shutil
@@ -33,6 +34,13 @@ def _apart(tmp_path, monkeypatch):
     """Runs each test in an empty folder, with an empty data cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GRAPH_TUTORIALS_DATA", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def seeds_required(monkeypatch):
+    """Random ops without a seed are refused, as with TF_DETERMINISTIC_OPS=1."""
+    config = importlib.import_module("tensorflow.python.framework.config")
+    monkeypatch.setattr(config, "is_op_determinism_enabled", lambda: True)
 
 
 @pytest.fixture

@@ -61,7 +61,13 @@ def find(path: str | os.PathLike) -> str:
 
 
 def check_path(path: str | os.PathLike) -> None:
-    """Raises UsageError for a path that TensorFlow's readers would treat as a glob pattern."""
+    """Raises UsageError for a path that TensorFlow treats as a glob pattern or cannot encode."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"'{path}': TensorFlow needs paths in UTF-8; use another name, or a UTF-8 locale"
+        ) from error
     if found := re.search(r"[*?\[\]\\]" if os.sep == "/" else r"[*?\[\]]", str(path)):
         raise UsageError(
             f"'{path}': TensorFlow cannot restore checkpoints from a path with '{found[0]}' in it; "

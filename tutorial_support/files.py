@@ -147,21 +147,29 @@ def remove_temporary_folders() -> None:
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
-    """Returns the path of a temporary file or folder, named after host and process."""
+    """Returns the path of a temporary file or folder, named after machine and process."""
     serial = next(_serials)
-    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{serial}.partial")
+    return path.with_name(f".{path.name}.{_MACHINE}-{os.getpid()}-{serial}.partial")
 
 
-_HOST = re.sub(r"[^\w]", "_", socket.gethostname())
+def _process_namespace() -> str:
+    """Returns what tells containers of one host name apart; "" where there is no /proc."""
+    with contextlib.suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+    return ""
+
+
+_MACHINE = re.sub(r"[^\w]", "_", socket.gethostname() + _process_namespace())
 _serials = itertools.count()
 
 
 def sweep(folder: pathlib.Path) -> None:
     """Removes temporary files and folders of killed programs of this machine."""
-    for path in folder.glob(f".*.{_HOST}-*.partial"):
-        process = int(path.name.rpartition(f".{_HOST}-")[2].partition("-")[0])
+    for path in folder.glob(f".*.{_MACHINE}-*.partial"):
+        process = int(path.name.rpartition(f".{_MACHINE}-")[2].partition("-")[0])
         if not _is_running(process):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+            with contextlib.suppress(OSError):  # another user's, or removed by another program
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _is_running(process: int) -> bool:
@@ -225,7 +233,10 @@ def make_folder(path: pathlib.Path) -> None:
 def cache_folder(name: str) -> pathlib.Path:
     """Returns the folder of the data set `name` in the cache; it may not exist."""
     root = os.environ.get(CACHE_VARIABLE) or os.path.join("~", ".cache", "graph-tutorials")  # noqa: PTH118
-    return pathlib.Path(os.path.expanduser(root)) / name  # noqa: PTH111
+    root = os.path.expanduser(root)  # noqa: PTH111
+    if root.startswith("~"):  # the user has no home folder, so the cache cannot be written
+        root = os.path.join(os.sep, "nonexistent", root[2:])  # noqa: PTH118
+    return pathlib.Path(root) / name
 
 
 def sample_folder(name: str) -> pathlib.Path:
@@ -306,6 +317,7 @@ _MIRROR_FAILURES = (
     ConnectionError,
     TimeoutError,
     ssl.SSLError,
+    ValueError,  # the address of the proxy is malformed
 )
 
 

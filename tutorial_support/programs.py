@@ -187,7 +187,7 @@ def before_tensorflow(small_net: bool = False) -> None:
     """
     global op_threads
     op_threads = 1 if small_net else 0
-    _open_standard_streams()
+    _repair_what_is_inherited()
     # This gives signal handlers a stack of their own. On the main thread's stack they apparently
     # overwrite data of a running matrix product of oneDNN (seen with TensorFlow 2.21 and AVX-512:
     # the heap was damaged, and the C library aborted trainings that got a signal).
@@ -207,13 +207,17 @@ def before_tensorflow(small_net: bool = False) -> None:
         import tensorflow  # noqa: F401
 
 
-def _open_standard_streams() -> None:
-    """Reopens streams that the shell closed (`2>&-`); TensorFlow would log into our files."""
+def _repair_what_is_inherited() -> None:
+    """Undoes what the parent process may have set up and no program here expects."""
+    # Streams that the shell has closed (`2>&-`): TensorFlow would log into our files.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: PTH123, SIM115
+    # Without SIGCHLD, the exit codes of the processes that a program starts would be lost.
+    if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _interrupted_early(number: int, frame: object) -> None:
@@ -240,8 +244,13 @@ def _without_chatter() -> Iterator[None]:
     """Filters everything that is written to file descriptor 2."""
     sys.stderr.flush()
     command = [sys.executable, "-S", "-E", "-c", _FILTER]
-    # A new session keeps Ctrl-C away from the filter.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as chatter_filter:
+    try:
+        # A new session keeps Ctrl-C away from the filter.
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    except OSError:  # no further process is allowed; the messages do no harm
+        yield
+        return
+    with process as chatter_filter:
         standard_error = os.dup(2)
         assert chatter_filter.stdin is not None
         os.dup2(chatter_filter.stdin.fileno(), 2)
@@ -266,6 +275,8 @@ def program(main: Callable[[list[str] | None], int | None]) -> Callable[..., int
     def run(argv: list[str] | None = None) -> int:
         if signal.getsignal(signal.SIGINT) is _interrupted_early:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if threading.current_thread() is threading.main_thread():
+            _repair_what_is_inherited()
         _show_log()
         threading.excepthook = _thread_failed
         for stream in (sys.stdout, sys.stderr):
@@ -281,7 +292,8 @@ def program(main: Callable[[list[str] | None], int | None]) -> Callable[..., int
             sentence, exit_code = _explained(error)
             if sentence is None:
                 raise
-            print(printable(f"error: {sentence}"), file=sys.stderr)
+            with contextlib.suppress(OSError):  # standard error may be full or closed
+                print(printable(f"error: {sentence}"), file=sys.stderr)
             return exit_code
 
     return run

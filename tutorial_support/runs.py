@@ -98,6 +98,17 @@ def session_config(small_net: bool = False) -> tf.ConfigProto:
     return config
 
 
+def graph_to_restore() -> tf.Graph:
+    """Returns a new graph for a net whose variables are restored.
+
+    It has a seed, although the initial values are never used: with TF_DETERMINISTIC_OPS=1,
+    TensorFlow refuses random initializers without one.
+    """
+    graph = tf.Graph()
+    graph.seed = 0  # as tf.set_random_seed sets it
+    return graph
+
+
 def fixed_parallelism(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Returns the dataset without tf.data's autotuner, because the pipelines here set all numbers.
 
@@ -340,17 +351,18 @@ class Run:
         """Moves an earlier run in the folder aside, holding the lock throughout."""
         if not (self.path / FLAGS_FILE).exists() and checkpoints.newest(self.path) is None:
             return  # there is no earlier run
-        if pathlib.Path.cwd().is_relative_to(self.path.resolve()):
+        real = self.path.resolve()  # a link keeps pointing to the folder of the new run
+        if pathlib.Path.cwd().is_relative_to(real):
             raise UsageError(
                 f"--fresh cannot move '{self.path}', the current folder; name a subfolder"
             )
-        stamp = time.strftime(f"{self.path.name}-%Y%m%d-%H%M%S")
+        stamp = real.name + time.strftime("-%Y%m%d-%H%M%S")
         names = (f"{stamp}.{serial}" if serial > 1 else stamp for serial in range(1, 10**6))
-        aside = next(p for p in map(self.path.with_name, names) if not os.path.lexists(p))
+        aside = next(p for p in map(real.with_name, names) if not os.path.lexists(p))
         try:
-            self.path.rename(aside)
-            self.path.mkdir()
-            files.to_disk(self.path.parent)
+            real.rename(aside)
+            real.mkdir()
+            files.to_disk(real.parent)
             moved, self._lock = self._lock, _locked(self.path)
             moved.release()
         except OSError as error:

@@ -159,7 +159,7 @@ class TrainedNet:
         Raises:
             UsageError: the checkpoint does not fit or is damaged.
         """
-        with tf.Graph().as_default(), tf.Session(config=runs.session_config()) as sess:
+        with runs.graph_to_restore().as_default(), tf.Session(config=runs.session_config()) as sess:
             tensors = self.build()
             checkpoints.Saver(self.variables()).restore(sess, self.prefix)
             yield sess, tensors

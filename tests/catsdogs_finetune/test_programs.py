@@ -243,6 +243,7 @@ def test_head_on_kept_bottlenecks_equals_logistic_regression_in_numpy(made):
     np.testing.assert_allclose(head_of("run"), head, atol=1e-4)
 
 
+@pytest.mark.usefixtures("seeds_required")
 def test_two_tasks_extract_what_training_keeps(made, tmp_path, monkeypatch, capsys):
     store = ["--bottleneck_dir", str(tmp_path / "divided")]
     data = ["--data_dir", str(made / "photos"), "--weights", str(made / "tiny.h5"), *store]
@@ -297,6 +298,7 @@ def test_evaluation_agrees_with_training(made, capsys):
         assert found == pytest.approx(dict(zip(steps, values, strict=True))[step], abs=1e-4)
 
 
+@pytest.mark.usefixtures("seeds_required")
 def test_predictions_and_exports_agree(made, capsys):
     run = ["--checkpoint", str(made / "run")]
     path = made / "photos/validation/dogs/002.jpg"

@@ -135,6 +135,7 @@ def test_nan_loss_stops(data, capsys):
     assert re.search(r"not finite at step \d+", capsys.readouterr().err)
 
 
+@pytest.mark.usefixtures("seeds_required")
 def test_evaluation_agrees_with_training(run, data, capsys):
     assert evaluate.main(["--checkpoint", str(run)]) == 0
     printed, errors = capsys.readouterr()

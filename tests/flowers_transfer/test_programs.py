@@ -227,6 +227,7 @@ def test_misclassified_images_are_printed_on_request(made, capsys):
     assert len(mistakes) == round(int(count) * (1 - float(accuracy) / 100)) > 5
 
 
+@pytest.mark.usefixtures("seeds_required")
 def test_evaluation_agrees_with_training(made, capsys):
     assert evaluate.main(["--checkpoint", str(made / "run"), "--output_dir", "out"]) == 0
     printed = capsys.readouterr().out
@@ -297,6 +298,7 @@ def test_a_bad_picture_does_not_keep_the_others_from_being_labelled(made, capsys
     )
 
 
+@pytest.mark.usefixtures("seeds_required")
 def test_export_gives_the_same_probabilities_everywhere(made, capsys):
     run = ["--checkpoint", str(made / "run"), "--output_dir", "out"]
     for _ in range(2):  # the second replaces the first

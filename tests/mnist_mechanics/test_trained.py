@@ -39,6 +39,7 @@ def sample():
     return input_data.read_data_sets(input_data.SAMPLE)
 
 
+@pytest.mark.usefixtures("seeds_required")
 def test_evaluates_what_training_printed(run, capsys):
     assert evaluate.main(["--checkpoint", str(run)]) == 0
     printed = capsys.readouterr().out

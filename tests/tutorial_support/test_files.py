@@ -20,6 +20,7 @@ import zipfile
 import pytest
 
 from tests import loopback
+from tests.conftest import REPOSITORY
 from tutorial_support import archives, files
 from tutorial_support.programs import UsageError
 
@@ -77,6 +78,18 @@ def test_bad_mirror_gives_a_reason_and_leaves_nothing(tmp_path, monkeypatch, ans
         files.fetch(remote(address + "/f"), tmp_path)
     assert address in str(failure.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_malformed_proxy_is_a_reason(tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http:/proxy:3128")
+    with pytest.raises(files.DownloadError, match="proxy URL"):
+        files.fetch(remote("https://127.0.0.1:9/file.gz"), tmp_path)
+
+
+def test_without_a_home_folder_nothing_is_kept_in_the_current_one(monkeypatch):
+    monkeypatch.delenv(files.CACHE_VARIABLE)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for an unknown user
+    assert files.cache_folder("mnist").is_absolute()
 
 
 def test_second_mirror_is_tried(tmp_path):
@@ -361,13 +374,13 @@ def test_a_download_that_trickles_is_given_up_however_fast_it_began(monkeypatch)
 def test_what_killed_programs_left_is_swept_and_nothing_else(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    dead = tmp_path / f".cifar.{files._HOST}-{ended.pid}-0.partial"
+    dead = tmp_path / f".cifar.{files._MACHINE}-{ended.pid}-0.partial"
     dead.mkdir()
     (dead / "half").write_bytes(b"1")
-    dead_file = tmp_path / f".loss.png.{files._HOST}-{ended.pid}-1.partial"
+    dead_file = tmp_path / f".loss.png.{files._MACHINE}-{ended.pid}-1.partial"
     dead_file.write_bytes(b"1")
     mine = [
-        tmp_path / f".loss.png.{files._HOST}-{os.getpid()}-0.partial",  # of a running process
+        tmp_path / f".loss.png.{files._MACHINE}-{os.getpid()}-0.partial",  # of a running process
         tmp_path / f".loss.png.elsewhere-{ended.pid}-0.partial",  # of another machine
         tmp_path / ".notes.partial",
     ]
@@ -375,6 +388,27 @@ def test_what_killed_programs_left_is_swept_and_nothing_else(tmp_path):
         path.write_bytes(b"1")
     files.sweep(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(mine)
+
+
+def test_sweeping_leaves_what_may_not_be_removed(tmp_path, monkeypatch):
+    (tmp_path / f".x.{files._MACHINE}-{2**22 + 1}-0.partial").touch()  # above all process numbers
+
+    def refuse(path, missing_ok=False):
+        raise PermissionError
+
+    monkeypatch.setattr(pathlib.Path, "unlink", refuse)
+    files.sweep(tmp_path)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/ns/pid"), reason="Linux only")  # noqa: PTH110
+def test_containers_of_one_host_name_keep_their_files_apart():
+    kept_apart = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*kept_apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("the system does not allow process namespaces")
+    code = "from tutorial_support import files; print(files._MACHINE)"
+    command = [*kept_apart, sys.executable, "-c", code]
+    there = subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY)
+    assert there.stdout.strip() != files._MACHINE
 
 
 def test_whatever_goes_wrong_in_a_users_file_names_it(tmp_path):

@@ -1,11 +1,13 @@
 """The cluster launcher, its guard and the watchdog, with commands that start quickly."""
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -26,6 +28,32 @@ def test_lines_are_labelled_and_the_ps_ends_with_the_others(capfd):
     wanted = [f"[{job} 0] a {job}" for job in ("chief", "evaluator", "ps", "worker")]
     assert sorted(out.splitlines()) == wanted
     assert "anyone who can reach the tasks' ports" in err
+
+
+@pytest.mark.parametrize("failure", [BrokenPipeError(), OSError(errno.ENOSPC, "full")])
+def test_output_that_nobody_takes_ends_the_tasks(monkeypatch, capsys, failure):
+    """Even a task that prints more than a pipe holds, and then would go on."""
+
+    def write(text):
+        raise failure
+
+    monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(write=write, flush=lambda: None))
+    monkeypatch.setattr(os, "dup2", lambda *_: None)  # keeps this process's standard output
+    started = time.monotonic()
+    assert run("print('x' * 10**6, flush=True); time.sleep(60)", "--ps", "0") == 1
+    assert time.monotonic() - started < 20
+    assert "error: " in capsys.readouterr().err
+
+
+def test_a_failure_counts_although_sigchld_is_ignored():
+    """As a supervisor may pass it on: Python then takes every exit code for 0."""
+    ignoring = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+    run = "from tutorial_support.cluster import launcher; exit(launcher.main())"
+    command = ["--ps", "0", "--workers", "1", "--", "false"]
+    done = subprocess.run(
+        [sys.executable, "-c", ignoring + run, *command], cwd=REPOSITORY, capture_output=True
+    )
+    assert done.returncode == 1 and b"chief 0 failed with exit code 1" in done.stdout
 
 
 def test_a_system_without_process_groups_is_refused(monkeypatch, capsys):

@@ -1,6 +1,9 @@
 """Plots and printed tables, with unusual names and many classes."""
 
+import os
 import pathlib
+import subprocess
+import sys
 import warnings
 
 import matplotlib.axes
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import REPOSITORY
 from tutorial_support import plots, user_text
 
 
@@ -34,6 +38,20 @@ def test_plots_show_what_they_are_given(tmp_path):
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "c.png", "empty.png", "m.png", "s.png", "none.png",
     }  # fmt: skip
+
+
+def test_a_users_settings_of_matplotlib_change_nothing():
+    plots.curves("plain.png", {"a": ([0, 1], [1, 2])}, "T", "x", "y")
+    with matplotlib.rc_context({"text.usetex": True, "savefig.dpi": 5000, "lines.linewidth": 9}):
+        plots.curves("set.png", {"a": ([0, 1], [1, 2])}, "T", "x", "y")
+        assert matplotlib.rcParams["lines.linewidth"] == 9
+    assert pathlib.Path("set.png").read_bytes() == pathlib.Path("plain.png").read_bytes()
+
+
+def test_an_unknown_backend_is_no_obstacle():
+    code = "from tutorial_support import plots; plots.curves('c.png', {}, 'T', 'x', 'y')"
+    environment = os.environ | {"MPLBACKEND": "Qt4Agg", "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_confusion_is_coloured_by_the_share_of_each_label(monkeypatch):

@@ -5,9 +5,11 @@ import csv
 import errno
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -189,6 +191,17 @@ def test_fresh_moves_only_a_run_and_never_the_current_folder(tmp_path, monkeypat
         begin(".", flags_of(fresh=True))
 
 
+def test_fresh_takes_a_name_as_it_is_and_a_link_as_its_folder(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a%Y").symlink_to("disk/50%D", target_is_directory=True)
+    (tmp_path / "disk/50%D").mkdir()
+    for _ in range(2):
+        begin(str(tmp_path / "a%Y"), flags_of(fresh=True))
+    assert (tmp_path / "a%Y").is_symlink()
+    aside, run = sorted(path.name for path in (tmp_path / "disk").iterdir())[::-1]
+    assert run == "50%D" and re.fullmatch(r"50%D-\d{8}-\d{6}", aside)
+
+
 def test_fresh_leaves_a_run_that_is_training(tmp_path):
     folder = str(tmp_path / "run")
     with runs.Run(folder, "tests", flags_of()) as run:
@@ -366,6 +379,11 @@ def test_a_folder_that_tensorflow_cannot_restore_from_is_refused(tmp_path, chara
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_whose_name_is_not_utf8_is_refused():
+    with pytest.raises(UsageError, match="TensorFlow needs paths in UTF-8"):
+        runs.Run("a\udcff", "tests", flags_of())
+
+
 def test_a_folder_in_the_place_of_the_state_file_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "checkpoint").mkdir()
     with pytest.raises(UsageError, match="checkpoint' must be a file"):
@@ -452,6 +470,27 @@ def test_programs_set_defaults_unless_the_user_did(program_environment):
         [sys.executable, "-c", code], env=program_environment, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 3\n", "")
+
+
+def test_tensorflow_loads_where_no_further_process_is_allowed(monkeypatch):
+    def refuse(*arguments, **options):
+        raise BlockingIOError
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with programs._without_chatter():
+        pass
+
+
+def test_a_sentence_that_cannot_be_written_leaves_the_exit_code(monkeypatch):
+    @programs.program
+    def main(argv=None):
+        raise UsageError("odd")
+
+    def write(text):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(write=write))
+    assert main() == 2
 
 
 def test_ctrl_c_while_tensorflow_is_imported_is_one_line(tmp_path, program_environment):

@@ -83,6 +83,7 @@ class _Tasks:
         self._threads: list[threading.Thread] = []
         self._exit_codes: dict[Task, int] = {}
         self._stopped_at: dict[Task, float] = {}
+        self.failed_write: OSError | None = None  # of a task's output
 
     def __enter__(self) -> "_Tasks":
         command = [sys.executable, "-S", "-E", guard.__file__, str(GRACE)]
@@ -104,9 +105,21 @@ class _Tasks:
         """Starts a task and a thread that prints its output."""
         process = self._processes[task] = start(command, config)
         self._tell_guard(process.pid)
-        thread = threading.Thread(target=_follow, args=(*task, process))
+        thread = threading.Thread(target=self._follow, args=(*task, process))
         thread.start()
         self._threads.append(thread)
+
+    def _follow(self, job: str, index: int, process: subprocess.Popen) -> None:
+        """Prints a task's output with its name before each line, and waits for its end."""
+        assert process.stdout is not None
+        for line in process.stdout:
+            if self.failed_write is None:  # otherwise read on, so that the task can write and end
+                try:
+                    sys.stdout.write(f"[{job} {index}] {line.decode(errors='replace')}")
+                    sys.stdout.flush()
+                except OSError as error:
+                    self.failed_write = error
+        process.wait()
 
     def exit_codes(self) -> dict[Task, int]:
         """Returns the exit codes of the ended tasks, in the order in which they ended."""
@@ -143,21 +156,15 @@ def _is_stopped(process_id: int) -> bool:
     return False
 
 
-def _follow(job: str, index: int, process: subprocess.Popen) -> None:
-    """Prints a task's output with its name before each line, and waits for its end."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        sys.stdout.write(f"[{job} {index}] {line.decode(errors='replace')}")
-        sys.stdout.flush()
-    process.wait()
-
-
 def run(command: list[str], configs: dict[Task, dict[str, Any]]) -> int:
     """Runs a cluster until it ends.
 
     Args:
         command: the command line of every task.
         configs: from `plan`.
+
+    Raises:
+        OSError: the output of a task cannot be written.
 
     Returns:
         the exit code: 0 if all computing tasks and the evaluator succeeded, else that of the first
@@ -168,6 +175,8 @@ def run(command: list[str], configs: dict[Task, dict[str, Any]]) -> int:
         for task, config in configs.items():
             tasks.start(task, command, config)
         while not stop.requested:
+            if tasks.failed_write:
+                raise tasks.failed_write
             codes = tasks.exit_codes()
             for (job, index), code in codes.items():
                 if code:
