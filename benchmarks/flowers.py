@@ -211,7 +211,6 @@ def here(count=None):
     import tensorflow.compat.v1 as tf
 
     from flowers_transfer import bottlenecks
-    from tutorial_support import runs
     from tutorial_support.feature_store import FeatureStore
 
     count = count or examples()
@@ -222,7 +221,7 @@ def here(count=None):
             store.append(keys, [(1, 1)] * len(keys), vectors(start, len(keys)))
     store = FeatureStore(folder, VALUES)  # as a training opens it, which verifies every row
     found, sampler = _found(count, store)
-    sess, placeholders, train_op, loss = _head(tf, runs.session_config(small_net=True))
+    sess, placeholders, train_op, loss = _head(tf, ours.small_net_config())
     every_step = itertools.count()
 
     def take_step():

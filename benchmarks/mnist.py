@@ -221,12 +221,10 @@ def _here(add_training):
     """Returns (a session with the initial weights, the result of `add_training`)."""
     import tensorflow.compat.v1 as tf
 
-    from tutorial_support import runs
-
     graph = tf.Graph()
     with graph.as_default():
         fetches = add_training(tf)
-        sess = tf.Session(config=runs.session_config(small_net=True))
+        sess = tf.Session(config=ours.small_net_config())
         sess.run(tf.global_variables_initializer())
         _set_weights(sess, tf.trainable_variables())
     return sess, fetches

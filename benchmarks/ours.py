@@ -1,12 +1,21 @@
-"""What the loops of this package's training programs do around their steps."""
+"""What the loops of this package's training programs do around their steps.
+
+TensorFlow is imported only in the functions: other libraries' processes do not load it.
+"""
 
 import time
 
 import numpy as np
 
-from tutorial_support import checkpoints, files
-
 _LINE_EVERY = 100  # steps
+
+
+def small_net_config():
+    """Returns the session configuration of the programs that train a small net."""
+    from tutorial_support import programs, runs
+
+    programs.op_threads = 1  # as programs.before_tensorflow(small_net=True) sets it
+    return runs.session_config(small_net=True)
 
 
 def trained(take_step, count):
@@ -30,6 +39,8 @@ def trained_in_blocks(take_steps, length, count):
     Returns:
         list of the losses.
     """
+    from tutorial_support import checkpoints, files
+
     losses = []
     with files.progress_bar(count, "training", "step") as bar:
         for first in range(0, count, length):
