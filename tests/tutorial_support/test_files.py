@@ -15,6 +15,7 @@ import sys
 import tarfile
 import time
 import types
+import urllib.request
 import zipfile
 
 import pytest
@@ -82,6 +83,7 @@ def test_bad_mirror_gives_a_reason_and_leaves_nothing(tmp_path, monkeypatch, ans
 
 def test_a_malformed_proxy_is_a_reason(tmp_path, monkeypatch):
     monkeypatch.setenv("https_proxy", "http:/proxy:3128")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # made once, with the proxies of then
     with pytest.raises(files.DownloadError, match="proxy URL"):
         files.fetch(remote("https://127.0.0.1:9/file.gz"), tmp_path)
 
