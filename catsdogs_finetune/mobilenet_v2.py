@@ -265,7 +265,7 @@ def inference(
         kernel = tf.get_variable("kernel", shape, initializer=tf.glorot_uniform_initializer())
         bias = tf.get_variable("bias", [outputs], initializer=tf.zeros_initializer())
         logits = tf.matmul(inputs, kernel) + bias
-    # Histograms of all weights, one per evaluation, show whether they still change.
+    # Histograms of the head's weights show whether they still change.
     tf.summary.histogram("values/prediction/kernel", kernel)
     tf.summary.histogram("values/prediction/bias", bias)
     return logits

@@ -169,7 +169,7 @@ def sweep(folder: pathlib.Path) -> None:
         process = int(path.name.rpartition(f".{_MACHINE}-")[2].partition("-")[0])
         if not _is_running(process):
             with contextlib.suppress(OSError):  # another user's, or removed by another program
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def _is_running(process: int) -> bool:
@@ -234,9 +234,8 @@ def cache_folder(name: str) -> pathlib.Path:
     """Returns the folder of the data set `name` in the cache; it may not exist."""
     root = os.environ.get(CACHE_VARIABLE) or os.path.join("~", ".cache", "graph-tutorials")  # noqa: PTH118
     root = os.path.expanduser(root)  # noqa: PTH111
-    if root.startswith("~"):  # the user has no home folder, so the cache cannot be written
-        root = os.path.join(os.sep, "nonexistent", root[2:])  # noqa: PTH118
-    return pathlib.Path(root) / name
+    # Without a home folder, "~" is still there. No cache can be written then.
+    return pathlib.Path("/nonexistent" if root.startswith("~") else "", root, name)
 
 
 def sample_folder(name: str) -> pathlib.Path:

@@ -7,7 +7,6 @@ need no global state and no screen.
 import contextlib
 import os
 import pathlib
-import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -309,18 +308,6 @@ def _title(text: str, inches: float) -> str:
     return textwrap.fill(user_text.drawable(text, _LONGEST_TITLE), int(11 * inches))
 
 
-def _import_matplotlib() -> Any:
-    # Imported only when something is drawn, because it takes half a second.
-    try:
-        import matplotlib
-    except ValueError:  # MPLBACKEND names an unknown backend, but pictures here need none
-        del os.environ["MPLBACKEND"]
-        for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-            del sys.modules[name]
-        import matplotlib
-    return matplotlib
-
-
 @contextlib.contextmanager
 def _drawing(
     path: str | os.PathLike,
@@ -330,7 +317,7 @@ def _drawing(
     layout: Any = "constrained",
 ) -> Iterator[Any]:
     """Yields the axes of a figure (an array of axes if `columns` is above 1), then saves it."""
-    matplotlib = _import_matplotlib()
+    import matplotlib  # takes half a second, so only when something is drawn
     from matplotlib.figure import Figure
 
     # Do not parse "$" in names as mathematics. A text takes this setting when it is created.

@@ -203,6 +203,8 @@ def before_tensorflow(small_net: bool = False) -> None:
     is_quiet = LOG_LEVEL not in os.environ
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # Pictures are only saved, and matplotlib refuses to load for a backend that it does not know.
+    os.environ["MPLBACKEND"] = "agg"
     with _without_chatter() if is_quiet else contextlib.nullcontext():
         import tensorflow  # noqa: F401
 

@@ -49,7 +49,8 @@ def test_a_users_settings_of_matplotlib_change_nothing():
 
 
 def test_an_unknown_backend_is_no_obstacle():
-    code = "from tutorial_support import plots; plots.curves('c.png', {}, 'T', 'x', 'y')"
+    code = "from tutorial_support import plots, programs; programs.before_tensorflow(); "
+    code += "plots.draw_confusion('c.png', plots.np.eye(2, dtype=int), ['\u00fc', 'b'], 'T')"
     environment = os.environ | {"MPLBACKEND": "Qt4Agg", "PYTHONPATH": str(REPOSITORY)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 

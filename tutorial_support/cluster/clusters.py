@@ -11,6 +11,7 @@ it only watches the run folder.
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import socket
@@ -92,9 +93,6 @@ class Cluster:
         config.operation_timeout_in_ms = int(1000 * wait_secs)
         return config
 
-    def _hosts(self) -> list[str]:
-        return [_host_and_port(task)[0] for tasks in self.addresses.values() for task in tasks]
-
     def start_server(self) -> tf.train.Server:
         """Starts the server of this task, which listens on every network interface.
 
@@ -106,7 +104,9 @@ class Cluster:
         # gRPC would call the other tasks through the proxy of http_proxy, which rarely finds them.
         # Users who want a proxy between the tasks name it in grpc_proxy.
         if "grpc_proxy" not in os.environ:
-            os.environ["no_grpc_proxy"] = ",".join(self._hosts())  # noqa: SIM112  (gRPC's name)
+            tasks = itertools.chain.from_iterable(self.addresses.values())
+            hosts = ",".join(_host_and_port(address)[0] for address in tasks)
+            os.environ["no_grpc_proxy"] = hosts  # noqa: SIM112  (gRPC's name)
         config = runs.session_config()
         try:
             return tf.train.Server(self.addresses, self.job, self.index, config=config)

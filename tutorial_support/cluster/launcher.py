@@ -83,7 +83,7 @@ class _Tasks:
         self._threads: list[threading.Thread] = []
         self._exit_codes: dict[Task, int] = {}
         self._stopped_at: dict[Task, float] = {}
-        self.failed_write: OSError | None = None  # of a task's output
+        self._failed_write: OSError | None = None  # of a task's output
 
     def __enter__(self) -> "_Tasks":
         command = [sys.executable, "-S", "-E", guard.__file__, str(GRACE)]
@@ -100,6 +100,8 @@ class _Tasks:
                 process.kill()
         for thread in self._threads:
             thread.join()
+        if self._failed_write and exception[0] is None:
+            raise self._failed_write
 
     def start(self, task: Task, command: list[str], config: dict[str, Any]) -> None:
         """Starts a task and a thread that prints its output."""
@@ -113,13 +115,18 @@ class _Tasks:
         """Prints a task's output with its name before each line, and waits for its end."""
         assert process.stdout is not None
         for line in process.stdout:
-            if self.failed_write is None:  # otherwise read on, so that the task can write and end
+            if not self.is_output_lost:  # otherwise read on, so that the task can write and end
                 try:
                     sys.stdout.write(f"[{job} {index}] {line.decode(errors='replace')}")
                     sys.stdout.flush()
                 except OSError as error:
-                    self.failed_write = error
+                    self._failed_write = error
         process.wait()
+
+    @property
+    def is_output_lost(self) -> bool:
+        """Whether the output of a task could not be written; the block's end raises the error."""
+        return self._failed_write is not None
 
     def exit_codes(self) -> dict[Task, int]:
         """Returns the exit codes of the ended tasks, in the order in which they ended."""
@@ -163,20 +170,18 @@ def run(command: list[str], configs: dict[Task, dict[str, Any]]) -> int:
         command: the command line of every task.
         configs: from `plan`.
 
-    Raises:
-        OSError: the output of a task cannot be written.
-
     Returns:
         the exit code: 0 if all computing tasks and the evaluator succeeded, else that of the first
         task that failed; 129, 130 or 143 after a signal.
+
+    Raises:
+        OSError: the output of a task cannot be written.
     """
     awaited = {task for task in configs if task[0] != cluster.PS}
     with programs.StopSignals() as stop, _Tasks() as tasks:
         for task, config in configs.items():
             tasks.start(task, command, config)
-        while not stop.requested:
-            if tasks.failed_write:
-                raise tasks.failed_write
+        while not (stop.requested or tasks.is_output_lost):
             codes = tasks.exit_codes()
             for (job, index), code in codes.items():
                 if code:
