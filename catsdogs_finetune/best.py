@@ -16,7 +16,8 @@ class BestCheckpoint:
         """Creates the folder and copies the run's flags into it; the run must have begun.
 
         Args:
-            saver: a saver of the net's variables, without those of the optimizers.
+            run: the training.
+            saver: the training's saver, so that training can resume from the best checkpoint too.
         """
         self._folder, self._saver = run.path / FOLDER, saver
         self._folder.mkdir(exist_ok=True)

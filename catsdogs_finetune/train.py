@@ -64,7 +64,6 @@ def run_training(flags: argparse.Namespace) -> int:
         dropout_rate = tf.placeholder_with_default(0.0, (), "dropout_rate")
         dropout = mobilenet_v2.dropout(dropout_rate, flags.seed)
         logits = mobilenet_v2.inference(bottlenecks, len(images.class_names), dropout)
-        net_variables = mobilenet_v2.names_in_checkpoints(layers)  # before the optimizers' slots
         loss = mobilenet_v2.loss(logits, photos.labels)
 
         # Phase 1 trains the head, phase 2 also the layers from `fine_tune_at` on. The graph holds
@@ -81,7 +80,6 @@ def run_training(flags: argparse.Namespace) -> int:
         # A tf.train.Saver that never saves a NaN and flushes its files to disk before it returns.
         # The dict maps names in the checkpoint to variables.
         saver = checkpoints.Saver(mobilenet_v2.names_in_checkpoints(layers), flags.keep_checkpoints)
-        best_saver = checkpoints.Saver(net_variables, flags.keep_checkpoints)
 
         with tf.Session(config=runs.session_config()) as sess:
             # A new run starts from the pretrained weights, a resumed one from its checkpoint.
@@ -102,7 +100,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
             writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
             run.begin(writer, first_step, last_step)
-            best = BestCheckpoint(run, best_saver)
+            best = BestCheckpoint(run, saver)
 
             # If phase 1 is fed from the store, the first training photos are those of phase 2.
             photos.begin(sess, first_step, max(first_step, first_fine_step * flags.no_augmentation))
