@@ -38,8 +38,11 @@ class BestCheckpoint:
         if record.exists():
             with files.reading(record, "move it away"):
                 best = json.loads(record.read_text(encoding="utf-8"))
+                # Tuples compare by their first difference: accuracy first, then the lower loss.
                 if (best["accuracy"], -best["loss"]) >= (accuracy, -loss):
                     return
+        # Save first and record then: a run that is killed in between repeats the epoch's end. The
+        # checkpoint needs no graph of its own (.meta): it is the same as in the run's folder.
         prefix = str(self._folder / "model.ckpt")
         self._saver.save(sess, prefix, global_step=step, write_meta_graph=False)
         best = {"step": step, "accuracy": accuracy, "loss": loss}

@@ -49,10 +49,12 @@ class KeptBottlenecks:
             TrainingError: other tasks have not computed their share in time.
         """
         self._labels, self._inputs = images.labels, inputs
+        # A stamp (size and time of change) tells whether a photo has changed since it was stored.
         stamps, bad = feature_store.stamps(images.only(chosen))
         if bad:
             raise UsageError("\nerror: ".join(bad.values()))
         keys = {i: images.paths[i] for i in chosen.tolist()}
+        # Other weights or another image size give other bottlenecks, so each has a store.
         base = f"{facts['weights_digest']}-{flags.image_size}"
         folder = feature_store.store_folder(flags.bottleneck_dir, images.folder, base, share)
         size = mobilenet_v2.bottleneck_size(flags.alpha)
@@ -60,6 +62,7 @@ class KeptBottlenecks:
         missing = [
             i for i in share.of(list(keys)) if self._store.find(keys[i], stamps[keys[i]]) is None
         ]
+        # Store batch by batch: a run that is killed here resumes with the photos that are left.
         first = 0
         with files.progress_bar(len(missing), "bottlenecks", unit="image") as bar:
             for vectors in compute(np.array(missing)) if missing else ():
@@ -82,10 +85,12 @@ class KeptBottlenecks:
         self, sess: tf.Session, photos: photo_input.PhotoInput, with_photos: bool
     ) -> dict[tf.Tensor, Any]:
         """Returns the feed dictionary of the next training step, with or without its photos."""
+        # The order of the photos is part of the graph; only their indices are computed here.
         chosen = sess.run(photos.next_indices)
         return self.feed(chosen) | (photos.evaluation_feed(sess, chosen) if with_photos else {})
 
     def one_pass(self, sess: tf.Session, fetches: Any, chosen: np.ndarray) -> Iterator[Any]:
         """Yields the values of `fetches` for batches of the images with the indices `chosen`."""
+        # Large batches: the head alone needs little memory per image.
         for part in np.array_split(chosen, -(-len(chosen) // _AT_ONCE)):
             yield sess.run(fetches, self.feed(part))

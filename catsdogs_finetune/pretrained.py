@@ -121,6 +121,8 @@ def find(name: str | None, alpha: float | None, size: int) -> pathlib.Path:
         return shipped()
     if name not in (IMAGENET, None):
         return pathlib.Path(name)
+    # A convolution does not care about the image size, but weights suit the size they were trained
+    # with best. Keras also takes those of 224 pixels for any other size.
     nearest = size if size in SIZES else max(SIZES)
     try:
         remote = published(1.0 if alpha is None else alpha, nearest)
@@ -166,6 +168,7 @@ def digest(path: str | os.PathLike) -> str:
     Raises:
         UsageError: the file cannot be read.
     """
+    # The digest of the content, not the path: a file may be replaced under the same name.
     with files.reading(path, _REMEDY):
         return files.sha256(path)[:12]
 
@@ -180,6 +183,7 @@ def read(path: str | os.PathLike, variables: Mapping[str, tf.Variable]) -> dict[
     Raises:
         UsageError: the file is damaged, or does not hold all variables in these shapes.
     """
+    # Both sides use Keras' names, so the file's values need no table of names to find their place.
     wanted = {name: variable.shape.as_list() for name, variable in variables.items()}
     return h5_weights.read(path, wanted, _REMEDY)
 
@@ -196,4 +200,5 @@ def initial_values(
         variables: the variables by name.
         values: the values by name; other names are ignored.
     """
+    # `variable.initializer` is the assign op; its inputs are the variable's handle and the value.
     return {variable.initializer.inputs[1]: values[name] for name, variable in variables.items()}

@@ -178,6 +178,7 @@ def find(flags: argparse.Namespace, kept: Mapping[str, Any], sample: bool = Fals
     """
     if flags.base_graph:
         return load(flags.base_graph, _overridden(described(flags.base_graph), flags))
+    # A resumed run keeps its base: its head has learned from these bottlenecks.
     if flags.base is None and kept.get("base_digest"):
         return find_kept(kept)
     name = flags.base or (CIFAR10_NAME if sample else INCEPTION_NAME)
@@ -287,6 +288,7 @@ def load(path: str | pathlib.Path, base: Base, name: str | None = None) -> Froze
         UsageError: the file is not a GraphDef, holds ops that are not allowed, lacks a tensor,
             needs too much memory, or does not fit its description.
     """
+    # A GraphDef is a program, and this one may come from the internet: check it before running it.
     graph_def = graph_checks.read(path)
     names = {node.name for node in graph_def.node}
     for tensor in (base.jpeg_input, base.image_input, base.bottleneck):
@@ -308,6 +310,7 @@ def _unusable(path: str | pathlib.Path, base: Base, error: Exception) -> UsageEr
 
 
 def _op(tensor: str) -> str:
+    # "Mul:0" is the first output of the op "Mul".
     return tensor.partition(":")[0]
 
 
@@ -321,6 +324,7 @@ def _missing(path: str | pathlib.Path, tensor: str, names: set[str]) -> str:
 
 
 def _digest(path: str | pathlib.Path, base: Base) -> str:
+    # The description counts as well: another size or mean gives other bottlenecks.
     content = hashlib.sha256(pathlib.Path(path).read_bytes())
     content.update(json.dumps(dataclasses.asdict(base), sort_keys=True).encode())
     return content.hexdigest()[:16]
@@ -376,6 +380,7 @@ def _own_preparation(graph_def: tf.GraphDef, base: Base) -> tuple[tf.Tensor, tf.
     """Imports the ops from the JPEG input to the image input, with unchanged names."""
     assert base.jpeg_input is not None
     decoder = graph_checks.decoder(graph_def, base.jpeg_input)
+    # Keep only the nodes that the prepared picture depends on, and so leave the net out.
     pruned = tf.graph_util.extract_sub_graph(graph_def, [_op(base.image_input)])
     if _op(base.jpeg_input) not in {node.name for node in pruned.node}:
         raise ValueError(f"'{base.image_input}' does not depend on '{base.jpeg_input}'")
@@ -399,9 +404,11 @@ def preparation(size: int, mean: float, scale: float) -> tuple[tf.Tensor, tf.Ten
         (contents, decoded, prepared), as in AttachedBase.
     """
     # The same ops and names as in the graph of 2015, so programs for that graph can use this one.
+    # The bytes of a JPEG are one string, a scalar, so the placeholder has the shape ().
     contents = tf.placeholder(tf.string, (), "DecodeJpeg/contents")
     decoded = tf.image.decode_jpeg(contents, channels=3, name="DecodeJpeg")
     picture = tf.expand_dims(tf.cast(decoded, tf.float32, "Cast"), 0, "ExpandDims")
+    # The resize op takes a batch, so ExpandDims makes the picture a batch of one.
     resized = tf.image.resize_bilinear(picture, [size, size], name="ResizeBilinear")
     centred = tf.subtract(resized, np.float32(mean), "Sub")
     return contents, decoded, tf.multiply(centred, np.float32(scale), "Mul")

@@ -90,6 +90,7 @@ def frozen(model: tf2.keras.Model) -> tuple[tf.GraphDef, str, str]:
     """Freezes a Keras model; returns (GraphDef, name of the input tensor, of the output tensor)."""
     call = tf2.function(lambda images: model(images, training=False))
     signature = tf2.TensorSpec([None, *model.input_shape[1:]], tf2.float32)
+    # Tracing the function gives a graph. Freezing replaces the variables in it by constants.
     with context.eager_mode():
         concrete = call.get_concrete_function(signature)
         function = convert_to_constants.convert_variables_to_constants_v2(concrete)
@@ -108,9 +109,11 @@ def base_graph_def(model: tf2.keras.Model, mirror: bool = False, root: bool = Fa
             dominating the many weak ones.
     """
     graph_def, image_input, output = frozen(model)
+    # Decoding and preparing come before the Keras net in this graph, and pooling after it.
     with tf.Graph().as_default() as graph:
         _, _, prepared = base_graph.preparation(model.input_shape[1], MEAN, SCALE)
 
+        # Importing the graph twice copies its constants: a mirrored base is twice as large.
         def pooled(images: tf.Tensor, name: str) -> tf.Tensor:
             (features,) = tf.import_graph_def(graph_def, {image_input: images}, [output], name=name)
             return tf.reduce_mean(features, axis=[1, 2], keepdims=True)
@@ -118,8 +121,10 @@ def base_graph_def(model: tf2.keras.Model, mirror: bool = False, root: bool = Fa
         bottleneck = pooled(prepared, "net")
         if mirror:
             bottleneck = (bottleneck + pooled(tf.reverse(prepared, [2]), "mirrored_net")) / 2
+        # The features come from a ReLU, so none is negative and the root exists.
         if root:
             bottleneck = tf.sqrt(bottleneck)
+        # An identity op has no other purpose than to carry the name.
         bottleneck = tf.identity(bottleneck, "pool_3")
         tf.reshape(bottleneck, [-1, bottleneck.shape.as_list()[-1]], name="pool_3/_reshape")
     return graph.as_graph_def()

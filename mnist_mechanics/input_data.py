@@ -111,6 +111,7 @@ class DataSet:
             raise ValueError(f"dtype must be float32 or uint8, not {dtype}")
         rows, columns = images.shape[1:3]
         shape = (rows * columns,) if reshape else (rows, columns, 1)
+        # Keep the bytes of the files: as float32, the images would take four times the memory.
         self._pixels = images.reshape(len(images), *shape)
         self._labels = dense_to_one_hot(labels) if one_hot and labels.ndim == 1 else labels
         self._dtype = dtype
@@ -187,6 +188,7 @@ class DataSet:
             padded: pad the last batch with copies of its last image, labelled -1 so that no
                 prediction counts as correct; for placeholders with a fixed batch size.
         """
+        # Evaluation counts every example once, so the last batch must not be dropped.
         for start in range(0, self.num_examples, batch_size):
             stop = start + batch_size
             images, labels = self._converted(self._pixels[start:stop]), self._labels[start:stop]
@@ -217,6 +219,7 @@ def scale(pixels: np.ndarray) -> np.ndarray:
 
 def dense_to_one_hot(labels_dense: np.ndarray, num_classes: int = 10) -> np.ndarray:
     """Returns labels, int [n], as one-hot float64 [n, num_classes]."""
+    # Row k of the identity matrix is the one-hot vector of label k; indexing picks a row per label.
     return np.eye(num_classes)[labels_dense]
 
 
@@ -255,6 +258,7 @@ def read_data_sets(
     test_images, test_labels = _read_pair(train_dir, "t10k", source_url)
     if validation_size is None:
         validation_size = min(VALIDATION_SIZE, max(1, len(train_images) // 10))
+    # Validation images guide decisions during training; the test images are for the final result.
     if not 0 <= validation_size < len(train_images):
         raise UsageError(
             f"validation_size must be from 0 to {len(train_images) - 1} for the "
@@ -297,6 +301,7 @@ def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[DataSets, dic
     Raises:
         UsageError: the data cannot be used.
     """
+    # The command that resumes a run need not name the data again.
     if not (flags.input_data_dir or flags.sample or flags.fake_data):
         flags.input_data_dir = None if kept.get("sample") else kept.get("input_data_dir")
         flags.sample, flags.fake_data = kept.get("sample", False), kept.get("fake_data", False)
@@ -341,6 +346,7 @@ def find_folder(data_dir: str | None = None, sample: bool = False) -> pathlib.Pa
         return pathlib.Path(data_dir)
     if sample:
         return SAMPLE
+    # Downloaded once: the files stay in the cache folder for the next start.
     folder = files.cache_folder("mnist")
     try:
         for name in _PUBLISHED:
@@ -456,10 +462,12 @@ def _parse_idx(
     gzipped = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
     stream = gzip.GzipFile(fileobj=raw) if gzipped else raw
+    # A header: two zero bytes, the type of the values (8 is an unsigned byte), the number of
+    # dimensions, and the size of each dimension. The values follow in one block, row by row.
     header_size = 4 + 4 * dimensions
     header = stream.read(header_size)
     _check_header(path, header, what, magic, header_size)
-    # After the magic number, the header has one big-endian 32-bit integer per dimension.
+    # The sizes are big-endian 32-bit integers: ">" and "I" in struct's notation.
     shape = struct.unpack(f">{dimensions}I", header[4:])
     size = math.prod(shape)
     if size > _MAX_BYTES:
@@ -475,6 +483,7 @@ def _parse_idx(
             f"{path}: expected {size} bytes after the header, which declares {shape[0]} {what}, "
             f"but there are {more}; replace the file"
         )
+    # frombuffer reads the bytes in place and reshape only relabels them: neither copies.
     values = np.frombuffer(body, np.uint8).reshape(shape)
     # The arrays are shared by data sets and pipelines, so protect them from changes.
     values.flags.writeable = False
@@ -495,6 +504,7 @@ def _check_header(
 ) -> None:
     if not header:
         raise UsageError(f"{path}: empty, expected an idx file of {what}; replace the file")
+    # The first four bytes, read as one number, are the "magic number" of this kind of file.
     found = int.from_bytes(header[:4], "big")
     if found != magic:
         hint = _KNOWN_MAGIC.get(found, "the file is of another kind")
