@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     pretrained.add_flags(parser)
     replicas.add_wait_flag(parser)
     flags = parser.parse_args(argv)
-    share = replicas.share_from_environment(flags.wait_secs)
+    share = replicas.share_from_environment()
     images, facts = photo_input.load(flags, {})
     weights, facts["weights_digest"] = pretrained.load(flags, {})
     chosen = np.append(images.of_split(TRAIN), images.of_split(VALIDATION))
@@ -55,7 +55,8 @@ def main(argv: list[str] | None = None) -> None:
             sess.run(iterator.initializer, {indices: missing})
             return photo_input.until_end(sess, bottlenecks)
 
-        KeptBottlenecks(images, chosen, flags, facts, compute, share=share)
+        waiting = {"share": share, "wait_secs": flags.wait_secs}
+        KeptBottlenecks(images, chosen, flags, facts, compute, **waiting)
     print(f"The store holds the bottlenecks of {len(chosen)} images.")
 
 

@@ -6,6 +6,7 @@ images.
 """
 
 import argparse
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,8 @@ class KeptBottlenecks:
         facts: Mapping[str, Any],
         compute: Callable[[np.ndarray], Iterable[np.ndarray]],
         inputs: Sequence[tf.Tensor] = (),
-        share: feature_store.Share = feature_store.ALL,
+        share: slice = feature_store.EVERYTHING,
+        wait_secs: float = math.inf,
     ) -> None:
         """Opens the store and computes what it lacks.
 
@@ -43,6 +45,7 @@ class KeptBottlenecks:
                 batches, float32 [n, size], in the same order.
             inputs: the tensors to feed with bottlenecks and labels.
             share: the part of the images that this task computes; it waits for the other parts.
+            wait_secs: as in `FeatureStore`.
 
         Raises:
             UsageError: a picture or the store cannot be read.
@@ -58,9 +61,9 @@ class KeptBottlenecks:
         base = f"{facts['weights_digest']}-{flags.image_size}"
         folder = feature_store.store_folder(flags.bottleneck_dir, images.folder, base, share)
         size = mobilenet_v2.bottleneck_size(flags.alpha)
-        self._store = feature_store.FeatureStore(folder, size, share)
+        self._store = feature_store.FeatureStore(folder, size, share, wait_secs)
         missing = [
-            i for i in share.of(list(keys)) if self._store.find(keys[i], stamps[keys[i]]) is None
+            i for i in list(keys)[share] if self._store.find(keys[i], stamps[keys[i]]) is None
         ]
         # Store batch by batch: a run that is killed here resumes with the photos that are left.
         first = 0

@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import functools
 import io
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -277,13 +278,15 @@ def get_or_create_bottleneck(
     base: base_graph.FrozenGraph,
     images: image_lists.ImageList,
     bottleneck_dir: str | None,
-    share: feature_store.Share = feature_store.ALL,
+    share: slice = feature_store.EVERYTHING,
+    wait_secs: float = math.inf,
 ) -> Bottlenecks:
     """Computes the bottlenecks that the store lacks; returns those of all images.
 
     Args:
         bottleneck_dir: the folder for stores; None for the cache.
         share: the part of the images that this task computes; it waits for the other tasks' parts.
+        wait_secs: as in `FeatureStore`.
 
     Raises:
         UsageError: the store's folder cannot be used, the base fails, or no training image of a
@@ -296,9 +299,9 @@ def get_or_create_bottleneck(
     stamps, bad = feature_store.stamps(images)
     with Extractor(base) as extractor:
         size = extractor.bottleneck_size
-        store = feature_store.FeatureStore(folder, size, share)
+        store = feature_store.FeatureStore(folder, size, share, wait_secs)
         # The store keeps what a killed run has computed. Only the rest goes through the base.
-        mine = [path for path in share.of(images.paths) if path in stamps]
+        mine = [path for path in images.paths[share] if path in stamps]
         missing = {path: stamps[path] for path in mine if store.find(path, stamps[path]) is None}
         bad |= _fill(store, extractor, images.folder, missing)
         store.finish_filling()

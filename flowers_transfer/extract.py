@@ -27,10 +27,12 @@ def main(argv: list[str] | None = None) -> None:
     base_graph.add_flags(parser)
     replicas.add_wait_flag(parser)
     flags = parser.parse_args(argv)
-    share = replicas.share_from_environment(flags.wait_secs)
+    share = replicas.share_from_environment()
     images, facts = bottlenecks.create_image_lists(flags, {})
     base = base_graph.find(flags, {}, facts["sample"])
-    found = bottlenecks.get_or_create_bottleneck(base, images, flags.bottleneck_dir, share)
+    found = bottlenecks.get_or_create_bottleneck(
+        base, images, flags.bottleneck_dir, share, flags.wait_secs
+    )
     print(f"The store holds the bottlenecks of {len(found.images.paths)} images.")
 
 

@@ -28,8 +28,9 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
     with replicas.Replica(cluster, flags, flags.train_dir, tutorial) as replica, graph.as_default():
         images, facts = bottlenecks.create_image_lists(flags, replica.kept)
         base = base_graph.find(flags, replica.kept, facts["sample"])
-        share = cluster.feature_share(flags.wait_secs)
-        found = bottlenecks.get_or_create_bottleneck(base, images, flags.bottleneck_dir, share)
+        found = bottlenecks.get_or_create_bottleneck(
+            base, images, flags.bottleneck_dir, cluster.share, flags.wait_secs
+        )
         sampler = bottlenecks.Sampler(found, TRAIN, flags.sampling, flags.seed)
         tf.set_random_seed(flags.seed)
         # The same graph as in retrain.py, with variables and their update ops on the ps tasks.

@@ -232,7 +232,10 @@ class Saver(tf.train.Saver):
         folder, name = pathlib.Path(save_path).parent, pathlib.Path(numbered).name
         before, kept = _read_state(folder)
         try:
-            _sweep(folder)
+            # Temporary files of runs that were killed while they were saving.
+            files.sweep(folder)
+            for leftover in filter(_UNFINISHED.fullmatch, _names(folder)):
+                (folder / leftover).unlink()
             # Record the name first, so that a run that is killed here knows the files as its own.
             kept = [other for other in kept if other != name and exists(str(folder / other))]
             kept.append(name)
@@ -297,13 +300,6 @@ def _files_of(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
     return [
         folder / file for file in sorted(_names(folder), reverse=True) if pattern.fullmatch(file)
     ]
-
-
-def _sweep(folder: pathlib.Path) -> None:
-    """Removes the temporary files of runs that were killed while they were saving."""
-    files.sweep(folder)
-    for name in filter(_UNFINISHED.fullmatch, _names(folder)):
-        (folder / name).unlink()
 
 
 def _write_state(folder: pathlib.Path, newest: str, kept: list[str]) -> None:

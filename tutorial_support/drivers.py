@@ -40,7 +40,6 @@ from tutorial_support.programs import (
     one_line,
 )
 
-print_confusion = plots.print_confusion
 _BATCH = 16  # pictures that are prepared in parallel and classified together
 _OTHER_SPLIT_NAMES = {"training": TRAIN, "testing": TEST}  # of earlier versions
 
@@ -240,7 +239,7 @@ def _classified(
             images = list(threads.map(prepare, some))
             good = [image for image in images if not isinstance(image, UsageError)]
             logits = sess.run(tensors.logits, {tensors.images: np.stack(good)}) if good else nothing
-            found = iter(trained.probabilities_of(logits) if good else nothing)
+            found = iter(plots.softmax(logits) if good else nothing)
             for path, image in zip(some, images, strict=True):
                 scores = nothing if isinstance(image, UsageError) else next(found)
                 if not np.isfinite(scores).all():
@@ -295,10 +294,17 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
                 outputs = [probabilities, classes]
                 if tensors.bottleneck is not None:
                     outputs.append(tf.identity(tensors.bottleneck, "bottleneck"))
-                _write_frozen_graph(sess, new / "frozen_graph.pb", outputs)
+                names = [tensor.op.name for tensor in outputs]
+                graph_def = sess.graph_def
+                frozen = tf.graph_util.convert_variables_to_constants(sess, graph_def, names)
+                content = frozen.SerializeToString(deterministic=True)
+                (new / "frozen_graph.pb").write_bytes(content)
                 _write_saved_model(sess, new / "saved_model", tensors, classes, probabilities)
             if flags.tflite:
-                _write_tflite(new)
+                converter = tf2.lite.TFLiteConverter.from_saved_model(
+                    str(new / "saved_model"), signature_keys=["serving_default"]
+                )
+                (new / "model.tflite").write_bytes(converter.convert())
             labels = "".join(f"{one_line(name)}\n" for name in net.class_names)
             files.write_text(new / "labels.txt", labels)
             files.write_text(new / "origin.json", json.dumps(_origin(net), indent=2) + "\n")
@@ -338,14 +344,6 @@ def _put_in_place(new: pathlib.Path, folder: pathlib.Path) -> None:
         files.to_disk(target)
 
 
-def _write_frozen_graph(sess: tf.Session, path: pathlib.Path, outputs: list[tf.Tensor]) -> None:
-    """Writes the subgraph that computes the outputs, with variables turned into constants."""
-    names = [tensor.op.name for tensor in outputs]
-    graph = tf.graph_util.convert_variables_to_constants(sess, sess.graph_def, names)
-    with files.replacing(path) as temporary:
-        temporary.write_bytes(graph.SerializeToString(deterministic=True))
-
-
 def _write_saved_model(
     sess: tf.Session,
     folder: pathlib.Path,
@@ -366,15 +364,6 @@ def _write_saved_model(
     builder = tf.saved_model.Builder(str(folder))
     builder.add_meta_graph_and_variables(sess, [tf2.saved_model.SERVING], signatures)
     builder.save()
-
-
-def _write_tflite(folder: pathlib.Path) -> None:
-    """Writes `model.tflite`, converted from the SavedModel's signature `serving_default`."""
-    converter = tf2.lite.TFLiteConverter.from_saved_model(
-        str(folder / "saved_model"), signature_keys=["serving_default"]
-    )
-    with files.replacing(folder / "model.tflite") as temporary:
-        temporary.write_bytes(converter.convert())
 
 
 def _origin(net: trained.TrainedNet) -> dict:

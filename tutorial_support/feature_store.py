@@ -2,11 +2,11 @@
 
 A store is a folder with an SQLite database. It has one row per version of a picture, with the
 vector and a checksum over both. SQLite commits a batch of rows completely or not at all, even if
-the program is killed. Several tasks can fill a store, each with its `Share`: see `await_others`.
+the program is killed. Several tasks can fill a store, each with its share of the pictures (a slice,
+such as every third one): see `await_others`.
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import itertools
@@ -18,7 +18,6 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
 
 import filelock
 import numpy as np
@@ -35,36 +34,14 @@ _MAX_IN_MEMORY = 1 << 29  # bytes of vectors
 _ALIGNMENT = 64  # bytes, Eigen's; a session can take an aligned array without copying it
 
 Stamp = tuple[int, int]
-_Picture = TypeVar("_Picture")
-
-
-@dataclasses.dataclass(frozen=True)
-class Share:
-    """The part of the pictures that a task computes, and how long it waits for other tasks.
-
-    Attributes:
-        number: index of the task, in 0 .. count - 1.
-        count: number of tasks that fill the store.
-        wait_secs: longest time in seconds to wait while no other task adds anything.
-    """
-
-    number: int = 0
-    count: int = 1
-    wait_secs: float = math.inf
-
-    def of(self, pictures: Sequence[_Picture]) -> Sequence[_Picture]:
-        """Returns the task's share of a sequence: every count-th element from `number` on."""
-        return pictures[self.number :: self.count]
-
-
-ALL = Share()
+EVERYTHING = slice(None)  # the share of a task that fills a store alone
 
 
 def store_folder(
     root: str | os.PathLike | None,
     image_folder: str | os.PathLike,
     digest: str,
-    share: Share = ALL,
+    share: slice = EVERYTHING,
 ) -> pathlib.Path:
     """Returns the folder of the store for a base net and a folder of images.
 
@@ -81,17 +58,15 @@ def store_folder(
     readable = re.sub(r"\W+", "_", resolved.name)[:40]
     if root is None:
         root = files.cache_folder("bottlenecks")
-        if share.count == 1 and not _is_writable(root):
+        with contextlib.suppress(OSError):
+            root.mkdir(parents=True, exist_ok=True)
+        if not _is_shared(share) and not os.access(root, os.W_OK | os.X_OK):
             root = _temporary_root(root)
     return pathlib.Path(root) / f"{readable}-{place}-{digest}"
 
 
-def _is_writable(folder: pathlib.Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK | os.X_OK)
+def _is_shared(share: slice) -> bool:
+    return (share.step or 1) > 1
 
 
 @functools.cache  # one for the whole process, which removes it at its end
@@ -106,26 +81,18 @@ def _temporary_root(cache: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def stamp(path: str | os.PathLike) -> Stamp:
-    """Returns what identifies a version of a file: (size in bytes, modification time in ns).
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    status = pathlib.Path(path).stat()
-    return status.st_size, status.st_mtime_ns
-
-
 def stamps(images: image_lists.ImageList) -> tuple[dict[str, Stamp], dict[str, str]]:
-    """Returns the stamps of images.
+    """Returns the stamps of images: what identifies the present version of each file.
 
     Returns:
-        (dict from path to `stamp`, dict from path to a message for unreadable files).
+        (dict from path to (size in bytes, modification time in ns), dict from path to a message for
+        unreadable files).
     """
     found, bad = {}, {}
     for path in images.paths:
         try:
-            found[path] = stamp(images.folder / path)
+            status = (images.folder / path).stat()
+            found[path] = status.st_size, status.st_mtime_ns
         except OSError as error:
             bad[path] = f"{images.folder / path}: cannot be read ({reason(error)})"
     return found, bad
@@ -137,18 +104,26 @@ class FeatureStore:
     While one program fills a store on its own, other programs wait when they open it.
     """
 
-    def __init__(self, folder: str | os.PathLike, size: int, share: Share = ALL) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        size: int,
+        share: slice = EVERYTHING,
+        wait_secs: float = math.inf,
+    ) -> None:
         """Opens or creates the store in `folder` and verifies its content.
 
         Args:
             folder: the store's folder.
             size: length of a vector.
             share: the part of the pictures that this program computes.
+            wait_secs: longest time to wait while no other task adds anything, in seconds.
 
         Raises:
             UsageError: the folder cannot be used.
         """
-        self._path, self._size, self._share = pathlib.Path(folder, DATABASE), size, share
+        self._path, self._size = pathlib.Path(folder, DATABASE), size
+        self._wait_secs = wait_secs
         self._rows: dict[bytes, int] = {}  # row of each version
         self._last = 0  # the last row that was read
         self._in_memory: np.ndarray | None = None  # all vectors, if the store is small
@@ -158,7 +133,7 @@ class FeatureStore:
             self._await_filling()
         except OSError as error:
             raise self._unusable(reason(error)) from error
-        if share.count > 1:
+        if _is_shared(share):
             self.finish_filling()
         self._open()
 
@@ -166,15 +141,11 @@ class FeatureStore:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        self._database.close()
+        self._lock.release()
 
     def finish_filling(self) -> None:
         """Lets other programs fill the store; this program only reads from now on."""
-        self._lock.release()
-
-    def close(self) -> None:
-        """Closes the database."""
-        self._database.close()
         self._lock.release()
 
     def __len__(self) -> int:
@@ -189,7 +160,7 @@ class FeatureStore:
 
         Args:
             keys: n strings.
-            stamps: n results of `stamp`.
+            stamps: n stamps, from `stamps`.
             vectors: float32 [n, size], finite.
 
         Raises:
@@ -222,18 +193,18 @@ class FeatureStore:
             dict from the keys of such pictures to the messages.
 
         Raises:
-            TrainingError: nothing was added for `share.wait_secs` seconds.
+            TrainingError: nothing was added for `wait_secs` seconds.
         """
         missing = {key for key, stamp in wanted.items() if self.find(key, stamp) is None}
         unchecked, never = iter(sorted(missing)), {}
-        due = time.monotonic() + self._share.wait_secs
+        due = time.monotonic() + self._wait_secs
         while missing:
             with self._transaction("DEFERRED"):
                 self._read_new_entries()
             added = {key for key in missing if self.find(key, wanted[key]) is not None}
             missing -= added
             if added:
-                due = time.monotonic() + self._share.wait_secs
+                due = time.monotonic() + self._wait_secs
             checked = list(itertools.islice(unchecked, _CHECKED_AT_ONCE))
             for key in missing.intersection(checked):
                 if sentence := why_never(key):
@@ -244,7 +215,7 @@ class FeatureStore:
             if time.monotonic() > due:
                 raise TrainingError(
                     f"'{self._path.parent}' lacks {len(missing)} bottlenecks, and other tasks have "
-                    f"added none for {self._share.wait_secs:g} s; check their output, give all "
+                    f"added none for {self._wait_secs:g} s; check their output, give all "
                     "tasks the same --bottleneck_dir, or raise --wait_secs"
                 )
         return never

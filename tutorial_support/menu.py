@@ -9,6 +9,7 @@ This module does not load TensorFlow, and it imports no program until it runs on
 
 import ast
 import importlib.util
+import itertools
 import pathlib
 import runpy
 import sys
@@ -75,16 +76,12 @@ def main(argv: list[str] | None = None, package: str | None = None) -> int:
 
 def _show(listed: dict[str, str]) -> None:
     width = max(map(len, listed), default=0)
-    shown = None
-    for name, line in listed.items():
-        package = name.partition(".")[0]
-        if package != shown:
-            print(
-                f"\n{package}: {PACKAGES[package]}" if shown else f"{package}: {PACKAGES[package]}"
-            )
-            shown = package
-        print(f"  {name:{width}}  {line}")
-    print("\nRun one with `python -m NAME`; `python -m NAME --help` lists its flags.")
+    for package, names in itertools.groupby(listed, lambda name: name.partition(".")[0]):
+        print(f"{package}: {PACKAGES[package]}")
+        for name in names:
+            print(f"  {name:{width}}  {listed[name]}")
+        print()
+    print("Run one with `python -m NAME`; `python -m NAME --help` lists its flags.")
 
 
 def _no_such_program(name: str, listed: dict[str, str]) -> str:

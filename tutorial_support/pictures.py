@@ -53,19 +53,15 @@ def find(names: Sequence[str]) -> list[pathlib.Path]:
     paths: list[pathlib.Path] = []
     for path in map(pathlib.Path, names):
         if path.is_dir():
-            below = sorted(path.rglob("*"))
-            shown = (p for p in below if not is_hidden(p.relative_to(path)))
-            paths += [p for p in shown if is_picture(p)]
+            for below in sorted(path.rglob("*")):
+                parts = below.relative_to(path).parts
+                if not any(part.startswith(".") for part in parts) and is_picture(below):
+                    paths.append(below)
         else:
             paths.append(path)
     if not paths:
         raise UsageError(f"no picture in {', '.join(names)}; name another folder")
     return paths
-
-
-def is_hidden(path: pathlib.Path) -> bool:
-    """Returns whether a path, relative to a named folder, is hidden or in a hidden folder."""
-    return any(part.startswith(".") for part in path.parts)
 
 
 def is_picture(path: pathlib.Path) -> bool:

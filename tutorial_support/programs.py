@@ -13,6 +13,7 @@ import functools
 import logging
 import math
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -60,19 +61,15 @@ class StopSignals:
     A second signal has its usual effect, so pressing Ctrl-C twice ends the program at once.
     """
 
+    exit_code = 0  # 128 plus the number of the received signal
+
     def __init__(self) -> None:
-        self._received: int | None = None
         self._previous: dict[int, Any] = {}
 
     @property
     def requested(self) -> bool:
         """Whether a signal has been received."""
-        return self._received is not None
-
-    @property
-    def exit_code(self) -> int:
-        """128 plus the signal's number, or 0 without a signal."""
-        return 0 if self._received is None else 128 + self._received
+        return self.exit_code > 0
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
@@ -85,7 +82,7 @@ class StopSignals:
         self._restore()
 
     def _receive(self, number: int, frame: object) -> None:
-        self._received = number
+        self.exit_code = 128 + number
         self._restore()
 
     def _restore(self) -> None:
@@ -98,7 +95,8 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None) -> None:
         module = sys.modules["__main__"].__spec__
-        name = module.name.removesuffix(".__main__") if module else pathless(sys.argv[0])
+        script = pathlib.PurePath(sys.argv[0]).stem
+        name = module.name.removesuffix(".__main__") if module else script
         super().__init__(
             prog=f"python -m {name}",
             description=description,
@@ -147,11 +145,6 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 def nearest(word: str, known: list[str]) -> str | None:
     """Returns the known word that is closest to a misspelt one, or None if none is close."""
     return next(iter(difflib.get_close_matches(word, known, n=1)), None)
-
-
-def pathless(path: str) -> str:
-    """Returns a file's name without its folder and extension."""
-    return os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
 
 
 def number(kind: type, low: float = -math.inf, high: float = math.inf) -> Callable[[str], Any]:
@@ -406,22 +399,15 @@ def _show_log() -> None:
         logging.getLogger("tensorflow").addFilter(
             lambda record: "is deprecated and will be removed" not in record.getMessage()
         )
-        handler = _StandardError()
-        handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
-        LOG.addHandler(handler)
+        LOG.addHandler(_StandardError())
 
 
-class _StandardError(logging.StreamHandler):
-    """Writes to the current sys.stderr, not to the one at the time the handler was created."""
+class _StandardError(logging.Handler):
+    """Prints to the current sys.stderr, not to the one at the time the handler was created."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stderr
-        super().emit(record)
-
-
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        with contextlib.suppress(OSError, ValueError):  # standard error may be full or closed
+            print(printable(f"{record.levelname}: {record.getMessage()}"), file=sys.stderr)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

@@ -129,6 +129,7 @@ class Run:
         checkpoint_prefix: `<folder>/model.ckpt`, for `Saver.save`.
         kept: the flags and facts of the run in the folder; empty for a new run.
         stop: turns signals into a request to stop.
+        is_stopping: whether the loop is ending early because of a signal.
     """
 
     def __init__(self, folder: str, program: str, flags: argparse.Namespace) -> None:
@@ -147,7 +148,7 @@ class Run:
         self.path, self.folder = pathlib.Path(folder), str(folder)
         self.checkpoint_prefix = str(self.path / "model.ckpt")
         self._flags, self._program = flags, program
-        self._last_step, self._is_stopping, self._resumed_from = 0, False, ""
+        self._last_step, self.is_stopping, self._resumed_from = 0, False, ""
         self.stop = StopSignals()
         self._resources = contextlib.ExitStack()
         try:
@@ -293,23 +294,18 @@ class Run:
         A span ends at a multiple of `length` or at `end`.
         """
         with files.progress_bar(end, name, unit, initial=first) as bar:
-            while first < end and not self._is_stopping:
+            while first < end and not self.is_stopping:
                 span_end = min(first - first % length + length, end)
                 yield first, span_end
                 bar.update(span_end - first)
                 first = span_end
-        if self._is_stopping:
+        if self.is_stopping:
             print_line(f"Stopped by a signal; {unit} {first} is saved.")
 
     def is_save_step(self, steps_done: int, every: int) -> bool:
         """Returns whether to save now: every `every` steps, at the end, and after a signal."""
-        self._is_stopping = self.stop.requested
-        return self._is_stopping or steps_done % every == 0 or steps_done == self._last_step
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether the loop is ending early because of a signal."""
-        return self._is_stopping
+        self.is_stopping = self.stop.requested
+        return self.is_stopping or steps_done % every == 0 or steps_done == self._last_step
 
     @property
     def exit_code(self) -> int:

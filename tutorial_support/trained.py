@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import checkpoints, plots, runs
+from tutorial_support import checkpoints, runs
 from tutorial_support.programs import UsageError, one_line
 
 
@@ -210,8 +210,3 @@ class TrainedNet:
 def likeliest(probabilities: np.ndarray, top: int) -> np.ndarray:
     """Returns the indices of the `top` largest probabilities, largest first."""
     return np.argsort(-probabilities, kind="stable")[:top]
-
-
-def probabilities_of(logits: np.ndarray) -> np.ndarray:
-    """Returns the softmax of logits, float [n, classes]."""
-    return plots.softmax(logits)

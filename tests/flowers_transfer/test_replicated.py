@@ -86,12 +86,12 @@ def test_two_tasks_fill_a_store_that_a_third_died_in():
     """The store keeps what a task added before it died; the others do not compute it again."""
     keys = [f"{n}" for n in range(400)]
     expected = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
-    dead = feature_store.FeatureStore("store", 6, feature_store.Share(2, 3))
+    dead = feature_store.FeatureStore("store", 6, slice(2, None, 3))
     dead.append(keys[2:3], [(1, 1)], expected[2:3])
     both_done = threading.Barrier(2, timeout=60)
 
     def opened(number):
-        return feature_store.FeatureStore("store", 6, feature_store.Share(number, 3, 0.5))
+        return feature_store.FeatureStore("store", 6, slice(number, None, 3), wait_secs=0.5)
 
     def fill(number, store):
         with store:

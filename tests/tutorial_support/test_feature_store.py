@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tutorial_support import feature_store
-from tutorial_support.feature_store import FeatureStore, Share
+from tutorial_support.feature_store import FeatureStore
 from tutorial_support.programs import TrainingError, UsageError
 
 SIZE = 6
@@ -193,9 +193,9 @@ def test_the_files_of_an_earlier_version_are_left_alone():
 FILLER = """
 import sys
 import numpy as np
-from tutorial_support.feature_store import FeatureStore, Share
+from tutorial_support.feature_store import FeatureStore
 number = int(sys.argv[1])
-with FeatureStore("store", 6, Share(number, 2)) as store:
+with FeatureStore("store", 6, slice(number, None, 2)) as store:
     print("open", flush=True)
     for batch in range(number, 10_000, 2):
         keys = [f"{batch}-{i}" for i in range(4)]
@@ -246,21 +246,21 @@ def test_a_second_program_waits_until_the_first_has_filled(caplog):
 
 
 def test_tasks_fill_a_store_together_and_learn_of_each_other():
-    tasks = [FeatureStore(FOLDER, SIZE, Share(number, 3, 0.3)) for number in range(3)]
+    tasks = [FeatureStore(FOLDER, SIZE, slice(number, None, 3), 0.3) for number in range(3)]
     wanted = {f"{n}": (1, 1) for n in range(30)}
     for number in (2, 0):
-        keys = Share(number, 3).of(list(wanted))
+        keys = list(wanted)[number::3]
         tasks[number].append(keys, [(1, 1)] * 10, vectors(number, 10))
     with pytest.raises(TrainingError, match="lacks 10 bottlenecks, .* none for 0.3 s"):
         tasks[0].await_others(wanted, lambda key: None)
     never = tasks[0].await_others(wanted, lambda key: "bad" if int(key) % 3 == 1 else None)
-    assert never == dict.fromkeys(Share(1, 3).of(list(wanted)), "bad")
-    rows = [tasks[0].find(key, (1, 1)) for key in Share(2, 3).of(list(wanted))]
+    assert never == dict.fromkeys(list(wanted)[1::3], "bad")
+    rows = [tasks[0].find(key, (1, 1)) for key in list(wanted)[2::3]]
     np.testing.assert_array_equal(tasks[0].read(rows), vectors(2, 10))
 
 
 def test_whatever_others_add_extends_the_wait():
-    mine, other = (FeatureStore(FOLDER, SIZE, Share(number, 2, 0.6)) for number in range(2))
+    mine, other = (FeatureStore(FOLDER, SIZE, slice(number, None, 2), 0.6) for number in range(2))
 
     def add_slowly():
         for number in range(4):
@@ -316,7 +316,7 @@ def test_a_cache_that_cannot_be_written_costs_one_task_nothing(
 ):
     pathlib.Path("file").write_text("")
     monkeypatch.setenv("GRAPH_TUTORIALS_DATA", "file/cache")  # not even root can make this folder
-    share = feature_store.Share(0, number_of_tasks)
+    share = slice(0, None, number_of_tasks)
     folder = feature_store.store_folder(None, "photos", "base", share)
     if number_of_tasks > 1:  # the tasks would not find each other's
         assert folder.is_relative_to("file/cache")

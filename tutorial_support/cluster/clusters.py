@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import feature_store, runs
+from tutorial_support import runs
 from tutorial_support.cluster import CHIEF, EVALUATOR, JOBS, PS, VARIABLE, WORKER
 from tutorial_support.programs import StopSignals, UsageError, one_line, reason
 
@@ -66,12 +66,8 @@ class Cluster:
 
     @property
     def share(self) -> slice:
-        """The part of a batch for this task: every num_workers-th example from worker_number on."""
+        """Gives a task every num_workers-th element of a sequence, from worker_number on."""
         return slice(self.worker_number, None, self.num_workers)
-
-    def feature_share(self, wait_secs: float) -> feature_store.Share:
-        """Returns the same part as a feature_store.Share, with a limit on waiting in seconds."""
-        return feature_store.Share(self.worker_number, self.num_workers, wait_secs)
 
     @property
     def device(self) -> str:

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tutorial_support import checkpoints, drivers, feature_store, files, programs, runs, trained
+from tutorial_support import checkpoints, drivers, files, programs, runs, trained
 from tutorial_support import cluster as jobs
 from tutorial_support.cluster import clusters, sessions
 from tutorial_support.cluster.watchdog import Watchdog, limit_exit
@@ -69,24 +69,21 @@ def add_wait_flag(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def share_from_environment(wait_secs: float) -> feature_store.Share:
+def share_from_environment() -> slice:
     """Returns this task's share of the pictures according to TF_CONFIG; without it, all pictures.
-
-    Args:
-        wait_secs: longest wait for other tasks, in seconds.
 
     Raises:
         UsageError: TF_CONFIG is unusable, or this is not a computing task.
     """
     if not os.environ.get(jobs.VARIABLE):
-        return feature_store.ALL
+        return slice(None)
     cluster = clusters.from_environment(needs_ps=False)
     if cluster.job not in (jobs.CHIEF, jobs.WORKER):
         raise UsageError(
             f"{jobs.VARIABLE} gives this task the job {cluster.job}, but this program only has "
             "computing tasks; start only workers"
         )
-    return cluster.feature_share(wait_secs)
+    return cluster.share
 
 
 def program(
@@ -94,14 +91,20 @@ def program(
     add_training_flags: Callable[[argparse.ArgumentParser], None],
     run_worker: Callable[[argparse.Namespace, clusters.Cluster], int],
     net: type[trained.TrainedNet],
-    **flag_names: str,
+    folder: str = "train_dir",
+    batch_size: str = "batch_size",
 ) -> Callable[..., int]:
     """Returns the `main` of a replicated program, which runs the task that TF_CONFIG describes.
+
+    The task serves variables, evaluates or trains. `main` raises UsageError if TF_CONFIG is wrong,
+    and TrainingError if another task kept this one waiting for too long.
 
     Args:
         description: for `--help`.
         add_training_flags: adds the training flags to a parser.
-        run_worker, net, flag_names: as in `run_task`.
+        run_worker: trains; returns an exit code.
+        net: the net that an evaluator evaluates.
+        folder, batch_size: names of the flags for the run folder and the batch size.
     """
 
     @programs.program
@@ -109,7 +112,31 @@ def program(
         parser = ArgumentParser(description)
         add_training_flags(parser)
         add_flags(parser)
-        return run_task(parser, argv, run_worker, net, **flag_names)
+        flags = parser.parse_args(argv)
+        cluster = clusters.from_environment()
+        if vars(flags)[batch_size] % cluster.num_workers:
+            raise UsageError(
+                f"--{batch_size} {vars(flags)[batch_size]} is not a multiple of the number of "
+                f"workers, {cluster.num_workers}; change it"
+            )
+        if cluster.job == jobs.PS:
+            with Watchdog():
+                return clusters.serve_variables(cluster)
+        if cluster.job == jobs.EVALUATOR:
+            wait = ["--checkpoint_wait_secs", str(flags.checkpoint_wait_secs)]
+            watch = ["--checkpoint", vars(flags)[folder], "--eval_interval_secs", "1", *wait]
+            with Watchdog():
+                return drivers.evaluate(net, None, watch)
+        threading.excepthook = _without_cancelled(threading.excepthook)
+        try:
+            return run_worker(flags, cluster)
+        except tf.errors.DeadlineExceededError as error:
+            raise TrainingError(_waited(cluster, flags.wait_secs)) from error
+        except tf.errors.FailedPreconditionError as error:  # a new chief has reset the ps tasks
+            raise TrainingError(
+                "the chief has started again and cleared the variables on the ps tasks; start "
+                f"{cluster.job} {cluster.index} again, too: it then trains on with the chief"
+            ) from error
 
     return main
 
@@ -127,54 +154,6 @@ def end(exit_code: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):  # it is closed, or has no reader
             stream.flush()
     os._exit(exit_code)
-
-
-def run_task(
-    parser: ArgumentParser,
-    argv: list[str] | None,
-    run_worker: Callable[[argparse.Namespace, clusters.Cluster], int],
-    net: type[trained.TrainedNet],
-    folder: str = "train_dir",
-    batch_size: str = "batch_size",
-) -> int:
-    """Runs this process's task: serves variables, evaluates, or trains; returns the exit code.
-
-    Args:
-        parser: with the training flags and those of `add_flags`.
-        argv: the command line.
-        run_worker: trains; returns an exit code.
-        net: the net that an evaluator evaluates.
-        folder, batch_size: names of the flags for the run folder and the batch size.
-
-    Raises:
-        UsageError: the flags or TF_CONFIG are wrong.
-        TrainingError: another task kept this one waiting for too long.
-    """
-    flags = parser.parse_args(argv)
-    cluster = clusters.from_environment()
-    if vars(flags)[batch_size] % cluster.num_workers:
-        raise UsageError(
-            f"--{batch_size} {vars(flags)[batch_size]} is not a multiple of the number of workers, "
-            f"{cluster.num_workers}; change it"
-        )
-    if cluster.job == jobs.PS:
-        with Watchdog():
-            return clusters.serve_variables(cluster)
-    if cluster.job == jobs.EVALUATOR:
-        wait = ["--checkpoint_wait_secs", str(flags.checkpoint_wait_secs)]
-        watch = ["--checkpoint", vars(flags)[folder], "--eval_interval_secs", "1", *wait]
-        with Watchdog():
-            return drivers.evaluate(net, None, watch)
-    threading.excepthook = _without_cancelled(threading.excepthook)
-    try:
-        return run_worker(flags, cluster)
-    except tf.errors.DeadlineExceededError as error:
-        raise TrainingError(_waited(cluster, flags.wait_secs)) from error
-    except tf.errors.FailedPreconditionError as error:  # a new chief has reset the ps tasks
-        raise TrainingError(
-            "the chief has started again and cleared the variables on the ps tasks; start "
-            f"{cluster.job} {cluster.index} again, too: it then trains on with the chief"
-        ) from error
 
 
 def _waited(cluster: clusters.Cluster, wait_secs: float) -> str:
@@ -300,7 +279,7 @@ class Replica:
                 stack.enter_context(self._stop)
             stack.enter_context(sess)
             stack.callback(watchdog.closing)
-            training.enter(sess)
+            training.session = sess
             yield training
             self._is_cut_short = training.is_cut_short
 
@@ -312,6 +291,7 @@ class Training(tf.train.SessionRunHook):
     it first posts on the noticeboard the step after which all tasks stop.
 
     Attributes:
+        session: the session that runs the steps; None until it is open.
         step: the global step after the last run.
         is_cut_short: whether a synchronous task has made all tasks stop before the last step.
     """
@@ -329,7 +309,7 @@ class Training(tf.train.SessionRunHook):
         self._board, self._stop, self._is_sync = board, stop, is_sync
         self._watchdog, self._seek_input = watchdog, seek_input
         self._global_step = tf.train.get_global_step()
-        self._sess: tf.train.MonitoredSession | None = None
+        self.session: tf.train.MonitoredSession | None = None
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         """Moves the input to the current step, at the start and after a ps was lost."""
@@ -349,35 +329,23 @@ class Training(tf.train.SessionRunHook):
         if self.step < expected or (self._is_sync and self.step > expected):
             self._seek(session)
 
-    def enter(self, sess: tf.train.MonitoredSession) -> None:
-        """Sets the session that runs the steps."""
-        self._sess = sess
-
-    def run(self, fetches: Any, feed_dict: dict | None = None) -> Any:
-        """Runs a step like `Session.run`; if a ps is lost, retries with restored variables.
+    def take_step(
+        self, train_op: tf.Operation, loss: tf.Tensor, feed_dict: dict | None = None
+    ) -> np.floating:
+        """Runs a step and returns its loss; if a ps is lost, retries with restored variables.
 
         Raises:
-            TrainingError: other tasks ended before the last step.
+            TrainingError: the loss is not finite, or other tasks ended before the last step.
         """
-        assert self._sess is not None
+        assert self.session is not None
+        step = self.step
         try:
             with self._watchdog.waiting():
-                return self._sess.run(fetches, feed_dict)
+                _, loss_value = self.session.run([train_op, loss], feed_dict)
         except tf.errors.OutOfRangeError as error:  # the queue of a synchronous training is closed
             if self.step + 1 >= self._stop_after:
                 raise  # the session handles it by ending
             raise TrainingError(_ENDED) from error
-
-    def take_step(
-        self, train_op: tf.Operation, loss: tf.Tensor, feed_dict: dict | None = None
-    ) -> np.floating:
-        """Runs a step like `run`, checks that the loss is finite, and returns it.
-
-        Raises:
-            TrainingError: the loss is not finite, or as in `run`.
-        """
-        step = self.step
-        _, loss_value = self.run([train_op, loss], feed_dict)
         checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
         return loss_value
 
@@ -387,8 +355,8 @@ class Training(tf.train.SessionRunHook):
         Raises:
             TrainingError: the session ended before that.
         """
-        assert self._sess is not None
-        while not self._sess.should_stop():
+        assert self.session is not None
+        while not self.session.should_stop():
             if self.step >= self._stop_after or (self._stop.requested and not self._is_sync):
                 return
             yield self.step

@@ -81,16 +81,13 @@ class Watchdog:
                 numbers = read.recv(64)
                 if not numbers:  # closed
                     return
-                self._note(numbers)
+                for number in set(numbers) & set(programs.STOP_SIGNALS):
+                    self._signal = number
+                    self._stop_due = min(self._stop_due, time.monotonic() + STOP_SECS)
             if time.monotonic() > self._stop_due:
                 _end(f"did not stop within {STOP_SECS:g} s after a signal", 128 + self._signal)
             if time.monotonic() > self._wait_due:
                 _end(self._message, 1)
-
-    def _note(self, numbers: bytes) -> None:
-        for number in set(numbers) & set(programs.STOP_SIGNALS):
-            self._signal = number
-            self._stop_due = min(self._stop_due, time.monotonic() + STOP_SECS)
 
 
 def _end(message: str, exit_code: int) -> None:
