@@ -34,7 +34,7 @@ _STAGES = (
 )
 
 Block = collections.namedtuple("Block", "prefix inputs expansion channels stride")
-Block.__doc__ = """An inverted residual: prefix of names, channels in, expansion, channels out."""
+Block.__doc__ = """A block: prefix of its names, channels in, expansion, channels out, stride."""
 
 # The layers built so far: {layer name: {variable name: variable}}. As in Keras, activations and
 # paddings count as layers; they have no variables.

@@ -21,9 +21,6 @@ import tensorflow.compat.v1 as tf
 from tutorial_support import SPLITS, TEST, archives, files, image_lists, pictures, plots, runs
 from tutorial_support.programs import LOG, UsageError, number, reason
 
-# By default, tf.data runs AutoGraph on each function of a pipeline. That takes longer than tracing.
-_without_autograph = tf.autograph.experimental.do_not_convert
-
 FOLDER, SAMPLE = "cats_and_dogs_filtered", "drawn_cats_and_dogs"
 ARCHIVE = files.RemoteFile(
     f"{FOLDER}.zip",
@@ -94,7 +91,8 @@ def accuracy_line(split: str, accuracy: float, count: int) -> str:
 def find(flags: argparse.Namespace, kept: dict[str, Any]) -> image_lists.ImageList:
     """Lists the images that the flags name, or else those of the run that is resumed.
 
-    Sets `flags.data_dir`, which stays None unless the user named it, and `flags.sample`.
+    Sets `flags.sample`, and `flags.data_dir`: the absolute path of the user's or the run's folder,
+    None for the published photos and the sample.
 
     Raises:
         UsageError: the images cannot be used.
@@ -280,7 +278,7 @@ def index_batches(
     """
     steps = steps_per_epoch(len(chosen), batch_size)
 
-    @_without_autograph
+    @runs.without_autograph
     def of_epoch(epoch):
         # A stateless op has no hidden counter: the same seed always gives the same order. The epoch
         # is part of the seed, so each epoch has another order.
@@ -316,7 +314,7 @@ def training_batches(
     """
     load = _loader(images, size)
 
-    @_without_autograph
+    @runs.without_autograph
     def prepare(step, indices):
         loaded, labels = load(indices)
         return scale(distort(loaded, tf.stack([tf.constant(seed, tf.int64), step]))), labels
@@ -344,7 +342,7 @@ def evaluation_batches(
     """
     load = _loader(images, size)
 
-    @_without_autograph
+    @runs.without_autograph
     def prepare(indices):
         loaded, labels = load(indices)
         return scale(loaded), labels
@@ -406,9 +404,9 @@ class PhotoInput:
 
     def begin(self, sess: tf.Session, first_step: int, first_photo_step: int) -> None:
         """Starts the order after `first_step` batches, the photos after `first_photo_step`."""
-        # The handle is a string that names the iterator in this session; it can be fed repeatedly.
         sess.run(self._order.initializer, {self._first_step: first_step})
         sess.run(self._training.initializer, {self._first_step: first_photo_step})
+        # The handle is a string that names the iterator in this session; it can be fed repeatedly.
         self.training_feed = {self._dataset: sess.run(self._training.string_handle())}
 
     def evaluation_feed(self, sess: tf.Session, chosen: np.ndarray) -> dict[tf.Tensor, Any]:
@@ -442,7 +440,7 @@ def photos(images: image_lists.ImageList, chosen: np.ndarray, size: int) -> Iter
     """
     with tf.Graph().as_default() as graph:
         batches = tf.data.Dataset.from_tensor_slices(np.int64(chosen)).batch(_EVALUATION_BATCH)
-        load = _without_autograph(_loader(images, size))
+        load = runs.without_autograph(_loader(images, size))
         loaded = batches.map(load, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
         iterator = tf.data.make_initializable_iterator(runs.fixed_parallelism(loaded))
         batch, _ = iterator.get_next()
@@ -504,10 +502,10 @@ def draw_results(
     """
     names, predictions = images.class_names, logits.argmax(axis=1)
     some = np.random.default_rng(0).permutation(len(logits))[:25]
-    mistakes = {i: f" (is: {names[images.labels[i]]})" for i in some}
-    captions = [
-        names[predictions[i]] + mistakes[i] * bool(images.labels[i] != predictions[i]) for i in some
-    ]
+    captions = []
+    for i in some:
+        label, prediction = names[images.labels[i]], names[predictions[i]]
+        captions.append(prediction if label == prediction else f"{prediction} (is: {label})")
     size = flags.image_size
     title = f"{run.path.name}: predictions for {len(some)} testing images"
     plots.picture_sheet(run.path / "predictions.png", to_draw(images, some, size), captions, title)

@@ -16,12 +16,7 @@ if __name__ == "__main__":
 from catsdogs_finetune.trained import TrainedNet
 from tutorial_support import drivers
 
-
-@programs.program
-def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and classifies."""
-    return drivers.predict(TrainedNet, __doc__, argv)
-
+main = programs.program(lambda argv: drivers.predict(TrainedNet, __doc__, argv))
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -30,14 +30,16 @@ from tutorial_support.programs import number
 TRAIN_DIR = "logs/catsdogs"
 EPOCHS, SAMPLE_EPOCHS = 10, 40  # epochs per phase, as in the original and for the small sample
 SUMMARY_EVERY = 10  # steps
-Found = tuple[float, float]  # mean loss, accuracy
-LINE = "loss {:.4f}, accuracy {:.4f}"
+Score = tuple[float, float]  # mean loss, accuracy
+SCORE_LINE = "loss {:.4f}, accuracy {:.4f}"
+# A resumed run may change these: moved files are recognized by names, splits and a digest.
 MAY_CHANGE = ("data_dir", "sample", "weights", "fine_tune_epochs", "train_dir", "bottleneck_dir")
 
 
 def run_training(flags: argparse.Namespace) -> int:
     """Trains from the newest checkpoint to the end of both phases; returns the exit code."""
     with runs.Run(flags.train_dir, "catsdogs_finetune", flags) as run, tf.Graph().as_default():
+        # A resumed run reads its own data again (run.kept names it), and must have the same flags.
         images, facts = photo_input.load(flags, run.kept)
         weights, facts["weights_digest"] = pretrained.load(flags, run.kept)
         for phase in ("initial_epochs", "fine_tune_epochs"):
@@ -55,10 +57,10 @@ def run_training(flags: argparse.Namespace) -> int:
         distort = photo_input.distortion(flags)
         photos = photo_input.PhotoInput(images, training, flags, distort)
         features, layers = mobilenet_v2.features(photos.images, flags.alpha)
-        seen = mobilenet_v2.bottlenecks(features)
+        computed = mobilenet_v2.bottlenecks(features)
         # This placeholder passes the base's output on, unless stored bottlenecks are fed. Then the
         # session neither reads photos nor runs the base.
-        bottlenecks = tf.placeholder_with_default(seen, seen.shape, "bottlenecks")
+        bottlenecks = tf.placeholder_with_default(computed, computed.shape, "bottlenecks")
 
         # The head. The dropout rate is 0 unless a step feeds another one.
         dropout_rate = tf.placeholder_with_default(0.0, (), "dropout_rate")
@@ -77,8 +79,7 @@ def run_training(flags: argparse.Namespace) -> int:
         class_logits = mobilenet_v2.class_logits(logits)
         summary = tf.summary.merge_all()  # all summaries in the default collection
         init = tf.global_variables_initializer()
-        # A tf.train.Saver that never saves a NaN and flushes its files to disk before it returns.
-        # The dict maps names in the checkpoint to variables.
+        # A tf.train.Saver that refuses NaN and flushes its files. The dict maps names to variables.
         saver = checkpoints.Saver(mobilenet_v2.names_in_checkpoints(layers), flags.keep_checkpoints)
 
         with tf.Session(config=runs.session_config()) as sess:
@@ -94,7 +95,7 @@ def run_training(flags: argparse.Namespace) -> int:
             kept = None
             if first_step < first_fine_step:
                 fixed = np.append(training, validation) if flags.no_augmentation else validation
-                compute = functools.partial(photos.one_pass, sess, seen)
+                compute = functools.partial(photos.one_pass, sess, computed)
                 inputs = bottlenecks, photos.labels
                 kept = KeptBottlenecks(images, fixed, flags, facts, compute, inputs)
 
@@ -103,9 +104,10 @@ def run_training(flags: argparse.Namespace) -> int:
             best = BestCheckpoint(run, saver)
 
             # If phase 1 is fed from the store, the first training photos are those of phase 2.
-            photos.begin(sess, first_step, max(first_step, first_fine_step * flags.no_augmentation))
+            skips_phase_1 = flags.no_augmentation and first_step < first_fine_step
+            photos.begin(sess, first_step, first_fine_step if skips_phase_1 else first_step)
 
-            def validate(is_frozen: bool, step: int) -> Found:
+            def validate(is_frozen: bool, step: int) -> Score:
                 source = kept if is_frozen and kept else photos
                 totals = source.one_pass(sess, of_batch, validation)
                 return log(writer, VALIDATION, totals, step)
@@ -113,7 +115,7 @@ def run_training(flags: argparse.Namespace) -> int:
             if first_step == 0:
                 photo_input.draw_examples(run.path, images, training, flags, distort)
                 before = validate(first_fine_step > 0, 0)
-                runs.print_line(f"Before training: validation {LINE.format(*before)}")
+                runs.print_line(f"Before training: validation {SCORE_LINE.format(*before)}")
 
             for epoch in range(first_step // steps, num_epochs):
                 is_frozen = epoch < flags.initial_epochs
@@ -139,11 +141,11 @@ def run_training(flags: argparse.Namespace) -> int:
                     # At the end of an epoch, evaluate, reset the totals, then save. A run that is
                     # killed in between repeats the evaluation.
                     if steps_done % steps == 0:
-                        line = LINE.format(*log(writer, TRAIN, [totals], steps_done))
-                        found = validate(is_frozen, steps_done)
-                        runs.print_line(f"{name}: {line}; validation {LINE.format(*found)}")
+                        line = SCORE_LINE.format(*log(writer, TRAIN, [totals], steps_done))
+                        score = validate(is_frozen, steps_done)
+                        runs.print_line(f"{name}: {line}; validation {SCORE_LINE.format(*score)}")
                         sess.run(begin_epoch)
-                        best.keep(sess, *found, steps_done)
+                        best.keep(sess, *score, steps_done)
                     if run.is_save_step(steps_done, every=steps):
                         saver.save(sess, run.checkpoint_prefix, global_step=steps_done)
                 if run.is_stopping:
@@ -159,8 +161,8 @@ def run_training(flags: argparse.Namespace) -> int:
     return run.exit_code
 
 
-def log(writer: tf.summary.FileWriter, split: str, totals: Iterable, step: int) -> Found:
-    """Logs and returns mean loss and accuracy; `totals` are `of_batch` of each batch."""
+def log(writer: tf.summary.FileWriter, split: str, totals: Iterable, step: int) -> Score:
+    """Logs and returns mean loss and accuracy; `totals` are sums as in `mobilenet_v2.totals`."""
     loss, correct, count = np.sum([values.astype(float) for values in totals], axis=0)
     summaries.write_scalar(writer, f"loss/{split}", loss / count, step)
     summaries.write_scalar(writer, f"accuracy/{split}", correct / count, step)

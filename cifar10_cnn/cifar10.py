@@ -144,7 +144,9 @@ def lrn(
             # Put alpha into the matrix: scaling all values would cost as much as the product.
             sums = tf.matmul(tf.square(rows), tf.constant(alpha * neighbours))
             scale = tf.nn.bias_add(sums, tf.fill([channels], bias))
-            factor = _inverse_power(scale, beta)
+            # For beta 3/4, roots give scale ** -beta. They are far cheaper than a power.
+            is_root = beta == 0.75
+            factor = tf.rsqrt(tf.rsqrt(scale)) / scale if is_root else tf.pow(scale, -beta)
             normalized = rows * factor
 
         def gradient(dy: tf.Tensor) -> tf.Tensor:
@@ -157,13 +159,6 @@ def lrn(
         return tf.reshape(normalized, tf.shape(x)), gradient
 
     return tf.ensure_shape(normalize(images), images.shape, name=name)
-
-
-def _inverse_power(values: tf.Tensor, beta: float) -> tf.Tensor:
-    """Returns `values ** -beta`; for beta 3/4 it uses roots, which are far cheaper than powers."""
-    if beta == 0.75:
-        return tf.math.rsqrt(tf.math.rsqrt(values)) / values
-    return tf.pow(values, -beta)
 
 
 def loss(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

@@ -35,10 +35,6 @@ ARCHIVE = files.RemoteFile(
 SAMPLE_ARCHIVE = files.sample_folder("cifar10") / ARCHIVE.name
 _PUBLISHED = {FOLDER: ARCHIVE.name, FOLDER_100: "cifar-100-binary.tar.gz"}  # archive of each folder
 
-# AutoGraph would rewrite the pipeline's functions before tracing. That takes longer than tracing,
-# and leaves a temporary file behind if the program is killed.
-_without_autograph = tf.autograph.experimental.do_not_convert
-
 _BLOCK = 250  # consecutive records that are read together
 _CONCURRENT_BLOCKS = 16  # blocks whose records are interleaved
 _SHUFFLE_BUFFER = 10000  # records, 31 MB
@@ -376,7 +372,7 @@ def training_batches(
     first_record = first_step * batch_size
     first_epoch = first_record // records.num_examples
 
-    @_without_autograph
+    @runs.without_autograph
     def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
         return _shuffled(records, seed, epoch)
 
@@ -388,7 +384,7 @@ def training_batches(
     )
 
     # Dataset.map traces this function once, into a graph that runs for every batch.
-    @_without_autograph
+    @runs.without_autograph
     def prepare(step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = parse(batch, records.label_bytes, records.label_at)
         images = distort(images, tf.stack([tf.constant(seed, tf.int64), step]))
@@ -455,7 +451,7 @@ def evaluation_batches(
     blocks = tf.data.Dataset.from_tensor_slices(_blocks(records))
     batches = blocks.flat_map(_reader(records)).batch(batch_size)
 
-    @_without_autograph
+    @runs.without_autograph
     def prepared(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = parse(batch, records.label_bytes, records.label_at)
         return prepare(images), labels
@@ -493,7 +489,7 @@ def _reader(records: Records) -> Callable[..., tf.data.Dataset]:
     """Returns a function (path, header bytes, footer bytes) -> dataset of a block's records."""
     size = records.record_bytes
 
-    @_without_autograph
+    @runs.without_autograph
     def read_block(path: tf.Tensor, header: tf.Tensor, footer: tf.Tensor) -> tf.data.Dataset:
         # It skips the header and footer bytes, and cuts the rest of the file into records.
         return tf.data.FixedLengthRecordDataset(

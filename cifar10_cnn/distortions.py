@@ -12,13 +12,12 @@ import tensorflow.compat.v1 as tf
 
 from cifar10_cnn import cifar10
 
+VIEWS = (1, 2, 10)  # the supported numbers of views per image
+
 
 def central_images(images: tf.Tensor) -> tf.Tensor:
     """Prepares images [batch, h, w, 3] for evaluation: float32 [batch, CROP_SIZE, CROP_SIZE, 3]."""
     return standardize(central_crop(images, cifar10.CROP_SIZE))
-
-
-VIEWS = (1, 2, 10)  # the supported numbers of views per image
 
 
 def views(images: tf.Tensor, count: int) -> tf.Tensor:

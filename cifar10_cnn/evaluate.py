@@ -1,4 +1,4 @@
-"""Restores a checkpoint into a new graph and evaluates it on all test images.
+"""Restores a checkpoint into a new graph and evaluates it on one split of the images.
 
     python -m cifar10_cnn.evaluate
     python -m cifar10_cnn.evaluate --checkpoint logs/cifar10/model.ckpt-10000 --split train
@@ -18,12 +18,7 @@ if __name__ == "__main__":
 from cifar10_cnn.trained import TrainedNet
 from tutorial_support import drivers
 
-
-@programs.program
-def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and evaluates."""
-    return drivers.evaluate(TrainedNet, __doc__, argv)
-
+main = programs.program(lambda argv: drivers.evaluate(TrainedNet, __doc__, argv))
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -91,7 +91,9 @@ class Recipe:
             # The rate is a tensor: every Session.run computes it from the current global_step.
             if self.schedule == "staircase":
                 every, decay = flags.num_gens_to_wait, flags.lr_decay
-                rate = tf.train.exponential_decay(highest, global_step, every, decay, True)
+                rate = tf.train.exponential_decay(
+                    highest, global_step, every, decay, staircase=True
+                )
             else:
                 warm_up = tf.minimum(1.0, (tf.cast(global_step, tf.float32) + 1) / 500)
                 rate = warm_up * tf.train.cosine_decay(highest, global_step, flags.generations)

@@ -28,8 +28,15 @@ from tutorial_support.programs import number
 
 TRAIN_DIR = "logs/cifar10"
 # A resumed run may change these flags: none of them affects the values of the variables.
-MAY_CHANGE: tuple[str, ...] = ("data_dir", "sample", "train_dir", "num_towers")
-MAY_CHANGE += ("output_every", "eval_every", "save_every")
+MAY_CHANGE = (
+    "data_dir",
+    "sample",
+    "train_dir",
+    "num_towers",
+    "output_every",
+    "eval_every",
+    "save_every",
+)
 
 
 def losses(
@@ -56,6 +63,7 @@ def run_training(
         config: session configuration; by default `runs.session_config()`.
     """
     with runs.Run(flags.train_dir, "cifar10_cnn", flags) as run, tf.Graph().as_default():
+        # A resumed run reads its own data again (run.kept names it), and must have the same flags.
         training, testing, facts = cifar10_input.load(flags, run.kept)
         recipe = recipes.choose(flags, run.kept, facts["sample"])
         run.settle(facts, (*MAY_CHANGE, *recipe.may_change))
@@ -105,20 +113,21 @@ def run_training(
             checkpoint = run.newest_checkpoint()
             if checkpoint is not None:
                 saver.restore(sess, checkpoint)
-            start = int(sess.run(global_step))
-            inputs.begin(sess, start)
+            first_step = int(sess.run(global_step))
+            inputs.begin(sess, first_step)
             writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
-            run.begin(writer, start, flags.generations)
+            run.begin(writer, first_step, flags.generations)
             split = VALIDATION if flags.validation_size else TEST
 
-            for step in run.steps(start, flags.generations, unit="generation"):
+            for step in run.steps(first_step, flags.generations, unit="generation"):
                 generation = step + 1
                 is_output = generation % flags.output_every == 0
                 is_last = generation == flags.generations
                 is_evaluation = generation % flags.eval_every == 0 or is_last
 
                 # One generation. Nothing is fed, because the input is in the graph. Fetch the
-                # summaries in the same run: another run would take another batch.
+                # summaries in the same run: another run would take another batch. A list times True
+                # is the list; times False it is empty.
                 wanted = [summary] * is_output + [details] * is_evaluation
                 _, loss_value, summary_values = sess.run([train_op, loss, wanted])
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", generation)

@@ -34,8 +34,9 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
             batch = cifar10_input.TrainingInput(records, flags, recipe.distort, cluster.share)
             step, last = tf.train.get_or_create_global_step(), flags.generations
             drop = recipe.drop(step, last, flags.seed, cluster.worker_number)
-            net_of = recipe, len(records.class_names), drop
-            loss, objective, net = train.losses(batch.images, batch.targets, *net_of)
+            loss, objective, net = train.losses(
+                batch.images, batch.targets, recipe, len(records.class_names), drop
+            )
             rate = recipe.rate(step, flags)
             optimizer, average = recipe.optimizer(rate, net.last_weights), recipe.average(step)
             if flags.sync:  # the optimizer then updates the averages, once per generation

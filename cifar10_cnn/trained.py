@@ -23,6 +23,7 @@ class TrainedNet(trained.TrainedNet):
     tutorial = "cifar10_cnn"
     default_checkpoint = train.TRAIN_DIR
     image_shape = (cifar10_input.IMAGE_SIZE, cifar10_input.IMAGE_SIZE, 3)
+    add_data_flags = staticmethod(cifar10_input.add_flags)
 
     def __init__(self, prefix: str, flags: dict[str, Any]) -> None:
         """Takes the class names from the run's flags; without a run, classes are numbered.
@@ -65,8 +66,8 @@ class TrainedNet(trained.TrainedNet):
     def inference(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Adds the preprocessing and the net; returns (logits, bottleneck)."""
         views = self.settings.get("views", 1)
-        prepared = distortions.views(images, views)
         with tf.variable_scope(cifar10.SCOPE):
+            prepared = distortions.views(images, views)
             net = cifar10.inference(prepared, len(self.class_names))
         if views == 1:
             return net.logits, net.bottleneck
@@ -98,11 +99,6 @@ class TrainedNet(trained.TrainedNet):
         """Returns the middle square of a picture, float32 [32, 32, 3] in [0, 255]."""
         square = pictures.middle_square(pictures.read(path), cifar10_input.IMAGE_SIZE)
         return np.asarray(square, np.float32)
-
-    @staticmethod
-    def add_data_flags(parser: argparse.ArgumentParser) -> None:
-        """Adds the data flags."""
-        cifar10_input.add_flags(parser)
 
     def examples(self, flags: argparse.Namespace, split: str) -> trained.Examples:
         """Returns the examples of a split; the validation split is what the run held out.

@@ -215,8 +215,8 @@ class Extractor:
         Args:
             jobs: tuples of arguments for `prepare`.
         """
-        # The threads prepare the next batch while the base computes this one. At most two batches
-        # are in memory at a time.
+        # The threads prepare further pictures while the base computes a batch. Besides that batch,
+        # at most `_ahead` pictures are in memory: two batches, or one picture per thread.
         waiting: collections.deque = collections.deque()
         for job in jobs:
             waiting.append(self._threads.submit(self.prepare, *job))
@@ -415,7 +415,7 @@ def get_random_distorted_bottlenecks(
 
 
 @contextlib.contextmanager
-def drawing(
+def batch_source(
     base: base_graph.FrozenGraph, flags: argparse.Namespace
 ) -> Iterator[Callable[..., tuple[np.ndarray, np.ndarray]]]:
     """Yields the function that draws training batches, one of the two above.

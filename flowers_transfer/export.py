@@ -24,12 +24,7 @@ if __name__ == "__main__":
 from flowers_transfer.trained import TrainedNet
 from tutorial_support import drivers
 
-
-@programs.program
-def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and exports."""
-    return drivers.export(TrainedNet, __doc__, argv)
-
+main = programs.program(lambda argv: drivers.export(TrainedNet, __doc__, argv))
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -217,7 +217,7 @@ def part(graph_def: tf.GraphDef, wanted: str, fed: Collection[str]) -> tf.GraphD
 
 def _check_declared(graph_def: tf.GraphDef, base: Any) -> None:
     """Compares the declared shape of the image input with the shape that will be fed."""
-    (node,) = (node for node in graph_def.node if node.name == _op(base.image_input))
+    (node,) = (node for node in graph_def.node if node.name == _key(base.image_input)[0])
     if node.op.startswith("Placeholder") and "shape" in node.attr:
         declared = tf.TensorShape(node.attr["shape"].shape)
         fed = [1, base.size, base.size, 3]
@@ -291,10 +291,6 @@ def _key(text: str) -> tuple[str, int]:
 
 def _text(key: tuple[str, int]) -> str:
     return f"^{key[0]}" if key[1] < 0 else f"{key[0]}:{key[1]}"
-
-
-def _op(tensor: str) -> str:
-    return tensor.partition(":")[0]
 
 
 def _bytes_of(name: str, op: tf.Operation) -> int:

@@ -14,12 +14,7 @@ if __name__ == "__main__":
 from flowers_transfer.trained import TrainedNet
 from tutorial_support import drivers
 
-
-@programs.program
-def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and labels."""
-    return drivers.predict(TrainedNet, __doc__, argv, top=5)
-
+main = programs.program(lambda argv: drivers.predict(TrainedNet, __doc__, argv, top=5))
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -28,8 +28,7 @@ from flowers_transfer import base_graph
 from tutorial_support import files, h5_weights
 from tutorial_support.programs import ArgumentParser, UsageError, number, reason
 
-NETS = ("InceptionV3", "MobileNetV2")
-SIZES = {"InceptionV3": 299, "MobileNetV2": 224}
+SIZES = {"InceptionV3": 299, "MobileNetV2": 224}  # pixels, by net
 # Both nets take pixels in [-1, 1].
 MEAN, SCALE = 127.5, 1 / 127.5
 
@@ -38,7 +37,7 @@ def keras_net(name: str, size: int, alpha: float, weights: str) -> tf2.keras.Mod
     """Returns the Keras model without its top, with weights.
 
     Args:
-        name: one of NETS.
+        name: one of SIZES.
         size: height and width of its pictures, in pixels.
         alpha: width multiplier of MobileNetV2; InceptionV3 ignores it.
         weights: "imagenet", which Keras downloads; "random"; or a file: any layout that
@@ -136,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = ArgumentParser(__doc__)
     parser.add_argument("graph", help="The file to write; its name must end in .pb.")
     add = parser.add_argument_group("net").add_argument
-    add("--net", choices=NETS, default="MobileNetV2", help="The Keras net to freeze.")
+    add("--net", choices=list(SIZES), default="MobileNetV2", help="The Keras net to freeze.")
     weights = "An .h5 or .keras file; or imagenet, which is downloaded; or random."
     add("--weights", default="imagenet", help=weights)
     add("--alpha", type=number(float, 0.01), default=1.0, help="The width of MobileNetV2.")

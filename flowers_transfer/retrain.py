@@ -1,8 +1,8 @@
 """Trains a classifier of your own images: a new head on the bottlenecks of a frozen base.
 
-python -m flowers_transfer.retrain --image_dir my_photos
-python -m flowers_transfer.retrain --image_dir my_photos --base_graph base.pb
-python -m flowers_transfer.retrain --sample
+    python -m flowers_transfer.retrain --image_dir my_photos
+    python -m flowers_transfer.retrain --image_dir my_photos --base_graph base.pb
+    python -m flowers_transfer.retrain --sample
 tensorboard --logdir logs
 """
 
@@ -24,8 +24,8 @@ from tutorial_support.programs import number
 
 TRAIN_DIR = "logs/flowers"
 SAVE_EVERY = 1000  # steps
-# The flags that may change when a run resumes: folders and files (a digest checks their content),
-# and what is printed or written.
+# The flags that may change when a run resumes. Folders and files may move: `run.settle` compares
+# the images' names and splits, and a digest of the base.
 MAY_CHANGE = (
     "image_dir",
     "how_many_training_steps",
@@ -42,6 +42,7 @@ MAY_CHANGE = (
 def run_training(flags: argparse.Namespace) -> int:
     """Trains from the newest checkpoint to the last step; returns the exit code."""
     with runs.Run(flags.train_dir, "flowers_transfer", flags) as run, tf.Graph().as_default():
+        # A resumed run reads its own data again (run.kept names it), and must have the same flags.
         images, facts = bottlenecks.create_image_lists(flags, run.kept)
         base = base_graph.find(flags, run.kept, facts["sample"])
         run.settle(facts | base.facts, MAY_CHANGE)
@@ -70,7 +71,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
         with (
             tf.Session(config=runs.session_config(small_net=True)) as sess,
-            bottlenecks.drawing(base, flags) as get_random_bottlenecks,
+            bottlenecks.batch_source(base, flags) as get_random_bottlenecks,
         ):
             # The initializer gives every variable its first value. A resumed run then overwrites
             # these with the values in its newest checkpoint.

@@ -42,10 +42,14 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
             descent = head.gradient_descent(flags.learning_rate, flags.momentum)
             train_op = head.training(objective, optimizer=replica.optimizer(descent))
         last, size = flags.how_many_training_steps, flags.train_batch_size
-        run = facts | base.facts, retrain.MAY_CHANGE, last, retrain.SAVE_EVERY
-        with bottlenecks.drawing(base, flags) as draw, replica.training(*run) as training:
+        facts |= base.facts
+        with (
+            bottlenecks.batch_source(base, flags) as get_random_bottlenecks,
+            replica.training(facts, retrain.MAY_CHANGE, last, retrain.SAVE_EVERY) as training,
+        ):
             for step in training.steps():
-                vectors, labels = draw(found, sampler, size, step, cluster.share)  # our part
+                # Look up only this worker's share of the step's batch.
+                vectors, labels = get_random_bottlenecks(found, sampler, size, step, cluster.share)
                 feed_dict = {bottleneck_input: vectors, ground_truth: labels}
                 loss_value = training.take_step(train_op, loss, feed_dict)
                 if (step + 1) % flags.eval_step_interval == 0:
@@ -53,8 +57,9 @@ def run_worker(flags: argparse.Namespace, cluster: clusters.Cluster) -> int:
     return replica.exit_code
 
 
-flag_names = {"batch_size": "train_batch_size"}
-main = replicas.program(__doc__, retrain.add_flags, run_worker, TrainedNet, **flag_names)
+main = replicas.program(
+    __doc__, retrain.add_flags, run_worker, TrainedNet, batch_size="train_batch_size"
+)
 
 if __name__ == "__main__":
     replicas.end(main())

@@ -17,12 +17,7 @@ if __name__ == "__main__":
 from mnist_mechanics.trained import TrainedNet
 from tutorial_support import drivers
 
-
-@programs.program
-def main(argv: list[str] | None = None) -> int:
-    """Parses the flags and evaluates."""
-    return drivers.evaluate(TrainedNet, __doc__, argv)
-
+main = programs.program(lambda argv: drivers.evaluate(TrainedNet, __doc__, argv))
 
 if __name__ == "__main__":
     sys.exit(main())

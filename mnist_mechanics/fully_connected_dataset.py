@@ -23,7 +23,6 @@ from mnist_mechanics import fully_connected_feed, input_data, input_pipeline, mn
 from tutorial_support import checkpoints, runs, summaries
 
 LOG_DIR = "logs/mnist_dataset"
-EVALUATION_BATCH = 1000  # images
 
 
 def do_eval(
@@ -34,13 +33,14 @@ def do_eval(
     quiet: bool = False,
 ) -> float:
     """Evaluates a whole data set, each example once; prints and returns the precision."""
-    num_correct = sum(inputs.run_through(sess, data_set, eval_correct))
+    num_correct = sum(inputs.one_pass(sess, data_set, eval_correct))
     return fully_connected_feed.print_precision(data_set.num_examples, num_correct, quiet)
 
 
 def run_training(flags: argparse.Namespace) -> int:
     """Trains from the newest checkpoint up to `flags.max_steps`; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
+        # A resumed run reads its own data again (run.kept names it), and must have the same flags.
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, fully_connected_feed.MAY_CHANGE)
         tf.set_random_seed(flags.seed)
@@ -51,7 +51,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 pixels, labels, flags.batch_size, flags.seed, first_step
             )
 
-        inputs = input_pipeline.Input(training, EVALUATION_BATCH)
+        inputs = input_pipeline.Input(training, fully_connected_feed.EVALUATION_BATCH)
         # The builders take any tensors: here the iterator's output instead of placeholders.
         logits = mnist.inference(inputs.images, flags.hidden1, flags.hidden2)
         loss = mnist.loss(logits, inputs.labels)
@@ -73,7 +73,7 @@ def run_training(flags: argparse.Namespace) -> int:
             first_step = int(sess.run(tf.train.get_global_step()))
             # An iterator keeps its position in the session, not in a variable, so the checkpoint
             # does not contain it. Start it at the next step.
-            from_training = inputs.start_training(sess, data_sets.train, first_step)
+            training_feed = inputs.start_training(sess, data_sets.train, first_step)
             writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
             run.begin(writer, first_step, flags.max_steps)
 
@@ -83,12 +83,12 @@ def run_training(flags: argparse.Namespace) -> int:
                 # One step: only the iterator's handle is fed. Every 100 steps the batch is fetched
                 # as well, because another Session.run would return the next batch.
                 batch = (inputs.images, inputs.labels) if step % 100 == 0 else ()
-                options, metadata = None, None
+                options, metadata = None, None  # except in the step that --trace records
                 if step == flags.trace:
                     options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
                     metadata = tf.RunMetadata()
                 _, loss_value, batch_value = sess.run(
-                    [train_op, loss, batch], from_training, options, metadata
+                    [train_op, loss, batch], training_feed, options, metadata
                 )
                 duration = time.time() - start_time
                 checkpoints.check_finite(np.isfinite(loss_value), "the loss", step)
@@ -118,7 +118,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
             if not run.is_stopping:
                 test = data_sets.test
-                test_logits = np.concatenate(inputs.run_through(sess, test, logits))
+                test_logits = np.concatenate(list(inputs.one_pass(sess, test, logits)))
                 run.draw(test.labels, test_logits, input_data.CLASS_NAMES, test.pictures)
     return run.exit_code
 

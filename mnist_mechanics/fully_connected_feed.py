@@ -27,7 +27,7 @@ from tutorial_support.programs import number
 LOG_DIR = "logs/mnist_feed"
 # A resumed run may change these flags: none of them affects the values of the variables.
 MAY_CHANGE = ("max_steps", "input_data_dir", "log_dir", "summaries", "trace", "steps_per_run")
-_EVALUATION_BATCH = 1000  # images
+EVALUATION_BATCH = 1000  # images
 
 
 def placeholder_inputs(batch_size: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -60,7 +60,7 @@ def do_eval(
     # This is the training net. If the placeholders leave the batch size open, larger batches are
     # faster. Nothing is learned, because fetching eval_correct does not run train_op.
     fixed_size = images_placeholder.shape.as_list()[0]
-    for images, labels in data_set.batches(fixed_size or _EVALUATION_BATCH, bool(fixed_size)):
+    for images, labels in data_set.batches(fixed_size or EVALUATION_BATCH, bool(fixed_size)):
         feed_dict = {images_placeholder: images, labels_placeholder: labels}
         num_correct += sess.run(eval_correct, feed_dict)
     return print_precision(data_set.num_examples, num_correct, quiet)
@@ -80,6 +80,7 @@ def print_precision(num_examples: int, num_correct: int, quiet: bool = False) ->
 def run_training(flags: argparse.Namespace) -> int:
     """Trains from the newest checkpoint up to `flags.max_steps`; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
+        # A resumed run reads its own data again (run.kept names it), and must have the same flags.
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, MAY_CHANGE)
         tf.set_random_seed(flags.seed)
@@ -110,7 +111,7 @@ def run_training(flags: argparse.Namespace) -> int:
             data_sets.train.seek(first_step * flags.batch_size)
             writer = tf.summary.FileWriter(run.folder, sess.graph, filename_suffix=run.event_suffix)
             run.begin(writer, first_step, flags.max_steps)
-            evaluated = sess, eval_correct, images_placeholder, labels_placeholder
+            eval_arguments = sess, eval_correct, images_placeholder, labels_placeholder
 
             for step in run.steps(first_step, flags.max_steps):
                 start_time = time.time()
@@ -120,7 +121,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 feed_dict = fill_feed_dict(
                     data_sets.train, images_placeholder, labels_placeholder, flags.batch_size
                 )
-                options, metadata = None, None
+                options, metadata = None, None  # except in the step that --trace records
                 if step == flags.trace:
                     options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
                     metadata = tf.RunMetadata()
@@ -135,24 +136,24 @@ def run_training(flags: argparse.Namespace) -> int:
                     runs.print_line(f"Step {step}: loss = {loss_value:.2f} ({duration:.3f} sec)")
                     writer.add_summary(sess.run(summary, feed_dict), step)
                     if flags.summaries == "full":
-                        accuracy = do_eval(*evaluated, data_sets.validation, quiet=True)
+                        accuracy = do_eval(*eval_arguments, data_sets.validation, quiet=True)
                         summaries.write_scalar(writer, "accuracy/validation", accuracy, step)
                     writer.flush()
 
                 # Evaluate before saving: a run that is killed in between evaluates again when it
-                # resumes. A checkpoint saved because of a signal is not evaluated.
+                # resumes. A checkpoint saved because of a signal is not eval_arguments.
                 steps_done = step + 1
                 if steps_done % 1000 == 0 or steps_done == flags.max_steps:
                     for split, data_set in data_sets._asdict().items():
                         runs.print_line(f"{input_data.TITLES[split]} Data Eval:")
-                        precision = do_eval(*evaluated, data_set)
+                        precision = do_eval(*eval_arguments, data_set)
                         summaries.write_scalar(writer, f"accuracy/{split}", precision, steps_done)
                     writer.flush()
                 if run.is_save_step(steps_done, every=1000):
                     saver.save(sess, run.checkpoint_prefix, global_step=steps_done)
 
             if not run.is_stopping:
-                test, batches = data_sets.test, data_sets.test.batches(_EVALUATION_BATCH)
+                test, batches = data_sets.test, data_sets.test.batches(EVALUATION_BATCH)
                 test_logits = [sess.run(logits, {images_placeholder: x}) for x, _ in batches]
                 class_names = input_data.CLASS_NAMES
                 run.draw(test.labels, np.concatenate(test_logits), class_names, test.pictures)
@@ -179,7 +180,6 @@ def parse(
     add_flags(parser, log_dir)
     add = parser.add_argument_group("event files").add_argument
     summaries_help = "'full' adds validation accuracy, histograms and images to the loss."
-
     add("--summaries", choices=["scalar", "full"], default="scalar", help=summaries_help)
     add("--trace", type=number(int, 0), metavar="N", help="Record a trace of step N.")
     flags = parser.parse_args(argv)

@@ -5,8 +5,8 @@
 
 For a net this small, the overhead of one `Session.run` is about as large as the cost of its ops.
 A `tf.while_loop` pays that overhead once for many steps, and XLA also compiles the step into a few
-fused loops of machine code. The net, flags, output and checkpoints are those of
-`fully_connected_dataset`; the steps are the same except for rounding.
+fused loops of machine code. The net, output and checkpoints are those of `fully_connected_dataset`,
+and so are the flags apart from --steps_per_run; the steps are the same except for rounding.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import fully_connected_feed, input_data, input_pipeline, mnist
-from mnist_mechanics.fully_connected_dataset import EVALUATION_BATCH, do_eval
+from mnist_mechanics.fully_connected_dataset import do_eval
 from tutorial_support import checkpoints, runs, summaries
 from tutorial_support.programs import number
 
@@ -70,6 +70,7 @@ def looped(
 def run_training(flags: argparse.Namespace) -> int:
     """Trains from the newest checkpoint up to `flags.max_steps`; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
+        # A resumed run reads its own data again (run.kept names it), and must have the same flags.
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, fully_connected_feed.MAY_CHANGE)
         tf.set_random_seed(flags.seed)
@@ -80,7 +81,7 @@ def run_training(flags: argparse.Namespace) -> int:
                 pixels, labels, flags.batch_size, flags.seed, first_step, flags.steps_per_run
             )
 
-        inputs = input_pipeline.Input(training, EVALUATION_BATCH)
+        inputs = input_pipeline.Input(training, fully_connected_feed.EVALUATION_BATCH)
 
         # Build the net once outside of the loop: it creates the variables, and evaluation and
         # summaries use it.
@@ -100,11 +101,12 @@ def run_training(flags: argparse.Namespace) -> int:
             return mnist.training(step_loss, flags.learning_rate), step_loss
 
         with tf.name_scope("loop"):
-            blocks = inputs.training.get_next()
+            pixels, labels = inputs.training.get_next()  # one block
             block_steps = tf.placeholder(tf.int32, (2,), "in_block")  # first step, last + 1
             # Fetching `losses` runs the whole loop, because the losses are its output.
-            losses = looped(add_step, blocks, block_steps[0], block_steps[1])
-            first_batch = input_pipeline.scaled(blocks[0][0]), blocks[1][0]
+            losses = looped(add_step, (pixels, labels), block_steps[0], block_steps[1])
+            # A reported step begins a block, so the summaries are those of a block's first batch.
+            first_batch = input_pipeline.scaled(pixels[0]), labels[0]
         init = tf.global_variables_initializer()
         saver = checkpoints.Saver(keep=flags.keep_checkpoints)
 
@@ -121,7 +123,7 @@ def run_training(flags: argparse.Namespace) -> int:
             for step, end in run.spans(first_step, flags.max_steps, flags.steps_per_run):
                 start_time = time.time()
                 is_reported = step % _REPORT_EVERY == 0
-                options, metadata = None, None
+                options, metadata = None, None  # except in the step that --trace records
                 if flags.trace is not None and step <= flags.trace < end:
                     options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
                     metadata = tf.RunMetadata()
@@ -136,16 +138,16 @@ def run_training(flags: argparse.Namespace) -> int:
                     metadata,
                 )
                 duration = (time.time() - start_time) / (end - step)
-                taken = loss_values[start : start + end - step]
-                checkpoints.check_finite(np.isfinite(taken).all(), "a loss", end - 1)
+                run_losses = loss_values[start : start + end - step]
+                checkpoints.check_finite(np.isfinite(run_losses).all(), "a loss", end - 1)
                 if metadata is not None:
                     summaries.write_trace(writer, metadata, flags.trace, run.path)
 
                 if is_reported:
-                    runs.print_line(f"Step {step}: loss = {taken[0]:.2f} ({duration:.3f} sec)")
+                    runs.print_line(f"Step {step}: loss = {run_losses[0]:.2f} ({duration:.3f} sec)")
                     fed = dict(zip((inputs.images, inputs.labels), batch_value, strict=True))
                     # The variables are a block further by now, so feed the loss of this step too.
-                    writer.add_summary(sess.run(summary, fed | {loss: taken[0]}), step)
+                    writer.add_summary(sess.run(summary, fed | {loss: run_losses[0]}), step)
                     if flags.summaries == "full":
                         accuracy = do_eval(sess, eval_correct, inputs, data_sets.validation, True)
                         summaries.write_scalar(writer, "accuracy/validation", accuracy, step)
@@ -162,7 +164,7 @@ def run_training(flags: argparse.Namespace) -> int:
 
             if not run.is_stopping:
                 test = data_sets.test
-                test_logits = np.concatenate(inputs.run_through(sess, test, logits))
+                test_logits = np.concatenate(list(inputs.one_pass(sess, test, logits)))
                 run.draw(test.labels, test_logits, input_data.CLASS_NAMES, test.pictures)
     return run.exit_code
 

@@ -305,11 +305,10 @@ def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[DataSets, dic
     if not (flags.input_data_dir or flags.sample or flags.fake_data):
         flags.input_data_dir = None if kept.get("sample") else kept.get("input_data_dir")
         flags.sample, flags.fake_data = kept.get("sample", False), kept.get("fake_data", False)
-    seed = getattr(flags, "seed", None)
     if flags.fake_data:
-        return read_data_sets(None, fake_data=True, seed=seed), {"data": "fake"}
+        return read_data_sets(None, fake_data=True), {"data": "fake"}
     folder = find_folder(flags.input_data_dir, flags.sample)
-    data_sets = read_data_sets(folder, seed=seed)
+    data_sets = read_data_sets(folder, seed=getattr(flags, "seed", None))
     train = data_sets.train
     # The checksum identifies the data, so that a run cannot resume on other images.
     digest = zlib.crc32(train.labels, zlib.crc32(train.pixels))
@@ -401,12 +400,12 @@ def _read_pair(
 
 
 def extract_images(f: IO[bytes]) -> np.ndarray:
-    """Returns the images of an open, gzipped idx file: uint8 [n, rows, columns, 1]."""
+    """Returns the images of an open idx file, gzipped or plain: uint8 [n, rows, columns, 1]."""
     return _parse_idx(f, getattr(f, "name", "images"), "images", IMAGES_MAGIC, 3)[..., None]
 
 
 def extract_labels(f: IO[bytes], one_hot: bool = False, num_classes: int = 10) -> np.ndarray:
-    """Returns the labels of an open, gzipped idx file: uint8 [n], or one-hot."""
+    """Returns the labels of an open idx file, gzipped or plain: uint8 [n], or one-hot."""
     labels = _parse_idx(f, getattr(f, "name", "labels"), "labels", LABELS_MAGIC, 1)
     return dense_to_one_hot(labels, num_classes) if one_hot else labels
 

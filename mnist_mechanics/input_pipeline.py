@@ -4,15 +4,13 @@ The content of a training batch is a pure function of the seed and the step, as 
 The order differs from `input_data`, because here TensorFlow ops shuffle instead of numpy.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from mnist_mechanics import mnist
 from tutorial_support import runs
-
-# AutoGraph would rewrite the pipeline's functions before tracing, which takes longer than tracing.
-_without_autograph = tf.autograph.experimental.do_not_convert
 
 
 def scaled(pixels: tf.Tensor) -> tf.Tensor:
@@ -30,14 +28,14 @@ def training_dataset(
         labels: uint8 [n].
         batch_size: examples per batch.
         seed: determines the order.
-        first_step: int or int64 scalar tensor, the number of batches to skip.
+        first_step: int64 scalar tensor, the number of batches to skip.
 
     Returns:
         a dataset of (images float32 [batch_size, IMAGE_PIXELS] in [0, 1], labels uint8
         [batch_size]).
     """
 
-    @_without_autograph
+    @runs.without_autograph
     def batch(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return scaled(tf.gather(pixels, indices)), tf.gather(labels, indices)
 
@@ -62,7 +60,7 @@ def training_blocks(
         [steps, batch_size]).
     """
 
-    @_without_autograph
+    @runs.without_autograph
     def block(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         indices = tf.reshape(indices, [steps, batch_size])
         images = tf.gather(pixels, indices)
@@ -81,7 +79,7 @@ def _training_indices(
     first_example = tf.cast(first_batch, tf.int64) * batch_size
     first_epoch, offset = first_example // count, first_example % count
 
-    @_without_autograph
+    @runs.without_autograph
     def order(epoch: tf.Tensor) -> tf.Tensor:
         indices = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, epoch])
         return indices[tf.where_v2(tf.equal(epoch, first_epoch), offset, 0) :]
@@ -97,7 +95,7 @@ def evaluation_dataset(pixels: tf.Tensor, labels: tf.Tensor, batch_size: int) ->
     Args and result are as in `training_dataset`.
     """
     examples = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(batch_size)
-    prepared = examples.map(_without_autograph(lambda x, classes: (scaled(x), classes)))
+    prepared = examples.map(runs.without_autograph(lambda x, classes: (scaled(x), classes)))
     return runs.fixed_parallelism(prepared.prefetch(2))
 
 
@@ -145,15 +143,15 @@ class Input:
         sess.run(self.training.initializer, self._feeds(data_set) | {self._first_step: first_step})
         return {self._handle: sess.run(self.training.string_handle())}
 
-    def run_through(self, sess: tf.Session, data_set: Any, fetch: tf.Tensor) -> list:
-        """Returns the list of the values of `fetch`, one per batch of one pass over `data_set`."""
+    def one_pass(self, sess: tf.Session, data_set: Any, fetch: tf.Tensor) -> Iterator[Any]:
+        """Yields the value of `fetch` for each batch of one pass over `data_set`."""
         sess.run(self._evaluation.initializer, self._feeds(data_set))
-        feed_dict, values = {self._handle: sess.run(self._evaluation.string_handle())}, []
+        feed_dict = {self._handle: sess.run(self._evaluation.string_handle())}
         while True:
             try:
-                values.append(sess.run(fetch, feed_dict))
+                yield sess.run(fetch, feed_dict)
             except tf.errors.OutOfRangeError:  # the end of the pass
-                return values
+                return
 
     def _feeds(self, data_set: Any) -> dict:
         return {self._pixels: data_set.pixels, self._labels: data_set.labels}

@@ -65,7 +65,7 @@ def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
     Args:
         logits: float32 [batch, NUM_CLASSES], from `inference`.
-        labels: int32 or int64 [batch], in 0 .. NUM_CLASSES - 1.
+        labels: integers [batch], in 0 .. NUM_CLASSES - 1.
 
     Returns:
         loss: float32 scalar in nats, at least 0.

@@ -20,6 +20,7 @@ class TrainedNet(trained.TrainedNet):
     default_checkpoint = fully_connected_feed.LOG_DIR
     image_shape = (mnist.IMAGE_PIXELS,)
     class_names = input_data.CLASS_NAMES
+    add_data_flags = staticmethod(input_data.add_flags)
 
     def inference(self, images: tf.Tensor) -> tuple[tf.Tensor, None]:
         """Adds the net; the layer sizes come from the run's flags, or else the checkpoint."""
@@ -34,11 +35,6 @@ class TrainedNet(trained.TrainedNet):
     def prepare(self, sess: tf.Session, tensors: trained.Tensors, path: pathlib.Path) -> np.ndarray:
         """Returns a picture as float32 [IMAGE_PIXELS] in [0, 1]; see `pictures.prepare`."""
         return pictures.prepare(path)
-
-    @staticmethod
-    def add_data_flags(parser: argparse.ArgumentParser) -> None:
-        """Adds the data flags."""
-        input_data.add_flags(parser)
 
     def examples(self, flags: argparse.Namespace, split: str) -> trained.Examples:
         """Returns the examples of a split."""

@@ -109,6 +109,11 @@ def graph_to_restore() -> tf.Graph:
     return graph
 
 
+# For the functions of a pipeline: tf.data would let AutoGraph rewrite them before tracing. That
+# takes longer than the tracing, and leaves a temporary file behind if the program is killed.
+without_autograph = tf.autograph.experimental.do_not_convert
+
+
 def fixed_parallelism(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Returns the dataset without tf.data's autotuner, because the pipelines here set all numbers.
 

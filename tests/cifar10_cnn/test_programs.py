@@ -266,6 +266,8 @@ def test_export_gives_the_same_probabilities_everywhere(run, data, capsys):
     graph_def = tf.GraphDef()
     graph_def.ParseFromString(pathlib.Path("out/frozen_graph.pb").read_bytes())
     assert not [node.op for node in graph_def.node if "Variable" in node.op]
+    # docs/how_to/4_tflite_and_onnx.md cuts the graph at the standardized pictures.
+    assert "model_definition/truediv" in {node.name for node in graph_def.node}
     with tf.Graph().as_default(), tf.Session() as sess:
         tf.import_graph_def(graph_def, name="")
         of_batch, bottlenecks = sess.run(
