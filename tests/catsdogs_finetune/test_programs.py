@@ -243,6 +243,7 @@ def test_head_on_kept_bottlenecks_equals_logistic_regression_in_numpy(made):
     np.testing.assert_allclose(head_of("run"), head, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("seeds_required")
 def test_two_tasks_extract_what_training_keeps(made, tmp_path, monkeypatch, capsys):
     store = ["--bottleneck_dir", str(tmp_path / "divided")]

@@ -59,6 +59,7 @@ def test_training_prints_saves_and_draws(data, capsys):
     assert tags["images", "images/image/0"] == [4, 8, 9]
 
 
+@pytest.mark.slow
 def test_learns_to_tell_colours(data, capsys):
     flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "100"]
     assert train.main([*flags, "--recipe", "cookbook", "--learning_rate", "0.02", *FEW]) == 0

@@ -43,6 +43,7 @@ def test_synchronous_workers_follow_one_process_also_when_resumed(data):
         np.testing.assert_allclose(found[name], value, atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--sync"], []], ids=["synchronous", "asynchronous"])
 def test_moving_averages_follow(data, capsys, options):
     flags = [*data, *FEW, "--recipe", "best", "--generations", "3", "--train_dir", "run", *options]

@@ -215,6 +215,7 @@ def test_a_base_that_has_moved_is_taken_from_where_it_is_now():
         base_graph.find_kept(own.facts, str(other))
 
 
+@pytest.mark.slow
 def test_a_base_that_sees_the_mirror_image_and_takes_roots():
     flags = ["--alpha", "0.35", "--size", "32", "--weights", "random"]
     assert make_base.main([*flags, "plain.pb"]) == 0

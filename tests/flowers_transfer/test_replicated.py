@@ -38,6 +38,7 @@ def vectors(folder):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distortion", [[], ["--flip_left_right", "--random_crop", "20"]])
 def test_synchronous_workers_follow_one_process(where, distortion):
     steps = ["--how_many_training_steps", "30", "--train_batch_size", "12", "--learning_rate", "1"]

@@ -103,9 +103,8 @@ KILLS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "feed")) for name in PROGRAMS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_killed_anywhere_and_resumed_ends_bit_identical(
     name, tmp_path, program_environment, capsys
 ):
