@@ -1,7 +1,9 @@
 """Labels pictures with a trained head, preparing them exactly as the training did.
 
-python -m flowers_transfer.label_image rose.jpg holiday_photos/
-python -m flowers_transfer.label_image --json --top 1 holiday_photos/ > labels.json
+    python -m flowers_transfer.label_image rose.jpg holiday_photos/
+    python -m flowers_transfer.label_image --json --top 1 holiday_photos/ > labels.json
+
+A folder stands for all pictures in it and in its subfolders.
 """
 
 import sys

@@ -3,7 +3,9 @@
     python -m flowers_transfer.retrain --image_dir my_photos
     python -m flowers_transfer.retrain --image_dir my_photos --base_graph base.pb
     python -m flowers_transfer.retrain --sample
-tensorboard --logdir logs
+    tensorboard --logdir logs
+
+Repeat the command to resume a run that was stopped or killed.
 """
 
 import argparse
