@@ -41,8 +41,8 @@ class BestCheckpoint:
                 # Tuples compare by their first difference: accuracy first, then the lower loss.
                 if (best["accuracy"], -best["loss"]) >= (accuracy, -loss):
                     return
-        # Save first and record then: a run that is killed in between repeats the epoch's end. The
-        # checkpoint needs no graph of its own (.meta): it is the same as in the run's folder.
+        # Save first, then record: a run that is killed in between repeats the end of the epoch. No
+        # graph (.meta) is saved, because it is the same as in the run's folder.
         prefix = str(self._folder / "model.ckpt")
         self._saver.save(sess, prefix, global_step=step, write_meta_graph=False)
         best = {"step": step, "accuracy": accuracy, "loss": loss}

@@ -55,8 +55,9 @@ def main(argv: list[str] | None = None) -> None:
             sess.run(iterator.initializer, {indices: missing})
             return photo_input.until_end(sess, bottlenecks)
 
-        waiting = {"share": share, "wait_secs": flags.wait_secs}
-        KeptBottlenecks(images, chosen, flags, facts, compute, **waiting)
+        KeptBottlenecks(
+            images, chosen, flags, facts, compute, share=share, wait_secs=flags.wait_secs
+        )
     print(f"The store holds the bottlenecks of {len(chosen)} images.")
 
 

@@ -39,7 +39,7 @@ MAY_CHANGE = ("data_dir", "sample", "weights", "fine_tune_epochs", "train_dir", 
 def run_training(flags: argparse.Namespace) -> int:
     """Trains from the newest checkpoint to the end of both phases; returns the exit code."""
     with runs.Run(flags.train_dir, "catsdogs_finetune", flags) as run, tf.Graph().as_default():
-        # A resumed run reads its own data again (run.kept names it), and must have the same flags.
+        # A resumed run reads its own data again (run.kept names it); settle() compares the flags.
         images, facts = photo_input.load(flags, run.kept)
         weights, facts["weights_digest"] = pretrained.load(flags, run.kept)
         for phase in ("initial_epochs", "fine_tune_epochs"):

@@ -63,7 +63,7 @@ def run_training(
         config: session configuration; by default `runs.session_config()`.
     """
     with runs.Run(flags.train_dir, "cifar10_cnn", flags) as run, tf.Graph().as_default():
-        # A resumed run reads its own data again (run.kept names it), and must have the same flags.
+        # A resumed run reads its own data again (run.kept names it); settle() compares the flags.
         training, testing, facts = cifar10_input.load(flags, run.kept)
         recipe = recipes.choose(flags, run.kept, facts["sample"])
         run.settle(facts, (*MAY_CHANGE, *recipe.may_change))

@@ -44,7 +44,7 @@ MAY_CHANGE = (
 def run_training(flags: argparse.Namespace) -> int:
     """Trains from the newest checkpoint to the last step; returns the exit code."""
     with runs.Run(flags.train_dir, "flowers_transfer", flags) as run, tf.Graph().as_default():
-        # A resumed run reads its own data again (run.kept names it), and must have the same flags.
+        # A resumed run reads its own data again (run.kept names it); settle() compares the flags.
         images, facts = bottlenecks.create_image_lists(flags, run.kept)
         base = base_graph.find(flags, run.kept, facts["sample"])
         run.settle(facts | base.facts, MAY_CHANGE)

@@ -40,7 +40,7 @@ def do_eval(
 def run_training(flags: argparse.Namespace) -> int:
     """Trains from the newest checkpoint up to `flags.max_steps`; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
-        # A resumed run reads its own data again (run.kept names it), and must have the same flags.
+        # A resumed run reads its own data again (run.kept names it); settle() compares the flags.
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, fully_connected_feed.MAY_CHANGE)
         tf.set_random_seed(flags.seed)

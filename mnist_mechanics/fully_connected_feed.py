@@ -80,7 +80,7 @@ def print_precision(num_examples: int, num_correct: int, quiet: bool = False) ->
 def run_training(flags: argparse.Namespace) -> int:
     """Trains from the newest checkpoint up to `flags.max_steps`; returns the exit code."""
     with runs.Run(flags.log_dir, "mnist_mechanics", flags) as run, tf.Graph().as_default():
-        # A resumed run reads its own data again (run.kept names it), and must have the same flags.
+        # A resumed run reads its own data again (run.kept names it); settle() compares the flags.
         data_sets, facts = input_data.load(flags, run.kept)
         run.settle(facts, MAY_CHANGE)
         tf.set_random_seed(flags.seed)
@@ -141,7 +141,7 @@ def run_training(flags: argparse.Namespace) -> int:
                     writer.flush()
 
                 # Evaluate before saving: a run that is killed in between evaluates again when it
-                # resumes. A checkpoint saved because of a signal is not eval_arguments.
+                # resumes. A checkpoint saved because of a signal is not evaluated.
                 steps_done = step + 1
                 if steps_done % 1000 == 0 or steps_done == flags.max_steps:
                     for split, data_set in data_sets._asdict().items():
