@@ -247,7 +247,8 @@ def read_data_sets(
         one_hot, dtype, reshape, seed: as in `DataSet`.
         validation_size: how many of the first training images become the validation set. None
             means 5,000, but at most a tenth of the training images and at least one.
-        source_url: address to download from; None tries the known mirrors.
+        source_url: address to download from, for example of Fashion-MNIST, whose files have no
+            known checksums; None tries MNIST's mirrors.
 
     Raises:
         UsageError: a file is missing or damaged, or `validation_size` leaves no training images.
@@ -357,8 +358,9 @@ def find_folder(data_dir: str | None = None, sample: bool = False) -> pathlib.Pa
 
 
 def _remote(name: str, source_url: str | None) -> files.RemoteFile:
-    mirrors = _MIRRORS if source_url is None else (source_url,)
-    return files.RemoteFile(name, *_PUBLISHED[name], tuple(mirror + name for mirror in mirrors))
+    if source_url is not None:  # maybe of Fashion-MNIST, whose files have the same names
+        return files.RemoteFile(name, None, None, (f"{source_url.rstrip('/')}/{name}",))
+    return files.RemoteFile(name, *_PUBLISHED[name], tuple(mirror + name for mirror in _MIRRORS))
 
 
 def _find_file(folder: str | os.PathLike, name: str) -> pathlib.Path | None:

@@ -193,6 +193,20 @@ def test_download_into_the_cache(tmp_path, monkeypatch):
     assert input_data.read_data_sets(found).test.num_examples == 10
 
 
+def test_another_data_set_is_downloaded_from_its_address(tmp_path):
+    """As Fashion-MNIST's README shows it: same names, other files than MNIST's."""
+    arrays = make_set()
+    served = write_set(tmp_path / "served", arrays)
+    answers = {f"/fashion/{name}": loopback.sends((served / name).read_bytes()) for name in NAMES}
+    with loopback.serve(answers) as address:
+        for source_url in (f"{address}/fashion/", f"{address}/fashion"):
+            folder = tmp_path / f"data{len(source_url)}"
+            sets = input_data.read_data_sets(folder, source_url=source_url, validation_size=5)
+            np.testing.assert_array_equal(sets.train.pixels, arrays[0][5:].reshape(25, 784))
+            np.testing.assert_array_equal(sets.test.labels, arrays[3])
+    assert input_data.read_data_sets(folder).test.num_examples == 10  # the server is gone
+
+
 def test_without_a_network_the_sample_stands_in_with_a_warning(monkeypatch, caplog):
     monkeypatch.setattr(input_data, "_MIRRORS", ("http://127.0.0.1:9/nothing/",))
     assert input_data.find_folder() == input_data.SAMPLE

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from mnist_mechanics import evaluate, input_data, mnist
+from mnist_mechanics import evaluate, fully_connected_feed, input_data, mnist
 from mnist_mechanics.trained import TrainedNet
 from tutorial_support import checkpoints
 
@@ -195,3 +195,19 @@ def test_checkpoint_that_does_not_fit_is_explained(tmp_path, capsys):
     )
     assert "Traceback" not in message
     assert checkpoints.shapes(prefix)["something_else"] == [2]
+
+
+@pytest.mark.parametrize("batch_size", [None, 4, 7, 100])
+def test_evaluation_counts_every_example_once_with_any_batch_size(graph, capsys, batch_size):
+    """With a fixed batch size, the last batch is padded with examples that never count."""
+    images = np.zeros((10, 28, 28), np.uint8)
+    images[:, 0, 0] = 255
+    labels = np.uint8([3, 3, 3, 1, 2, 3, 3, 0, 3, 3])  # the last is among the right ones
+    data_set = input_data.DataSet(images, labels)
+    images_pl, labels_pl = fully_connected_feed.placeholder_inputs(batch_size)
+    always_3 = tf.one_hot(tf.fill([tf.shape(images_pl)[0]], 3), 10)
+    eval_correct = mnist.evaluation(always_3, labels_pl)
+    with tf.Session() as sess:
+        found = fully_connected_feed.do_eval(sess, eval_correct, images_pl, labels_pl, data_set)
+    assert found == 0.7
+    assert "Num examples: 10  Num correct: 7  Precision @ 1: 0.7000" in capsys.readouterr().out
