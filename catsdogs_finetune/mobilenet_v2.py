@@ -57,9 +57,6 @@ def blocks(alpha: float) -> list[Block]:
 def features(images: tf.Tensor, alpha: float = 1.0) -> tuple[tf.Tensor, Layers]:
     """Adds the net without its top.
 
-    Its kernels start at zero, because pretrained values replace them (`pretrained.initial_values`).
-    Random initial values would take six more ops per kernel.
-
     Args:
         images: float32 [batch, height, width, 3] in [-1, 1].
         alpha: the width multiplier: the number of channels relative to the published net's.
@@ -138,8 +135,9 @@ def _convolution(
 ) -> tf.Tensor:
     """Adds a convolution and its batch normalization, in scopes with these names."""
     with tf.variable_scope(name):
-        shape = [size, size, inputs.shape.as_list()[-1], channels]
-        kernel = tf.get_variable("kernel", shape, initializer=tf.zeros_initializer())
+        # Pretrained values will replace the random initial ones. Zeros would take fewer ops, but
+        # the number of ops decides the seed of the next initializer, and so the head's values.
+        kernel = tf.get_variable("kernel", [size, size, inputs.shape.as_list()[-1], channels])
     layers[name] = {"kernel": kernel}
     scale, shift = _normalization(layers, channels, normalization)
     # The scale broadcasts over the last dimension of the kernel, the output channels. With SAME
@@ -154,8 +152,7 @@ def _depthwise(
     """Adds a depthwise convolution (one filter per channel) and its batch normalization."""
     channels = inputs.shape.as_list()[-1]
     with tf.variable_scope(name):
-        shape = [3, 3, channels, 1]
-        kernel = tf.get_variable("depthwise_kernel", shape, initializer=tf.zeros_initializer())
+        kernel = tf.get_variable("depthwise_kernel", [3, 3, channels, 1])
     layers[name] = {"depthwise_kernel": kernel}
     scale, shift = _normalization(layers, channels, normalization)
     # A depthwise kernel is [height, width, channels, multiplier]; the scale is per channel.
