@@ -450,7 +450,7 @@ def _import_change(bound_by: Import, text: str) -> Change | None:
     if node is None or _in_v1(module) == module:
         return None
     if hasattr(node, "asname"):  # a part of `import x as y`
-        if module != "tensorflow":
+        if module != "tensorflow" or node.end_lineno != node.lineno:
             return None
         old = _segment(lines, node)
         return Change(node.lineno, node.col_offset, old, f"{V1} as {node.asname or 'tensorflow'}")

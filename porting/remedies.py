@@ -48,7 +48,7 @@ _REMEDIES = {
         CONTRIB,
     ),
     "tf.contrib.layers.apply_regularization": (
-        "add up tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES) yourself",
+        "use `tf.add_n([regularizer(weights) for weights in weights_list])`",
         CONTRIB,
     ),
     "tf.contrib.layers.batch_norm": (

@@ -165,9 +165,10 @@ def code_cells(notebook: dict) -> list[dict]:
 
 
 def cell_text(cell: dict) -> str:
-    """Returns the source of a code cell as one string."""
+    """Returns the source of a code cell as one string, without the indentation of the whole."""
     lines = cell.get("source", cell.get("input", ""))
-    return lines if isinstance(lines, str) else "".join(lines)
+    text = lines if isinstance(lines, str) else "".join(lines)
+    return textwrap.dedent(text) if text.startswith((" ", "\t")) else text
 
 
 _OTHER_LANGUAGE = re.compile(r"\s*%%(?!time|timeit|capture|prun)")
@@ -189,7 +190,7 @@ def _read_notebook(source: Source) -> None:
         if _OTHER_LANGUAGE.match(text):
             continue
         try:
-            _add(source, syntax.parse(textwrap.dedent(text), is_cell=True), first_line)
+            _add(source, syntax.parse(text, is_cell=True), first_line)
         except SyntaxError as error:
             source.left_out.append(first_line - 1 + (error.lineno or 1))
     source.text = "\n".join(texts)

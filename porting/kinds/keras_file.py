@@ -27,7 +27,7 @@ def is_keras_file(path: pathlib.Path) -> bool:
             return True
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as packed:
+    with files.reading(path, _REMEDY), zipfile.ZipFile(path) as packed:
         return "config.json" in packed.namelist()
 
 
