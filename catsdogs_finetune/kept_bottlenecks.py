@@ -31,7 +31,7 @@ class KeptBottlenecks:
         facts: Mapping[str, Any],
         compute: Callable[[np.ndarray], Iterable[np.ndarray]],
         inputs: Sequence[tf.Tensor] = (),
-        share: slice = feature_store.EVERYTHING,
+        share: slice = slice(None),
         wait_secs: float = math.inf,
     ) -> None:
         """Opens the store and computes what it lacks.

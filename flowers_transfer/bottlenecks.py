@@ -278,7 +278,7 @@ def get_or_create_bottleneck(
     base: base_graph.FrozenGraph,
     images: image_lists.ImageList,
     bottleneck_dir: str | None,
-    share: slice = feature_store.EVERYTHING,
+    share: slice = slice(None),
     wait_secs: float = math.inf,
 ) -> Bottlenecks:
     """Computes the bottlenecks that the store lacks; returns those of all images.

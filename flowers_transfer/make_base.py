@@ -112,18 +112,18 @@ def base_graph_def(model: tf2.keras.Model, mirror: bool = False, root: bool = Fa
     with tf.Graph().as_default() as graph:
         _, _, prepared = base_graph.preparation(model.input_shape[1], MEAN, SCALE)
 
-        # Importing the graph twice copies its constants: a mirrored base is twice as large.
         def pooled(images: tf.Tensor, name: str) -> tf.Tensor:
             (features,) = tf.import_graph_def(graph_def, {image_input: images}, [output], name=name)
             return tf.reduce_mean(features, axis=[1, 2], keepdims=True)
 
         bottleneck = pooled(prepared, "net")
+        # Importing the graph again copies its constants: a mirrored base is twice as large.
         if mirror:
             bottleneck = (bottleneck + pooled(tf.reverse(prepared, [2]), "mirrored_net")) / 2
         # The features come from a ReLU, so none is negative and the root exists.
         if root:
             bottleneck = tf.sqrt(bottleneck)
-        # An identity op has no other purpose than to carry the name.
+        # The identity op only gives the tensor its name.
         bottleneck = tf.identity(bottleneck, "pool_3")
         tf.reshape(bottleneck, [-1, bottleneck.shape.as_list()[-1]], name="pool_3/_reshape")
     return graph.as_graph_def()

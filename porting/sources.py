@@ -168,7 +168,7 @@ def cell_text(cell: dict) -> str:
     """Returns the source of a code cell as one string, without the indentation of the whole."""
     lines = cell.get("source", cell.get("input", ""))
     text = lines if isinstance(lines, str) else "".join(lines)
-    return textwrap.dedent(text) if text.startswith((" ", "\t")) else text
+    return textwrap.dedent(text) if text.lstrip("\n").startswith((" ", "\t")) else text
 
 
 _OTHER_LANGUAGE = re.compile(r"\s*%%(?!time|timeit|capture|prun)")

@@ -34,14 +34,13 @@ _MAX_IN_MEMORY = 1 << 29  # bytes of vectors
 _ALIGNMENT = 64  # bytes, Eigen's; a session can take an aligned array without copying it
 
 Stamp = tuple[int, int]
-EVERYTHING = slice(None)  # the share of a task that fills a store alone
 
 
 def store_folder(
     root: str | os.PathLike | None,
     image_folder: str | os.PathLike,
     digest: str,
-    share: slice = EVERYTHING,
+    share: slice = slice(None),
 ) -> pathlib.Path:
     """Returns the folder of the store for a base net and a folder of images.
 
@@ -108,7 +107,7 @@ class FeatureStore:
         self,
         folder: str | os.PathLike,
         size: int,
-        share: slice = EVERYTHING,
+        share: slice = slice(None),
         wait_secs: float = math.inf,
     ) -> None:
         """Opens or creates the store in `folder` and verifies its content.

@@ -426,12 +426,12 @@ def test_fix_makes_a_program_that_is_right_but_for_what_it_says(tmp_path, capsys
 
 @pytest.mark.usefixtures("one_lookup")
 def test_fix_changes_an_indented_cell_rightly_and_leaves_a_continued_import(tmp_path):
-    cell = "    import tensorflow as tf\n    y = tf.reduce_sum(x, keep_dims=True)"
+    cell = "\n    import tensorflow as tf\n    y = tf.reduce_sum(x, keep_dims=True)"
     (tmp_path / "a.ipynb").write_text(json.dumps(notebook([cell])))
     continued = "import tensorflow \\\n    as tf\ntf.Session()\n"
     (tmp_path / "b.py").write_text(continued)
     assert check.main([".", "--fix", "new"]) == 1
-    fixed = "import tensorflow.compat.v1 as tf\ny = tf.reduce_sum(x, keepdims=True)"
+    fixed = "\nimport tensorflow.compat.v1 as tf\ny = tf.reduce_sum(x, keepdims=True)"
     written = json.loads((tmp_path / "new/a.ipynb").read_text(encoding="utf-8"))
     assert written == notebook([fixed])
     assert (tmp_path / "b.py").read_text() == continued
