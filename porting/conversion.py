@@ -40,18 +40,24 @@ def read(prefix: str) -> list[Variable]:
     Raises:
         UsageError: the checkpoint is damaged.
     """
-    values = _values(prefix)
-    if values.pop(checkpoint.OBJECT_GRAPH, None) is None:
-        return [Variable(name, name, values[name]) for name in sorted(values)]
+    found = values(prefix)
+    if found.pop(checkpoint.OBJECT_GRAPH, None) is None:
+        return [Variable(name, name, found[name]) for name in sorted(found)]
     names = checkpoint.full_names(prefix)
     return [
-        Variable(key, names.get(key, checkpoint.path_in_objects(key)), values[key])
-        for key in sorted(values)
+        Variable(key, names.get(key, checkpoint.path_in_objects(key)), found[key])
+        for key in sorted(found)
     ]
 
 
-def _values(prefix: str) -> dict[str, np.ndarray]:
-    """Returns all values. The op that a Saver uses also joins the parts of format V1."""
+def values(prefix: str) -> dict[str, np.ndarray]:
+    """Returns the value of each variable by name; text has the dtype object.
+
+    It reads with the op that a Saver uses, which also joins the parts of format V1.
+
+    Raises:
+        UsageError: the checkpoint is damaged.
+    """
     types = tf.train.load_checkpoint(prefix).get_variable_to_dtype_map()
     names = sorted(types)
     with tf.Graph().as_default(), tf.Session() as sess:
@@ -63,11 +69,14 @@ def _values(prefix: str) -> dict[str, np.ndarray]:
             dtypes=[types[n] for n in names],
         )
         try:
-            return dict(zip(names, sess.run(tensors), strict=True))
+            found = sess.run(tensors)
         except tf.errors.OpError as error:
             raise checkpoints.DamagedCheckpoint(
                 f"the checkpoint '{prefix}' cannot be read ({reason(error)}); name another one"
             ) from error
+    # A session returns a scalar of text as bytes, and anything else as an array or its scalar.
+    arrays = (np.array(v, object) if isinstance(v, bytes) else np.asarray(v) for v in found)
+    return dict(zip(names, arrays, strict=True))
 
 
 # The steps of a conversion
@@ -137,26 +146,35 @@ def cast(variables: list[Variable], pattern: str, dtype: str) -> list[Variable]:
         )
     if not any(regex.search(variable.name) for variable in variables):
         raise UsageError(f"--cast {pattern}: no variable matches; --dry-run lists them")
+    matching = f"--cast {pattern} {dtype}"
     return [
-        dataclasses.replace(v, value=_as_type(v, kind)) if regex.search(v.name) else v
+        dataclasses.replace(v, value=_as_type(v, kind, matching)) if regex.search(v.name) else v
         for v in variables
     ]
 
 
-def _as_type(variable: Variable, kind: np.dtype) -> np.ndarray:
-    value = np.asarray(variable.value)
-    if value.dtype == object:
-        raise UsageError(f"--cast: '{variable.name}' holds text, not numbers; leave it out")
+def _as_type(variable: Variable, kind: np.dtype, flag: str) -> np.ndarray:
+    """Returns the value in another type; `flag` asked for it and begins the error message.
+
+    A type for integers must hold each value exactly. A type for fractions may round them, but may
+    not turn a number into infinity or NaN.
+    """
+    value = variable.value
+    if object in (value.dtype, kind):
+        raise UsageError(f"{flag}: '{variable.name}' holds text, not numbers; leave it out")
     with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # for an imaginary part that is lost
+        # NumPy does not say this of bfloat16, float8 and int4, which are not its own types.
+        holds_fractions = np.array(0.5).astype(kind).astype(complex) == 0.5
         found = value.astype(kind)
         back = found.astype(value.dtype)
-    is_exact = np.array_equal(back, value, equal_nan=value.dtype.kind in "fc")
-    must_be_exact = kind.kind in "iub" or (value.dtype.kind == "c" and kind.kind != "c")
-    overflows = kind.kind == "f" and not np.array_equal(np.isfinite(found), np.isfinite(value))
-    if (must_be_exact and not is_exact) or overflows:
+    if not holds_fractions or (np.iscomplexobj(value) and not np.iscomplexobj(found)):
+        fits = np.array_equal(back, value, equal_nan=np.issubdtype(value.dtype, np.inexact))
+    else:
+        fits = all(np.array_equal(test(found), test(value)) for test in (np.isnan, np.isinf))
+    if not fits:
         raise UsageError(
-            f"--cast: a value of '{variable.name}' does not fit into {kind.name}; use another type"
+            f"{flag}: a value of '{variable.name}' does not fit into {kind.name}; use another type"
         )
     return found
 
@@ -197,7 +215,8 @@ def apply_preset(variables: list[Variable], preset: Preset, back: bool) -> list[
 def _step(step: Variable | None, name: str, dtype: str) -> Variable:
     if step is None:
         return Variable(None, name, np.array(0, dtype))
-    return dataclasses.replace(step, name=name, value=_as_type(step, np.dtype(dtype)))
+    value = _as_type(step, np.dtype(dtype), "--preset")
+    return dataclasses.replace(step, name=name, value=value)
 
 
 def with_step(variables: list[Variable], step: int) -> list[Variable]:
@@ -205,7 +224,7 @@ def with_step(variables: list[Variable], step: int) -> list[Variable]:
     old = {v.name: v for v in variables}.get(STEP)
     new = Variable(old.source if old else None, STEP, np.array(step, np.int64))
     if old is not None:
-        new = dataclasses.replace(new, value=_as_type(new, old.value.dtype))
+        new = dataclasses.replace(new, value=_as_type(new, old.value.dtype, f"--step {step}"))
     return [v for v in variables if v is not old] + [new]
 
 

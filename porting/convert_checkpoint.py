@@ -9,7 +9,7 @@ r"""Copies a checkpoint and renames, casts or drops its variables; writes format
 
 SRC may be in format V1 or V2, partitioned, or object-based (tf.train.Checkpoint, Keras). Parts are
 joined, and variables of objects get their own names. The flags apply in this order: --drop,
---preset, --rename, --replace, --cast. SRC does not change; DST must not exist. The result is read
+--preset, --rename, --replace, --step, --cast. SRC does not change; DST must not exist. The result is read
 back and compared value by value.
 """
 
@@ -100,7 +100,7 @@ def _save(variables: list[Variable], prefix: str) -> None:
     names = [variable.name for variable in variables]
     with tf.Graph().as_default(), tf.Session() as sess:
         placeholders = [
-            tf.placeholder(tf.as_dtype(np.asarray(v.value).dtype), v.value.shape) for v in variables
+            tf.placeholder(tf.as_dtype(v.value.dtype), v.value.shape) for v in variables
         ]
         # The op that a tf.train.Saver uses; it needs no variables, only tensors.
         save = tf.raw_ops.SaveV2(
@@ -119,9 +119,9 @@ def _save(variables: list[Variable], prefix: str) -> None:
 
 
 def _compare(variables: list[Variable], prefix: str) -> None:
-    values = checkpoints.values(prefix)
+    values = conversion.values(prefix)
     for variable in variables:
-        written, value = np.asarray(values.pop(variable.name)), np.asarray(variable.value)
+        written, value = values.pop(variable.name), variable.value
         is_same = written.dtype == value.dtype and written.shape == value.shape
         if (
             not is_same

@@ -189,7 +189,8 @@ def stored_step(prefix: str) -> int | None:
     """Returns the global step that is stored in a checkpoint, or None if it has none."""
     with _reader(prefix) as reader:
         for name in _STEP_NAMES:
-            if reader.has_tensor(name) and (value := np.asarray(reader.get_tensor(name))).ndim == 0:
+            value = np.asarray(reader.get_tensor(name) if reader.has_tensor(name) else [])
+            if value.ndim == 0 and value.dtype.kind in "iu":
                 return int(value)
     return None
 

@@ -34,7 +34,9 @@ def source(tmp_path_factory):
             tf.get_variable("w", [7, 5], partitioner=tf.fixed_size_partitioner(3))
             tf.get_variable("b", initializer=np.float32([np.nan, np.inf, 1]))
         tf.get_variable("words", initializer=["a", "bcd"])
+        tf.get_variable("motto", initializer="one word")
         tf.get_variable("flag", initializer=True)
+        tf.get_variable("big", initializer=np.float64([1e300]))
         tf.get_variable("step", initializer=np.int64(1234), trainable=False)
         sess.run(tf.global_variables_initializer())
         np.save(folder / "w.npy", np.concatenate(sess.run(tf.global_variables()[:3])))
@@ -87,7 +89,7 @@ def test_v1_and_parts_become_v2_and_whole(source, tmp_path, version):
 def test_rename_replace_cast_drop_and_step(source, tmp_path, capsys):
     (tmp_path / "names").write_text("# old to new\nstep = global_step\n\nflag=is_on\n")
     arguments = [source / "v2", tmp_path / "model", "--rename_file", tmp_path / "names"]
-    arguments += ["--replace", "^tower_0/(.*)/(.)$", r"\1/\2_of_0", "--drop", "^words$"]
+    arguments += ["--replace", "^tower_0/(.*)/(.)$", r"\1/\2_of_0", "--drop", "^(words|motto|big)$"]
     arguments += ["--cast", "^global_step$", "int32", "--cast", "/w_", "float64", "--step", 99]
     assert convert(*arguments, "--dry-run") == 0
     assert not list(tmp_path.glob("model*"))
@@ -102,6 +104,16 @@ def test_rename_replace_cast_drop_and_step(source, tmp_path, capsys):
         "layer/b_of_0": old["tower_0/layer/b"],
     }
     equal(checkpoints.values(str(tmp_path / "model")), expected)
+
+
+def test_types_of_eight_and_sixteen_bits(source, tmp_path):
+    arguments = ["--cast", "layer/w", "bfloat16", "--cast", "layer/b", "float8_e5m2"]
+    assert convert(source / "v2", tmp_path / "model", *arguments) == 0
+    found, old = (checkpoints.values(str(path)) for path in (tmp_path / "model", source / "v2"))
+    for name, kind in {"w": "bfloat16", "b": "float8_e5m2"}.items():
+        expected = tf2.cast(old[f"tower_0/layer/{name}"], kind).numpy()
+        assert found[f"tower_0/layer/{name}"].dtype == expected.dtype
+        assert found[f"tower_0/layer/{name}"].tobytes() == expected.tobytes()
 
 
 def test_objects_get_their_variables_names(tmp_path):
@@ -125,7 +137,14 @@ def test_objects_get_their_variables_names(tmp_path):
         (["--replace", "step", r"\1"], "invalid group reference"),
         (["--cast", "step", "int8"], "does not fit into int8"),
         (["--cast", "step", "int33"], "there is no type 'int33'"),
+        (["--cast", "step", "int4"], "does not fit into int4"),
+        (["--cast", "layer/b", "int4"], "does not fit into int4"),
+        (["--cast", "big", "float16"], "--cast big float16: a value of 'big' does not fit"),
+        (["--cast", "big", "bfloat16"], "does not fit into bfloat16"),
+        (["--cast", "layer/b", "float8_e4m3fn"], "does not fit into float8_e4m3fn"),  # no infinity
         (["--cast", "words", "int32"], "holds text, not numbers"),
+        (["--cast", "motto", "int32"], "holds text, not numbers"),
+        (["--rename", "motto=global_step", "--step", "9"], "--step 9: 'global_step' holds text"),
         (["--cast", "step", "string"], "numbers cannot be cast to this type"),
         (["--cast", "step", "qint8"], "numbers cannot be cast to this type"),
         (["--cast", "step", "resource"], "there is no type 'resource'"),
