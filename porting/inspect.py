@@ -5,8 +5,8 @@
     python -m porting.inspect --json model.ckpt-2000
 
 It reads checkpoints (V1, V2, object-based, partitioned), .meta files, GraphDefs in binary form and
-as text, SavedModels, Keras' .h5, .keras and .weights.h5 files, TFLite models and event files. It
-recognizes a file by its content, not by its name.
+as text, SavedModels, Keras' .h5, .keras and .weights.h5 files, TFLite models and event files. A
+SavedModel is recognized by the name of its file, saved_model.pb; other files by their content.
 """
 
 import contextlib
@@ -90,8 +90,9 @@ def _describe_folder(folder: pathlib.Path) -> list[Description]:
     if saved_model.is_saved_model(folder):
         return [saved_model.describe(folder)]
     prefixes = checkpoint.find_all(folder)
-    graphs = [pathlib.Path(f"{prefix}.meta") for prefix in prefixes]
-    others = [path for path in sorted(folder.iterdir()) if path not in graphs]
+    paths = sorted(folder.iterdir())
+    graphs = [path for prefix in prefixes if (path := pathlib.Path(f"{prefix}.meta")) in paths]
+    others = [path for path in paths if path not in graphs]
     # Of the graphs that belong to checkpoints, only the newest is described.
     paths = [*map(pathlib.Path, prefixes), *graphs[-1:], *others]
     found, problems = [], []

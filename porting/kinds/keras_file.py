@@ -134,21 +134,21 @@ def _arrays(file: h5py.File) -> list[Tensor]:
 
 def _add_model(found: Description, config: dict[str, Any]) -> None:
     """Adds the content of a model's description: layers, inputs, and code that they may run."""
-    import keras
-
+    of_the_model = _members(config)
     for layer in _layers(config):
         kind = layer["class_name"]
-        name = str(layer.get("config", {}).get("name", kind))
+        settings = _settings(layer)
+        name = str(settings.get("name", kind))
         found.ops[kind] = found.ops.get(kind, 0) + 1
         if kind == "Lambda":
             found.effects.setdefault("Lambda (runs Python from the file)", []).append(name)
-        elif not (hasattr(keras.layers, kind) or hasattr(keras, kind)):
+        elif not _is_known(layer):
             found.unknown_ops.setdefault(kind, []).append(name)
-        shape = layer.get("config", {}).get("batch_shape") or layer.get("config", {}).get(
-            "batch_input_shape"
-        )
-        if shape and (kind == "InputLayer" or not found.inputs):
-            dtype = layer["config"].get("dtype", "float32")
+        shape = settings.get("batch_shape") or settings.get("batch_input_shape")
+        # The input layers of a nested model are not inputs of the whole.
+        is_input = kind == "InputLayer" and any(layer is member for member in of_the_model)
+        if shape and (is_input or not found.inputs):
+            dtype = settings.get("dtype", "float32")
             dtype = dtype if isinstance(dtype, str) else dtype["config"]["name"]
             found.inputs.append(Tensor(name, dtype, tuple(shape)))
     if found.unknown_ops:
@@ -165,16 +165,35 @@ def _add_model(found: Description, config: dict[str, Any]) -> None:
 
 
 def _layers(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yields the descriptions of all layers, including those of nested models."""
-    front = collections.deque([config])
+    """Yields the descriptions of all layers: first the model's, then those inside of them."""
+    front = collections.deque(_members(config))
     while front:
         layer = front.popleft()
-        inner = layer.get("config", {})
-        members = inner.get("layers", []) if isinstance(inner, dict) else inner
-        wrapped = inner.get("layer") if isinstance(inner, dict) else None
-        front += [m for m in [*members, wrapped] if isinstance(m, dict) and "class_name" in m]
-        if layer is not config:
-            yield layer
+        front += _members(layer)
+        yield layer
+
+
+def _members(layer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the descriptions of a model's layers, or of the layer inside a wrapper."""
+    inner = layer.get("config")
+    if isinstance(inner, dict):
+        inner = [*inner.get("layers", []), inner.get("layer")]
+    # In Keras 1, the whole config of a Sequential model is the list of its layers.
+    return [m for m in inner or [] if isinstance(m, dict) and "class_name" in m]
+
+
+def _settings(layer: dict[str, Any]) -> dict[str, Any]:
+    settings = layer.get("config")
+    return settings if isinstance(settings, dict) else {}
+
+
+def _is_known(layer: dict[str, Any]) -> bool:
+    """Returns whether Keras has the class of a layer, a nested model or an op in a model."""
+    import keras
+
+    kind, module = layer["class_name"], str(layer.get("module", ""))
+    is_public = hasattr(keras.layers, kind) or hasattr(keras, kind)
+    return is_public or kind == "Functional" or module.startswith("keras.")
 
 
 def _code(found: Description) -> str:

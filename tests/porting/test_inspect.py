@@ -378,6 +378,33 @@ def test_keras_model(keras_files, name):
     np.testing.assert_array_equal(run(found.code), np.ones([1, 3]))
 
 
+@pytest.mark.parametrize("name", ["nested.keras", "nested.h5"])
+def test_models_in_keras_models(tmp_path, name):
+    inner, pixels = keras.Input([4], name="inner"), keras.Input([4], name="pixels")
+    one = keras.Sequential([keras.Input([4]), keras.layers.Dense(3)])
+    other = keras.Model(inner, keras.layers.Dense(3)(inner))
+    outputs = keras.layers.Add()([one(pixels), other(pixels)])
+    is_h5 = name.endswith("h5")  # its layers do not name their module, so it cannot hold ops
+    outputs = outputs if is_h5 else keras.ops.relu(outputs)
+    keras.Model(pixels, outputs).save(tmp_path / name)
+    (found,) = described(tmp_path / name)
+    assert shapes(found.inputs) == {"pixels": ("float32", (None, 4))}
+    assert not found.unknown_ops and found.ops["Dense"] == 2 and is_h5 != ("Relu" in found.ops)
+    np.testing.assert_array_equal(run(found.code), np.zeros([1, 3]))
+
+
+def test_keras_1_lists_the_layers_of_a_nested_model(tmp_path):
+    dense = {"class_name": "Dense", "config": {"name": "d", "batch_input_shape": [None, 4]}}
+    nested = {"class_name": "Sequential", "config": [dense]}
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        config = {"class_name": "Sequential", "config": [nested, dense]}
+        file.attrs["model_config"] = json.dumps(config).encode()
+        file.attrs["keras_version"] = b"1.2.2"
+    (found,) = described(tmp_path / "model.h5")
+    assert found.ops == {"Dense": 2, "Sequential": 1} and not found.unknown_ops
+    assert shapes(found.inputs) == {"d": ("float32", (None, 4))}
+
+
 def test_keras_weights(keras_files):
     (found,) = described(keras_files / "model.weights.h5")
     assert "Keras 3" in found.kind and "no model" in found.notes[0]
@@ -516,6 +543,15 @@ def test_folder_of_a_graph_alone_is_described(trained, tmp_path, capsys):
     shutil.copy(meta, tmp_path / "alone" / "model.meta")
     assert inspect.main([str(tmp_path / "alone")]) == 0
     assert "images" in capsys.readouterr().out
+
+
+def test_folder_whose_last_checkpoint_has_no_graph(trained, tmp_path):
+    for path in (trained / "v2").glob("model.ckpt-7.*"):
+        shutil.copy(path, tmp_path)
+        if path.suffix != ".meta":
+            shutil.copy(path, tmp_path / path.name.replace("-7", "-8"))
+    kinds = [found.kind for found in described(tmp_path)]
+    assert len(kinds) == 3 and ["V2" in kind for kind in kinds] == [True, True, False]
 
 
 def test_damaged_model_hides_no_other_in_its_folder(trained, tmp_path, capsys):
