@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -87,13 +88,11 @@ def main(argv: list[str] | None = None) -> int:
     folder = "The folder for the site. (default: docs/_build)"
     parser.add_argument("--output", default=str(HERE / "_build"), help=folder)
     flags = parser.parse_args(argv)
-    output = pathlib.Path(flags.output)
-    tree = output / "source"
-    if tree.exists():
-        shutil.rmtree(tree)  # made by this program
-    assemble(tree)
+    html = pathlib.Path(flags.output, "html")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
-    return subprocess.run([*command, str(tree), str(output / "html")], check=False).returncode
+    with tempfile.TemporaryDirectory() as tree:
+        assemble(pathlib.Path(tree))
+        return subprocess.run([*command, tree, str(html)], check=False).returncode
 
 
 if __name__ == "__main__":

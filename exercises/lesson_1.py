@@ -1,6 +1,7 @@
 """The exercises of notebook 1, MNIST mechanics."""
 
 import math
+import numbers
 import pathlib
 import tempfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from tutorial_support import event_files
 )
 def count_parameters(count: int) -> str:
     """The answer is the number of parameters that training changes in the net 784, 128, 32, 10."""
-    require(isinstance(count, int), "The answer is a whole number.")
+    require(isinstance(count, numbers.Integral), "The answer is a whole number.")
     sizes = [mnist.IMAGE_PIXELS, 128, 32, mnist.NUM_CLASSES]
     weights = sum(before * after for before, after in zip(sizes, sizes[1:], strict=False))
     wanted = weights + sum(sizes[1:])
@@ -38,7 +39,7 @@ def count_parameters(count: int) -> str:
 )
 def first_loss(value: float) -> str:
     """The answer is the loss, in nats, of a net that gives all ten digits the same probability."""
-    require(isinstance(value, int | float), "The answer is a number.")
+    require(isinstance(value, numbers.Real), "The answer is a number.")
     require(not math.isclose(value, 0.1, abs_tol=0.01), "That is the probability itself.", 2)
     require(
         not math.isclose(value, math.log2(10), abs_tol=0.01),

@@ -1,6 +1,7 @@
 """The exercises of notebook 2: a convolutional net on an input pipeline."""
 
 import math
+import numbers
 import pathlib
 import tempfile
 from collections.abc import Callable
@@ -297,7 +298,7 @@ def share(answer: Callable) -> str:
 )
 def half_life(answer: float) -> str:
     """Takes the decay with which a value of 100 steps ago counts half as much as the newest."""
-    require(isinstance(answer, int | float | np.floating), "The answer is one number.")
+    require(isinstance(answer, numbers.Real), "The answer is one number.")
     require(
         not math.isclose(answer, 0.99, abs_tol=2e-5),
         "With 0.99, a value of 100 steps ago has 0.37 of the newest one's weight: 1/e, not 1/2. It "

@@ -137,14 +137,14 @@ def _print(report: Report) -> None:
         place = f"{finding.line}" if finding.cell is None else f"cell {finding.cell}:{finding.line}"
         level = "warning: " if finding.warning else ""
         sentence = f"{level}{finding.name}: {finding.remedy} ({finding.guide})"
-        print(f"{one_line(str(finding.file))}:{place}: {sentence}")
+        print(one_line(f"{finding.file}:{place}: {sentence}"))
     summary = _summary(report)
     if summary:
         print("\nMissing, by name:")
     for row in summary:
         uses = f"{row['uses']} use{'s' * (row['uses'] > 1)}"
         in_files = f"{row['files']} file{'s' * (row['files'] > 1)}"
-        print(f"  {row['name']}: {uses} in {in_files} ({row['guide']})")
+        print(one_line(f"  {row['name']}: {uses} in {in_files} ({row['guide']})"))
     print()
 
 
@@ -154,7 +154,7 @@ def _print_fixed(report: Report, fixed: dict[pathlib.Path, pathlib.Path]) -> Non
     left = [f for f in report.findings if not (f.change and f.file in fixed)]
     print(f"Findings: {len(report.findings) - len(left)} fixed, {len(left)} left.")
     for (name, guide), count in collections.Counter((f.name, f.guide) for f in left).most_common():
-        print(f"  {name}: {count} ({guide})")
+        print(one_line(f"  {name}: {count} ({guide})"))
     print()
 
 

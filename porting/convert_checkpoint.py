@@ -9,8 +9,8 @@ r"""Copies a checkpoint and renames, casts or drops its variables; writes format
 
 SRC may be in format V1 or V2, partitioned, or object-based (tf.train.Checkpoint, Keras). Parts are
 joined, and variables of objects get their own names. The flags apply in this order: --drop,
---preset, --rename, --replace, --step, --cast. SRC does not change; DST must not exist. The result is read
-back and compared value by value.
+--preset, --rename, --replace, --step, --cast. SRC does not change; DST must not exist. The result
+is read back and compared value by value.
 """
 
 import argparse
@@ -26,7 +26,6 @@ from tutorial_support.programs import ArgumentParser, TrainingError, UsageError,
 if __name__ == "__main__":
     programs.before_tensorflow()
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from porting import conversion

@@ -116,7 +116,7 @@ def judge(sources: Sequence[Source]) -> Report:
 
 
 def _called_with(files: Sequence[tuple[Source, Uses]]) -> list[set[str]]:
-    """Returns for each file the names that are called in a process that imports the file.
+    """Returns for each file the switches that are called in a process that imports the file.
 
     Such a process also runs everything that the file imports, the `__init__.py` of its folder, and
     what is imported together with it. Files are matched by the parts of a module's name.
@@ -134,17 +134,26 @@ def _called_with(files: Sequence[tuple[Source, Uses]]) -> list[set[str]]:
         | ({packages[source.path.parent]} if source.path.parent in packages else set())
         for source, uses in files
     ]
+    importers: list[set[int]] = [set() for _ in files]
+    for index, others in enumerate(imported):
+        for other in others:
+            importers[other].add(index)
     called: list[set[str]] = [set() for _ in files]
-    for start in range(len(files)):
-        reached, waiting = set(), {start}
-        while waiting:
-            reached |= waiting
-            waiting = set().union(*(imported[index] for index in waiting)) - reached
-        names = set().union(*(files[index][1].attributes for index in reached))
-        switches = names & (_MAKES_GRAPHS_DEFAULT | _KEEPS_DIMENSIONS)
-        for index in reached if switches else ():
-            called[index] |= switches
+    for switch in _MAKES_GRAPHS_DEFAULT | _KEEPS_DIMENSIONS:
+        callers = {index for index, (_, uses) in enumerate(files) if switch in uses.attributes}
+        for index in _reached(_reached(callers, importers), imported):
+            called[index].add(switch)
     return called
+
+
+def _reached(start: set[int], links: Sequence[set[int]]) -> set[int]:
+    """Returns `start` and every file that the links lead to from there."""
+    reached: set[int] = set()
+    waiting = start
+    while waiting:
+        reached |= waiting
+        waiting = set().union(*(links[index] for index in waiting)) - reached
+    return reached
 
 
 def _uses(source: Source) -> Uses:
@@ -168,14 +177,18 @@ def _key(call: Call) -> tuple[int | None, tuple[str, ...]]:
 
 
 def _questions(uses: Iterable[Use]) -> list[Question]:
-    """Returns each name once, as written and in compat.v1, with all its calls."""
+    """Returns each name once, as written and in compat.v1, with all its calls.
+
+    Imports come last: importing a module such as tf.layers replaces the one that says that its
+    functions need Keras 2.
+    """
     calls = defaultdict(set)
     for use in uses:
         for name in {use.name, _in_v1(use.name)}:
-            calls[name, use.imports_module].update([_key(use.call)] if use.call else [])
+            calls[name, use.access].update([_key(use.call)] if use.call else [])
     return [
-        Question(name, tuple(sorted(asked, key=str)), module)
-        for (name, module), asked in sorted(calls.items())
+        Question(name, access, tuple(sorted(calls[name, access], key=str)))
+        for name, access in sorted(calls, key=lambda key: (key[1] == "import", key))
     ]
 
 
@@ -246,7 +259,7 @@ class _Judge:
         self.findings.append(Finding(*place, kind, name, sentence, guide, **more))
 
     def _answer(self, name: str, use: Use) -> Answer:
-        answer = self.installed.answers[name, use.imports_module]
+        answer = self.installed.answers[name, use.access]
         if self._switched and answer.found_by_switch:
             return dataclasses.replace(answer, found=True)
         return answer
@@ -339,14 +352,18 @@ class _Judge:
             return False
         failed = False
         place = (use.line, use.column)
+        old_order = self._old_order(name, use.call) if is_v1 else ""
         for kind, argument, replacement in answer.problems.get(_key(use.call), []):
             if kind == "deprecated":
                 self._deprecated(use, name, argument, replacement)
+                continue
+            if kind == "twice" and old_order:
                 continue
             failed = True
             sentence = {
                 "unknown": f"it takes no argument {argument}",
                 "too many": f"it takes at most {argument} positional arguments",
+                "twice": f"it gets {argument}= and also a positional argument in its place",
                 "named only": "pass its arguments by name",
             }[kind]
             label = f"{name}({argument}=)" if kind == "unknown" else name
@@ -355,7 +372,6 @@ class _Judge:
             failed = True
             sentence = f"Keras 3 refuses {keyword}=: {replacement}"
             self._add("argument", *place, f"{name}({keyword}=)", sentence, remedies.KERAS)
-        old_order = self._old_order(name, use.call) if is_v1 else ""
         if old_order and not failed:
             self._add("argument", *place, name, old_order, remedies.NAMES)
         return failed or bool(old_order)
@@ -375,7 +391,8 @@ class _Judge:
             return f"pass the arguments by name, {named}: their order changed in 1.0"
         positional, today = _AXIS_FIRST_BEFORE_1_0.get(name, (0, ""))
         axis_first = call.number_first or (name == "tf.concat" and call.list_second)
-        if positional and axis_first and (call.positional or 0) >= positional:
+        number = (call.positional or 0) + len({"values", "value"} & set(call.keywords))
+        if positional and axis_first and number >= positional:
             return f"the axis came first before 1.0: write {today}"
         return ""
 

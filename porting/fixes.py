@@ -20,8 +20,8 @@ def fix(
 ) -> dict[pathlib.Path, pathlib.Path]:
     """Writes the changed files into `folder`, or in place if it is None.
 
-    A file with Python 2 syntax or an encoding other than UTF-8 does not change, because the
-    positions of its changes are uncertain.
+    A file that has Python 2 syntax or is not UTF-8 does not change, because the positions of its
+    changes are uncertain.
 
     Returns:
         {original file: new file} for each file that was written.
@@ -104,7 +104,8 @@ def _fixed_notebook(notebook: dict, source: Source, changes: Sequence[Change]) -
             key = "source" if "source" in cell else "input"
             text = apply(cell_text(cell), by_cell[number])
             cell[key] = text.splitlines(keepends=True) if isinstance(cell[key], list) else text
-    return (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace")  # half of a surrogate pair stays an escape
 
 
 def _write(target: pathlib.Path, data: bytes, original: pathlib.Path) -> None:

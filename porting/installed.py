@@ -24,11 +24,11 @@ _SECONDS = 300  # time limit for loading TensorFlow and all lookups
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """A name and the calls of it; see `porting.lookup.answer`."""
+    """A name, the calls of it and `names.Use.access`; see `porting.lookup.answer`."""
 
     name: str
+    access: str
     calls: tuple[tuple[int | None, tuple[str, ...]], ...] = ()
-    module: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Installed:
-    """The answers, and the versions of the packages that gave them (None: not installed)."""
+    """The answers by name and access, and the versions of the packages (None: not installed)."""
 
-    answers: dict[tuple[str, bool], Answer]
+    answers: dict[tuple[str, str], Answer]
     tensorflow: str
     keras: str | None
     tf_keras: str | None
@@ -84,7 +84,7 @@ def ask(questions: Iterable[Question]) -> Installed:
     answers = {}
     for index, question in enumerate(questions):
         given = results[0]["answers"][index]
-        answers[question.name, question.module] = Answer(
+        answers[question.name, question.access] = Answer(
             given["found"],
             given["why"],
             given["renamed"],

@@ -7,6 +7,7 @@ TensorFlow's and Keras' modules, resolves names and reads signatures; it calls n
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -25,13 +26,14 @@ def main() -> None:
     print("\n" + json.dumps({"versions": _versions(), "answers": answers}))
 
 
-def answer(name: str, calls: list, module: bool = False) -> dict:
+def answer(name: str, access: str, calls: list) -> dict:
     """Looks up one name.
 
     Args:
         name: dotted, beginning with "tensorflow" or "keras".
+        access: "import" if the name must be a module that `import` finds, "attribute" if every part
+            must be an attribute of the one before, "member" if it may also be a module.
         calls: (positional, keywords) of each call of the name.
-        module: whether the name must be a module that `import` finds.
 
     Returns:
         found: whether the name exists.
@@ -39,10 +41,10 @@ def answer(name: str, calls: list, module: bool = False) -> dict:
         renamed: the new name of a missing one, from TensorFlow's table of renames, or "".
         calls: for each call a list of problems: (kind, argument, replacement or "").
 
-    The kinds are "unknown", "too many", "named only" and "deprecated".
+    The kinds are "unknown", "too many", "twice", "named only" and "deprecated".
     """
     try:
-        found: Any = _import(name) if module else resolve(name)
+        found: Any = _import(name) if access == "import" else resolve(name, access)
     except Exception as error:  # a module may raise anything while it is imported
         return _missing(name, _sentence(error))
     return {
@@ -93,8 +95,8 @@ def _import(name: str) -> types.ModuleType:
 
 
 @functools.cache
-def resolve(name: str) -> Any:
-    """Returns the object that a dotted name refers to.
+def resolve(name: str, access: str = "attribute") -> Any:
+    """Returns the object that a dotted name refers to; `access` as in `answer`.
 
     If the name leads through a value, such as `tf.flags.FLAGS` in `tf.flags.FLAGS.batch_size`, it
     returns that value: its attributes exist only while the program runs.
@@ -105,7 +107,7 @@ def resolve(name: str) -> Any:
     owner_name, _, last = name.rpartition(".")
     if not owner_name:
         return _import(name)
-    owner = resolve(owner_name)
+    owner = resolve(owner_name, access)
     if not isinstance(owner, types.ModuleType | type):
         return owner
     try:
@@ -113,10 +115,11 @@ def resolve(name: str) -> Any:
     except AttributeError as missing:
         if not isinstance(owner, types.ModuleType) or "not available" in str(missing):
             raise
-        try:
-            return _import(name)
-        except ModuleNotFoundError:
-            raise AttributeError(f"`{owner_name}` has no `{last}`") from None
+        # Modules such as tensorflow.python can be imported, but `tf.python` is no attribute.
+        if access == "member":
+            with contextlib.suppress(ModuleNotFoundError):
+                return _import(name)
+        raise AttributeError(f"`{owner_name}` has no `{last}`") from None
 
 
 def _problems(
@@ -137,6 +140,8 @@ def _problems(
         most = sum(kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
         if positional > most:
             problems.append(("too many", str(most), ""))
+        by_position = list(parameters)[:positional]
+        problems += [("twice", keyword, "") for keyword in keywords if keyword in by_position]
     renamed = _renamed_arguments().get(short, {})
     problems += [
         ("deprecated", keyword, renamed[keyword])

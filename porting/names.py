@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 V1 = "tensorflow.compat.v1"
@@ -84,6 +84,19 @@ class Use:
     opens_block: bool = False
     in_block: bool = False
 
+    @property
+    def access(self) -> str:
+        """How the name is reached.
+
+        "import" by an import statement, "attribute" as an attribute of TensorFlow itself, "member"
+        by way of another module that was imported, which may be one that is no attribute.
+        """
+        if self.imports_module:
+            return "import"
+        is_from = isinstance(self.bound_by.node, ast.ImportFrom)
+        is_whole = self.bound_by.module in ("tensorflow", V1) and not is_from
+        return "attribute" if is_whole else "member"
+
 
 @dataclasses.dataclass
 class Uses:
@@ -134,6 +147,7 @@ class _Value:
         return dataclasses.replace(self, name=f"{self.name}.{name}")
 
 
+Nodes = Iterable[ast.AST]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -269,7 +283,10 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Try(self, node: ast.Try | Any) -> None:
         self._branches += 1
-        self._guards.append(_caught(node))
+        caught = _caught(node)
+        if caught & _IMPORT_ERRORS and all(isinstance(part, ast.Assign) for part in node.body):
+            caught |= {"AttributeError"}  # try: s = tf.Session; except: s = None
+        self._guards.append(caught)
         self._visit_all(node.body)
         self._guards.pop()
         self._visit_all([*node.handlers, *node.orelse, *node.finalbody])
@@ -283,18 +300,35 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> None:
-        self.visit(node.test)
-        existing = [
+        self._visit_branches(node.test, node.body, node.orelse)
+
+    def visit_IfExp(self, node: ast.IfExp) -> None:
+        self._visit_branches(node.test, [node.body], [node.orelse])
+
+    def _visit_branches(self, test: ast.expr, body: Nodes, orelse: Nodes) -> None:
+        self.visit(test)
+        existing = self._tested_by_hasattr(test)
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            self._visit_knowing([], body)
+            self._visit_knowing(existing, orelse)
+        else:
+            self._visit_knowing(existing, body)
+            self._visit_knowing([], orelse)
+
+    def _tested_by_hasattr(self, test: ast.expr) -> list[str]:
+        return [
             f"{owner.name}.{parts[1]}"
-            for call in ast.walk(node.test)
+            for call in ast.walk(test)
             if (parts := _owner_and_name(call, "hasattr")) and (owner := self._resolve(parts[0]))
         ]
+
+    def _visit_knowing(self, existing: list[str], nodes: Nodes) -> None:
+        """Visits a branch of the program in which these names are known to exist."""
+        outer, self._known_to_exist = self._known_to_exist, [*self._known_to_exist, *existing]
         self._branches += 1
-        self._known_to_exist += existing
-        self._visit_all(node.body)
-        del self._known_to_exist[len(self._known_to_exist) - len(existing) :]
-        self._visit_all(node.orelse)
+        self._visit_all(nodes)
         self._branches -= 1
+        self._known_to_exist = outer
 
     # Uses
 
@@ -340,7 +374,8 @@ class _Reader(ast.NodeVisitor):
             )
             self.uses.makes_graph_default |= not is_session
         if not self._add_expression(node):
-            if node.attr == "value" and self._is_dimension(node.value):
+            is_dimension = node.attr == "value" and self._is_dimension(node.value)
+            if is_dimension and not self._guarded({"AttributeError"}):
                 self.uses.dimension_values.append((node.end_lineno or node.lineno, node.col_offset))
             self.visit(node.value)
 
@@ -351,12 +386,10 @@ class _Reader(ast.NodeVisitor):
 
     def _is_dimension(self, node: ast.AST) -> bool:
         """Returns whether an expression is `x.shape[i]` or `x.get_shape()[i]`."""
+        # An element of x.shape.dims, however, still has a `.value`.
         if not isinstance(node, ast.Subscript) or isinstance(node.slice, ast.Slice):
             return False
-        shape = node.value
-        if isinstance(shape, ast.Attribute) and shape.attr == "dims":
-            shape = shape.value
-        return self._is_shape(shape)
+        return self._is_shape(node.value)
 
     def _is_shape(self, node: ast.AST) -> bool:
         if isinstance(node, ast.Name):
@@ -407,10 +440,11 @@ class _Reader(ast.NodeVisitor):
             for part in ast.walk(target):  # such as `self.a, self.b = f()`
                 if isinstance(part, ast.Attribute) and _is_self(part.value):
                     self._of_self[part.attr] = None
-            if isinstance(target, ast.Attribute) and (owner := self._resolve(target)):
-                self._own.append(owner.name)  # as in `tf.model = ...`
             self.uses.sets_switch |= _is_switch(target, value)
             self._bind_targets(target)
+            if isinstance(target, ast.Attribute) and (owner := self._resolve(target)):
+                self._own.append(owner.name)  # as in `tf.model = ...`
+                target = target.value
             self.visit(target)
 
     def _value_of(self, node: ast.AST) -> _Value | None:
@@ -505,7 +539,7 @@ class _Reader(ast.NodeVisitor):
 
     visit_ListComp = visit_SetComp = visit_GeneratorExp = visit_DictComp = _visit_comprehension
 
-    def _visit_all(self, nodes) -> None:
+    def _visit_all(self, nodes: Nodes) -> None:
         for node in nodes:
             self.visit(node)
 

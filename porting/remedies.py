@@ -36,7 +36,7 @@ _REMEDIES = {
     "tf.contrib.layers.xavier_initializer": (_XAVIER, CONTRIB),
     "tf.contrib.layers.xavier_initializer_conv2d": (_XAVIER, CONTRIB),
     "tf.contrib.layers.variance_scaling_initializer": (
-        "use tf.variance_scaling_initializer(scale=2.0), which equals its defaults",
+        "use tf.variance_scaling_initializer(scale=2.0), which nearly equals its defaults",
         CONTRIB,
     ),
     "tf.contrib.layers.l2_regularizer": (
@@ -150,7 +150,7 @@ _REMEDIES = {
     "tf.keras": ("Keras 3 has dropped it or moved it", KERAS),
     "keras.backend": ("use the equivalent tf function: Keras 3 has dropped it", KERAS),
     "keras": ("Keras 3 has dropped it or moved it", KERAS),
-    "tf.python": ("it is private and has moved: look for a public name", NAMES),
+    "tf.python": ("it is private, and moved or gone: look for a public name", NAMES),
     "tf.python.framework.graph_util": ("use tf.graph_util of compat.v1", FROZEN),
     "tf.python.tools": ("use tf.graph_util of compat.v1", FROZEN),
     "tf.python.platform.gfile": ("use tf.gfile of compat.v1, or tf.io.gfile", GFILE),

@@ -61,7 +61,8 @@ def find(paths: Sequence[str], exclude: Sequence[str] = ()) -> list[pathlib.Path
             folder on, matches one.
 
     Raises:
-        UsageError: a path does not exist, or a file is neither Python nor a notebook.
+        UsageError: a path does not exist, a file is neither Python nor a notebook, or no file is
+            left.
     """
     files: dict[pathlib.Path, None] = {}
     for name in paths:
@@ -79,6 +80,8 @@ def find(paths: Sequence[str], exclude: Sequence[str] = ()) -> list[pathlib.Path
         else:
             found = [path]
         files.update(dict.fromkeys(file for file in found if not _matches(file, exclude)))
+    if not files:
+        raise UsageError("--exclude leaves out every file; name fewer")
     return list(files)
 
 
@@ -166,8 +169,8 @@ def code_cells(notebook: dict) -> list[dict]:
 
 def cell_text(cell: dict) -> str:
     """Returns the source of a code cell as one string, without the indentation of the whole."""
-    lines = cell.get("source", cell.get("input", ""))
-    text = lines if isinstance(lines, str) else "".join(lines)
+    lines = cell.get("source", cell.get("input", "")) or ""
+    text = lines if isinstance(lines, str) else "".join(map(str, lines))
     return textwrap.dedent(text) if text.lstrip("\n").startswith((" ", "\t")) else text
 
 

@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Sequence
 
-_MOST_LEFT_OUT = 20  # lines of one text, before all of it counts as unreadable
+_MOST_ATTEMPTS = 20  # to parse one text, before all of it counts as unreadable
 
 
 @dataclasses.dataclass
@@ -98,7 +98,12 @@ def _as_python_3(text: str) -> str:
     for pattern, replacement in _PYTHON_2:
         text = re.sub(pattern, replacement, text, flags=re.M)
     text = re.sub(r"^([ \t]*)_   =[ \t]*>>", r"\1_ = 0 >>", text, flags=re.M)
-    return text
+    return _SIGNATURE.sub(lambda match: _TUPLE.sub(r"\1 \2 ", match[0]), text)
+
+
+# In Python 2, a parameter may be a tuple of names: `def area(self, (width, height)):`.
+_SIGNATURE = re.compile(r"^[ \t]*def[ \t]+\w+[ \t]*\(.*$", re.M)
+_TUPLE = re.compile(r"([(,][ \t]*)\((\w+(?:[ \t]*,[ \t]*\w+)*),?[ \t]*\)(?=[ \t]*[,)=])")
 
 
 def _parse_most(text: str) -> tuple[list[ast.stmt], list[int]]:
@@ -110,12 +115,19 @@ def _parse_most(text: str) -> tuple[list[ast.stmt], list[int]]:
             return _statements("\n".join(lines)), sorted(set(left_out))
         except SyntaxError as error:
             number = _line_to_leave_out(lines, error.lineno or 1)
-            if number is None or len(left_out) == _MOST_LEFT_OUT:
+            if number is None or len(left_out) == _MOST_ATTEMPTS:
                 raise
-            line = lines[number - 1]
-            indentation = line[: len(line) - len(line.lstrip())]
-            lines[number - 1] = "" if line.strip() == "pass" else f"{indentation}pass"
+            lines[number - 1] = _replacement(lines[number - 1])
             left_out.append(number)
+
+
+def _replacement(line: str) -> str:
+    """Returns what takes the place of a line that causes an error: less at each attempt."""
+    code = line.strip()
+    indentation = line[: len(line) - len(line.lstrip())]
+    if code.endswith(":") and code != "if 1:":
+        return f"{indentation}if 1:"  # the lines below are its block
+    return "" if code == "pass" else f"{indentation}pass"
 
 
 def _line_to_leave_out(lines: list[str], number: int) -> int | None:

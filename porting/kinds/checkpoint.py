@@ -60,7 +60,7 @@ def describe(path: pathlib.Path, with_graph: bool = True) -> Description:
     try:
         is_v2 = pathlib.Path(f"{prefix}.index").is_file()
         variables, version = _read_v2(prefix) if is_v2 else _read_v1(prefix)
-    except (ValueError, DecodeError, IndexError) as error:
+    except (ValueError, TypeError, DecodeError, IndexError) as error:
         raise checkpoints.DamagedCheckpoint(
             f"the checkpoint '{prefix}' cannot be read ({error}); copy it again, or name another"
         ) from error

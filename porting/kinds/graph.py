@@ -161,7 +161,8 @@ def _describe_meta(path: pathlib.Path, message: tf.MetaGraphDef, form: str) -> D
         opening += "sess.run(tf.local_variables_initializer())\n"
     if "table_initializer" in message.collection_def:
         opening += "sess.run(tf.tables_initializer())\n"
-    found.code = _code(message.graph_def, found, opening)
+    # A MetaGraphDef makes variables when it is imported; a GraphDef makes only their ops.
+    found.code = _code(message.graph_def, found, opening, "tf.global_variables()")
     return found
 
 
@@ -422,12 +423,12 @@ def _outputs_of(node: Any) -> list[Tensor]:
 # Lines to run it
 
 
-def _code(graph_def: tf.GraphDef, found: Description, opening: str) -> str:
+def _code(graph_def: tf.GraphDef, found: Description, opening: str, variables: str = "") -> str:
+    """Returns code that fetches the outputs, or `variables` if there are none."""
     if found.unknown_ops:
         return ""
     if not found.outputs:
-        variables = "tf.global_variables()"  # importing a GraphDef creates none
-        return snippets.in_session(opening, variables, []) if "saver" in opening else ""
+        return snippets.in_session(opening, variables, []) if variables else ""
     needed = ancestors(graph_def, [_op(tensor.name) for tensor in found.outputs])
     feeds = [
         tensor

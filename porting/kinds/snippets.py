@@ -5,6 +5,8 @@ import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from porting.kinds.description import Tensor
 
 _TF1 = "import numpy as np\nimport tensorflow.compat.v1 as tf\n"
@@ -23,16 +25,15 @@ def value(tensor: Tensor) -> str:
             return f"[{text}]" if shape else text
         # np.full would strip zero bytes from the end.
         return f"np.array([{text}] * {math.prod(shape)}, object).reshape({shape})"
+    if not tensor.dtype:  # the file does not say it
+        return f"np.zeros({shape})"
     return f"np.zeros({shape}, {_numpy_type(tensor.dtype)})"
 
 
 def _numpy_type(name: str) -> str:
-    plain = ("float", "int", "uint", "complex")
     if name == "bool":
         return "bool"
-    if name.startswith(plain):
-        return f"np.{name}"
-    return f"tf.{name}.as_numpy_dtype"
+    return f"np.{name}" if hasattr(np, name) else f"tf.as_dtype({name!r}).as_numpy_dtype"
 
 
 def in_session(

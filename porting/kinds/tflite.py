@@ -8,7 +8,7 @@ import collections
 import pathlib
 from typing import Any
 
-import tensorflow.compat.v1 as tf
+import numpy as np
 
 # The format's own reader, generated from its schema; it has no public name in tf.lite.
 from tensorflow.lite.python import schema_py_generated as schema
@@ -63,14 +63,14 @@ def _tensor(graph: Any, index: int) -> Tensor:
     count = tensor.ShapeSignatureLength() or tensor.ShapeLength()
     shape = tuple(None if sizes(i) < 0 else int(sizes(i)) for i in range(count))
     dtype = _TYPES[tensor.Type()]
-    size = None if dtype == "string" else size_of(tf.as_dtype(dtype).size, shape)
+    size = size_of(np.dtype(dtype).itemsize, shape) if hasattr(np, dtype) else None
     return Tensor((tensor.Name() or b"").decode(), dtype, shape, size)
 
 
 _TYPES = {
-    number: {"BOOL": "bool", "STRING": "string"}.get(name, name.lower())
+    number: name.lower()
     for name, number in vars(schema.TensorType).items()
-    if not name.startswith("_") and name.lower() in dir(tf)
+    if not name.startswith("_")
 }
 
 

@@ -169,6 +169,23 @@ PROGRAMS = {
         "import tensorflow.compat.v1 as tf\ntf.concat(1, [a, b])\ntf.concat([a, b], 1)",
         [(2, "tf.concat")],
     ),
+    "concat_of_values": (
+        "import tensorflow.compat.v1 as tf\ntf.concat(1, values=[a, b])\n"
+        "tf.split(0, 3, value=x)\ntf.concat([a], values=[b])\ntf.concat(values=[a], axis=1)",
+        [(2, "tf.concat"), (3, "tf.split"), (4, "tf.concat")],
+    ),
+    "no_attribute_of_tf": (
+        "import tensorflow as tf\nfrom tensorflow.python.framework import ops\n"
+        "from tensorflow.core.framework import graph_pb2\n"
+        "import tensorflow.python.ops.nn_ops as n\n"
+        "ops.Graph\ngraph_pb2.GraphDef\nn.relu\ntf.python.framework.ops\n"
+        "tf.python.training.x = 1\ntf.core.framework",
+        [
+            (8, "tf.python.framework.ops"),
+            (9, "tf.python.training"),
+            (10, "tf.core.framework"),
+        ],
+    ),
     "argument": (
         "import tensorflow.compat.v1 as tf\ntf.sqrt(x, keepdims=True)",
         [(2, "tf.sqrt(keepdims=)")],
@@ -177,6 +194,11 @@ PROGRAMS = {
         "import tensorflow.compat.v1 as tf\nn = x.shape[1].value\nm = x.get_shape()[0].value\n"
         "shape = x.get_shape()\nk = shape[-1].value",
         [(2, "shape[i].value"), (3, "shape[i].value"), (5, "shape[i].value")],
+    ),
+    "shape_dims": (
+        "import tensorflow.compat.v1 as tf\nn = x.shape.dims[0].value\n"
+        "try:\n  m = x.shape[0].value\nexcept AttributeError:\n  m = x.shape[0]",
+        [],
     ),
     "session": (
         "import tensorflow.compat.v1 as tf\ntf.placeholder(1)\nwith tf.Session(): pass",
@@ -216,6 +238,17 @@ PROGRAMS = {
         "import tensorflow as tf\nif hasattr(tf, 'placeholder'):\n  tf.placeholder(1)",
         [],
     ),
+    "guarded_otherwise": (
+        "import tensorflow as tf\nS = tf.Session if hasattr(tf, 'Session') else v1.Session\n"
+        "if not hasattr(tf, 'placeholder'):\n  p = None\nelse:\n  p = tf.placeholder\n"
+        "try:\n  s = tf.Session\nexcept:\n  s = None",
+        [],
+    ),
+    "not_guarded": (
+        "import tensorflow.compat.v1 as tf\nif not hasattr(tf, 'mul'):\n  tf.mul(1, 2)\n"
+        "try:\n  print(tf.sub(1, 2))\nexcept Exception:\n  raise",
+        [(3, "tf.mul"), (5, "tf.sub")],
+    ),
     "other_variable": (
         "import tensorflow.compat.v1 as tf\ndef f(tf):\n  return tf.contrib\n"
         "tf.model = 1\ntf.model.fit()",
@@ -240,6 +273,15 @@ PROGRAMS = {
     "tabs": (
         "import tensorflow as tf\nif 1:\n        tf.mul(1, 2)\n\ttf.sub(1, 2)",
         [(3, "tf.mul"), (4, "Python 2 syntax"), (4, "tf.sub")],
+    ),
+    "tuples_as_parameters": (
+        "import tensorflow as tf\nclass A:\n  def f(self, (a, b), c=(1, 2), (tf,)=(3,)):\n"
+        "    tf.mul\ntf.sub",
+        [(3, "Python 2 syntax"), (5, "tf.sub")],
+    ),
+    "broken_line_with_a_block": (
+        "import tensorflow as tf\ndef f(a, 1, b):\n" + "  tf.add(1, 2)\n" * 30 + "  tf.mul(1, 2)",
+        [(2, "syntax"), (33, "tf.mul")],
     ),
     "broken": (
         "import tensorflow as tf\nhe said: <this>\ntf.mul(1, 2)",
@@ -281,6 +323,28 @@ DEEP = {
     "list": "x = " + "[" * 20000 + "]" * 20000,
     "calls": "x" + ".f(1)" * 20000,
 }
+
+
+def test_a_long_chain_of_imports_is_followed_in_linear_time(tmp_path):
+    """With a search from each file it took minutes; the switch in one file counts in all."""
+    count = 2000
+    files = []
+    for number in range(count):
+        source = sources.Source(tmp_path / f"m{number}.py")
+        uses = names.Uses(imports={f"m{number + 1}"})
+        files.append((source, uses))
+    files[count // 2][1].attributes.add("disable_v2_behavior")
+    called = findings._called_with(files)
+    assert called == [{"disable_v2_behavior"}] * count
+
+
+@pytest.mark.parametrize("source", [None, ["import tensorflow as tf\n", None]])
+def test_strange_cells_are_read(tmp_path, monkeypatch, source):
+    monkeypatch.setattr(findings, "ask", lambda questions: None)
+    book = notebook(["x = 1"])
+    book["cells"][1]["source"] = source
+    (tmp_path / "b.ipynb").write_text(json.dumps(book))
+    assert not sources.read(tmp_path / "b.ipynb").problem
 
 
 @pytest.mark.parametrize("name", DEEP)
@@ -378,7 +442,7 @@ def test_switch_in_the_program_counts_where_tf_keras_answers(tmp_path, monkeypat
 
     def ask(questions):
         answers = {
-            (q.name, q.module): installed.Answer("a" not in q.name[-1], "", "", {}, True)
+            (q.name, q.access): installed.Answer("a" not in q.name[-1], "", "", {}, True)
             for q in questions
         }
         return installed.Installed(answers, "2", "3", "2", switch_is_set=False)
@@ -436,6 +500,17 @@ def test_fix_changes_an_indented_cell_rightly_and_leaves_a_continued_import(tmp_
     assert written == notebook([fixed])
     assert (tmp_path / "b.py").read_text() == continued
     assert not (tmp_path / "new/b.py").exists()
+
+
+@pytest.mark.usefixtures("one_lookup")
+def test_fix_keeps_strange_outputs(tmp_path):
+    """Half of a surrogate pair, as a cut-off emoji leaves it, is no UTF-8."""
+    book = notebook([CELL])
+    book["cells"][1]["outputs"][0]["text"] = "\ud83d"
+    (tmp_path / "b.ipynb").write_text(json.dumps(book))
+    assert check.main(["b.ipynb", "--fix_in_place"]) == 0
+    fixed = json.loads((tmp_path / "b.ipynb").read_text(encoding="utf-8"))
+    assert fixed["cells"][1]["outputs"] == book["cells"][1]["outputs"]
 
 
 def test_the_last_import_of_a_name_counts_unless_they_are_alternatives():
@@ -527,11 +602,14 @@ def test_fix_keeps_line_ends_links_and_files_of_one_name(tmp_path, capsys, monke
         (["prose.py"], "'prose.py' cannot be read: it is not Python: line"),
         (["list.ipynb"], "'list.ipynb' cannot be read: it is not a notebook"),
         (["a.py", "--fix", "x", "--fix_in_place"], "not allowed"),
+        (["full", "--exclude", "*.py"], "--exclude leaves out every file"),
     ],
 )
 def test_wrong_use_is_one_sentence(tmp_path, capsys, arguments, message):
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.py").touch()
     (tmp_path / "binary.py").write_bytes(b"\0\1")
     (tmp_path / "prose.py").write_text("It was a dark (night.\n" * 50)
     (tmp_path / "list.ipynb").write_text("[1]")

@@ -16,7 +16,8 @@ from google.protobuf import text_format
 from tensorflow.python.framework import op_def_registry
 
 from porting import inspect
-from porting.kinds import effects
+from porting.kinds import effects, snippets, tflite
+from porting.kinds.description import Tensor
 
 
 def net(images):
@@ -456,6 +457,17 @@ def test_tflite(tmp_path):
     assert found.ops == {"MUL": 1, "ADD": 1} and [v.size for v in found.variables] == [4, 4]
     assert [(t.dtype, t.shape) for t in found.inputs] == [("float32", (None, 3))]
     np.testing.assert_array_equal(run(found.code), [np.ones([1, 3])])
+
+
+def test_every_type_of_a_tflite_tensor_has_a_name():
+    numbers = [n for name, n in vars(tflite.schema.TensorType).items() if not name.startswith("_")]
+    assert {tflite._TYPES[n] for n in numbers} >= {"float32", "int4", "bool", "string", "resource"}
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int4", "bfloat16", "float8_e5m2", "qint8", ""])
+def test_printed_values_are_valid(dtype):
+    made = eval(snippets.value(Tensor("x", dtype, (None, 2))), {"np": np, "tf": tf})
+    assert made.shape == (1, 2) and (not dtype or made.dtype == tf.as_dtype(dtype).as_numpy_dtype)
 
 
 def test_event_file(trained, capsys):
