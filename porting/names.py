@@ -284,8 +284,8 @@ class _Reader(ast.NodeVisitor):
     def visit_Try(self, node: ast.Try | Any) -> None:
         self._branches += 1
         caught = _caught(node)
-        if caught & _IMPORT_ERRORS and all(isinstance(part, ast.Assign) for part in node.body):
-            caught |= {"AttributeError"}  # try: s = tf.Session; except: s = None
+        if caught & _IMPORT_ERRORS and all(map(_only_looks_up, node.body)):
+            caught |= {"AttributeError"}
         self._guards.append(caught)
         self._visit_all(node.body)
         self._guards.pop()
@@ -609,6 +609,11 @@ def _is_switch(target: ast.AST, value: ast.AST) -> bool:
     constants = {part.value for part in ast.walk(target) if isinstance(part, ast.Constant)}
     is_on = isinstance(value, ast.Constant) and value.value in ("1", "true", "True")
     return SWITCH in constants and is_on
+
+
+def _only_looks_up(statement: ast.stmt) -> bool:
+    """Returns whether a statement is like `s = tf.Session`, which a `try` makes a test."""
+    return isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Attribute)
 
 
 def _caught(node: ast.Try) -> set[str]:

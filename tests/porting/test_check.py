@@ -246,7 +246,7 @@ PROGRAMS = {
     ),
     "not_guarded": (
         "import tensorflow.compat.v1 as tf\nif not hasattr(tf, 'mul'):\n  tf.mul(1, 2)\n"
-        "try:\n  print(tf.sub(1, 2))\nexcept Exception:\n  raise",
+        "try:\n  x = tf.sub(1, 2)\nexcept Exception:\n  x = 3",
         [(3, "tf.mul"), (5, "tf.sub")],
     ),
     "other_variable": (
