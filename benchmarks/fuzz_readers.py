@@ -5,6 +5,7 @@ result. Only content with a checksum can be checked: it must be unchanged.
 """
 
 import bz2
+import contextlib
 import dataclasses
 import functools
 import gzip
@@ -20,7 +21,9 @@ import zipfile
 from collections.abc import Callable
 
 import h5py
+import keras
 import numpy as np
+import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
@@ -28,6 +31,7 @@ from catsdogs_finetune import photo_input
 from cifar10_cnn import cifar10_input
 from flowers_transfer import base_graph
 from mnist_mechanics import input_data
+from porting import inspect, names, sources
 from tutorial_support import (
     archives,
     checkpoints,
@@ -36,6 +40,7 @@ from tutorial_support import (
     h5_weights,
     image_lists,
     pictures,
+    programs,
     runs,
 )
 from tutorial_support.programs import UsageError
@@ -245,7 +250,7 @@ def _mutate_graph(path, random, mutated):
         elif what == 4 and node.op == "Const":
             value = node.attr["value"].tensor
             array = np.array(tf.make_ndarray(value))
-            if array.size:
+            if array.size and array.dtype != object:
                 array.flat[random.integers(array.size)] = random.choice(_ODD_NUMBERS[:9])
                 value.CopyFrom(tf.make_tensor_proto(array, shape=array.shape))
         elif what == 5:
@@ -450,6 +455,85 @@ def _read_classes(folder):
     assert len(good.paths) + len(bad) == len(images.paths)
 
 
+# Models and programs to port
+
+
+@functools.cache
+def _models():
+    """Returns the files of a small model in each format that porting.inspect reads."""
+    folder = pathlib.Path(_scratch(), "models")
+    folder.mkdir()
+    head = keras.layers.Dense(3, kernel_initializer="ones", name="head")
+    model = keras.Sequential([keras.Input([4]), head])
+    for name in ("whole.keras", "whole.h5"):
+        model.save(folder / name)
+    model.save_weights(folder / "only.weights.h5")
+    with contextlib.redirect_stdout(io.StringIO()):
+        lite = tf2.lite.TFLiteConverter.from_keras_model(model).convert()
+    (folder / "model.tflite").write_bytes(lite)
+    tf2.train.Checkpoint(model=model).write(str(folder / "objects"))
+    with tf.Graph().as_default() as graph, tf.Session() as sess:
+        images = tf.placeholder(tf.float32, [None, 4], "images")
+        logits = images @ tf.get_variable("weights", initializer=np.ones([4, 3], np.float32))
+        sess.run(tf.global_variables_initializer())
+        inputs, outputs = {"images": images}, {"logits": logits}
+        tf.saved_model.simple_save(sess, str(folder / "saved"), inputs, outputs)
+        tf.train.Saver().export_meta_graph(str(folder / "graph.meta"))
+        tf.io.write_graph(graph, str(folder), "graph.pb", as_text=False)
+        tf.io.write_graph(graph, str(folder), "graph.pbtxt")
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in paths}
+
+
+def _make_models(folder):
+    for name, content in _models().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def _read_models(folder):
+    refused = None
+    for path in (path for path in sorted(folder.rglob("*")) if path.is_file()):
+        try:
+            for found in inspect.describe(str(path)):
+                assert programs.printable(found.as_text()) == found.as_text()
+                json.dumps(found.as_dict())
+        except UsageError as error:
+            refused = error
+    if refused:
+        raise refused
+
+
+def _mutate_models(path, random, mutated):
+    return _mutate_inside(path, random, mutated) or (
+        path.name == "graph.pb" and _mutate_graph(path, random, mutated)
+    )
+
+
+_PROGRAM = """import tensorflow as tf
+from tensorflow.contrib import slim
+class Net(object):
+    def build(self, x, layers=tf.layers):
+        if hasattr(tf, "placeholder"):
+            x = tf.concat(1, [x, x]) if x.shape[0].value else layers.dense(x, 10)
+        with tf.Session() as sess:
+            print(sess.run(slim.flatten(x)))
+"""
+
+
+def _make_programs(folder):
+    (folder / "program.py").write_text(_PROGRAM)
+    cells = [{"cell_type": "code", "source": text} for text in (_PROGRAM, "%time f(x)\n!ls")]
+    (folder / "book.ipynb").write_text(json.dumps({"cells": cells}))
+
+
+def _read_programs(folder):
+    for path in sources.find([str(folder)]):
+        source = sources.read(path)
+        assert source.problem or all(source.place(line)[1] >= 1 for line in source.left_out)
+        names.uses_of(source.tree)
+
+
 def clean(folder):
     """Empties a folder."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -468,4 +552,6 @@ READERS = {
     "store": Reader(_make_store, _read_store),
     "picture": Reader(_make_pictures, _read_pictures),
     "class folder": Reader(_make_classes, _read_classes),
+    "model of any kind": Reader(_make_models, _read_models, _mutate_models),
+    "program and notebook": Reader(_make_programs, _read_programs),
 }

@@ -20,8 +20,6 @@ CHECKPOINTS = "checkpoints"
 FROZEN = "frozen-graphs"
 HOOKS = "monitoredtrainingsession-and-hooks"
 SAVED_MODELS = "savedmodels"
-SEEDS = "seeds"
-SPEED = "speed-and-gpu-memory"
 PYTHON = "tensorflow-1-itself-and-python-2"
 
 _XAVIER = "use tf.glorot_uniform_initializer(), or tf.glorot_normal_initializer() for uniform=False"

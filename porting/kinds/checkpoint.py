@@ -19,7 +19,6 @@ from tutorial_support.programs import UsageError
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-_PART = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
 
 
 def is_checkpoint(path: pathlib.Path) -> bool:

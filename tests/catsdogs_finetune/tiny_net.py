@@ -12,7 +12,6 @@ import tensorflow.compat.v1 as tf
 from catsdogs_finetune import mobilenet_v2, train
 
 STAGES = ((1, 16, 1, 1), (6, 24, 1, 2))
-LAYERS = 22  # of the tiny net, as Keras would count them
 
 
 def write_weights(path):
