@@ -73,16 +73,45 @@ class Drawing:
         )
 
 
-def column(title: str, steps: Sequence[tuple[str, str, str]], width: int = 640) -> Drawing:
+def mnist_net() -> Drawing:
+    """Draws the MNIST net, its loss, its training and its evaluation."""
+    drawing = Drawing(
+        830,
+        410,
+        "784 pixels, 128 and 32 hidden units, 10 logits; the loss and the evaluation use them",
+    )
+    drawing.text(10, 30, "inference: images to logits", anchor="start")
+    drawing.text(330, 290, "dashed: training changes the variables", anchor="start")
+    drawing.box(10, 60, 110, 76, "images\n[n, 784]", INPUT)
+    drawing.box(150, 60, 150, 76, "hidden1\nweights [784, 128]\nbiases [128], ReLU", WEIGHTS)
+    drawing.box(330, 60, 150, 76, "hidden2\nweights [128, 32]\nbiases [32], ReLU", WEIGHTS)
+    drawing.box(510, 60, 150, 76, "softmax_linear\nweights [32, 10]\nbiases [10]", WEIGHTS)
+    drawing.box(690, 60, 130, 76, "logits\n[n, 10]", PLAIN)
+    drawing.box(690, 190, 100, 76, "labels\n[n]", INPUT)
+    drawing.box(510, 190, 150, 76, "loss\nsoftmax cross\nentropy, mean", OUTPUT)
+    drawing.box(330, 190, 150, 76, "training\ngradients,\ngradient descent", OUTPUT)
+    drawing.box(670, 320, 150, 66, "evaluation\nhow many are right", OUTPUT)
+    for left, right in [(120, 150), (300, 330), (480, 510), (660, 690)]:
+        drawing.arrow((left, 98), (right, 98))
+    drawing.arrow((690, 120), (630, 190))  # logits to loss
+    drawing.arrow((690, 228), (660, 228))  # labels to loss
+    drawing.arrow((510, 228), (480, 228))  # loss to training
+    drawing.arrow((740, 266), (740, 320))  # labels to evaluation
+    drawing.arrow((805, 136), (805, 320))  # logits to evaluation
+    for start, end in [(345, 225), (405, 405), (465, 585)]:  # training to the variables
+        drawing.arrow((start, 190), (end, 136), dashed=True)
+    return drawing
+
+
+def column(title: str, steps: Sequence[tuple[str, str, str]]) -> Drawing:
     """Draws boxes from top to bottom, each with an arrow to the next and a note beside it.
 
     Args:
         title: the title of the drawing.
         steps: for each box (its text, the note on its right, its colour).
-        width: the width of the drawing.
     """
     heights = [16 + _LINE * len(text.split("\n")) for text, _, _ in steps]
-    drawing = Drawing(width, 20 + sum(heights) + 22 * (len(steps) - 1), title)
+    drawing = Drawing(640, 20 + sum(heights) + 22 * (len(steps) - 1), title)
     y = 10
     for number, ((text, note, fill), height) in enumerate(zip(steps, heights, strict=True)):
         if number:
