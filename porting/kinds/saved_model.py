@@ -1,7 +1,9 @@
 """SavedModels of TensorFlow 1 and 2: folders with a graph, its variables and its signatures."""
 
+import dataclasses
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -51,6 +53,7 @@ def _describe_graph(folder: pathlib.Path, meta: tf.MetaGraphDef) -> Description:
     found.kind = f"a SavedModel of {by}, with the tags {tags}"
     found.written_by = f"TensorFlow {meta.meta_info_def.tensorflow_version or 'unknown'}"
     found.signatures = graph.signatures_of(meta)
+    notes = {tensor.name: tensor.note for tensor in found.inputs}
     found.inputs, found.outputs = [], []  # the signatures hold them
     if meta.asset_file_def:
         found.notes.append("It reads the files in its folder assets when it is loaded.")
@@ -59,7 +62,7 @@ def _describe_graph(folder: pathlib.Path, meta: tf.MetaGraphDef) -> Description:
             found.notes.append("It has no signature: tf.saved_model.load gives its functions.")
         return found
     name = _main_signature(found.signatures)
-    chosen = _with_notes(found.signatures[name], meta.graph_def)
+    chosen = _with_notes(found.signatures[name], notes)
     in_session = snippets.in_session(
         f"model = tf.saved_model.load(sess, {tags!r}, {str(folder)!r})\n",
         chosen.outputs,
@@ -77,16 +80,15 @@ def _main_signature(signatures: dict[str, Signature]) -> str:
     return "serving_default" if "serving_default" in signatures else next(iter(signatures))
 
 
-def _with_notes(signature: Signature, graph_def: tf.GraphDef) -> Signature:
-    """Adds the graph's notes to each input of a signature, such as that it is a JPEG."""
-    known = {tensor.name: tensor.note for tensor in graph.look_at(graph_def, "").inputs}
+def _with_notes(signature: Signature, notes: Mapping[str, str]) -> Signature:
+    """Adds the graph's note to each input of a signature, such as that it is a JPEG."""
     inputs = {
-        key: Tensor(
-            t.name, t.dtype, t.shape, note=re.sub("^has a default(, )?", "", known.get(t.name, ""))
+        key: dataclasses.replace(
+            tensor, note=re.sub("^has a default(, )?", "", notes.get(tensor.name, ""))
         )
-        for key, t in signature.inputs.items()
+        for key, tensor in signature.inputs.items()
     }
-    return Signature(inputs, signature.outputs, signature.method)
+    return dataclasses.replace(signature, inputs=inputs)
 
 
 def _variables(folder: pathlib.Path) -> list[Tensor]:
