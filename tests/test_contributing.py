@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.saved import variables
+from tests.saved import assert_same
 from tutorial_support import checkpoints
 
 PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -32,10 +32,7 @@ def test_it_trains_resumes_and_is_evaluated(tutorial, capsys):
     assert tutorial.main(["--log_dir", "parts", "--max_steps", "200"]) == 0
     assert tutorial.main(["--log_dir", "parts"]) == 0
     assert "Resuming at step 200" in capsys.readouterr().out
-    whole, parts = variables("whole"), variables("parts")
-    assert whole.keys() == parts.keys() and whole["global_step"] == 500
-    for name, value in whole.items():
-        assert value.tobytes() == parts[name].tobytes(), name
+    assert assert_same("whole", "parts")["global_step"] == 500
     assert len(checkpoints.all_numbered("whole")) == 5
 
     assert tutorial.evaluate(["--checkpoint", "whole"]) == 0

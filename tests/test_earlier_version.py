@@ -12,7 +12,7 @@ import pytest
 
 from tests import painted
 from tests.conftest import REPOSITORY
-from tests.saved import variables
+from tests.saved import assert_same
 
 EARLIER = "ddf8bf5"  # a commit shortly before the package was restructured
 TINY = "tests.catsdogs_finetune.tiny_net"
@@ -96,10 +96,7 @@ def test_a_run_that_it_began_goes_on_to_the_bit(name, earlier, tmp_path):
     assert "Resuming at step" in run(
         REPOSITORY, module, *flags, *whole, f"--{folder_flag}", "parts"
     )
-    expected, found = variables("whole"), variables("parts")
-    assert expected.keys() == found.keys()
-    for variable, value in expected.items():
-        assert value.tobytes() == found[variable].tobytes(), variable
+    assert_same("whole", "parts")
 
 
 @pytest.mark.slow
@@ -112,7 +109,4 @@ def test_a_run_with_the_best_recipe_goes_on_to_the_bit(earlier, tmp_path):
         path.unlink()
     (tmp_path / "parts" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-6"\n')
     assert "Resuming at step 6" in run(REPOSITORY, "cifar10_cnn.train", *flags, "parts")
-    expected, found = variables("whole"), variables("parts")
-    assert expected.keys() == found.keys()
-    for variable, value in expected.items():
-        assert value.tobytes() == found[variable].tobytes(), variable
+    assert_same("whole", "parts")

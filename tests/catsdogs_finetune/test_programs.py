@@ -24,7 +24,7 @@ from catsdogs_finetune import (
 )
 from tests import loopback, painted, pipelines, processes
 from tests.catsdogs_finetune import tiny_net
-from tests.saved import variables
+from tests.saved import assert_same, variables
 from tutorial_support import checkpoints, event_files, feature_store, files, programs, runs
 from tutorial_support.cluster import launcher
 from tutorial_support.programs import UsageError
@@ -140,10 +140,7 @@ def test_stopped_in_the_middle_of_epochs_and_resumed_ends_bit_identical(
 
 
 def assert_alike(one, other):
-    whole, resumed = variables(one), variables(other)
-    assert whole.keys() == resumed.keys()
-    for name, value in whole.items():
-        assert value.tobytes() == resumed[name].tobytes(), name
+    assert_same(one, other)
     assert event_files.scalars(one) == event_files.scalars(other)
     records = [pathlib.Path(folder, "best/best.json").read_text() for folder in (one, other)]
     assert records[0] == records[1]

@@ -19,7 +19,7 @@ from cifar10_cnn import cifar10, cifar10_input, evaluate, export, predict, train
 from cifar10_cnn.trained import TrainedNet
 from tests import processes
 from tests.cifar10_cnn import records as made
-from tests.saved import variables
+from tests.saved import assert_same, variables
 from tutorial_support import event_files, plots
 
 FEW = ["--batch_size", "16", "--output_every", "2", "--eval_every", "4", "--save_every", "4"]
@@ -86,12 +86,9 @@ def test_killed_and_resumed_ends_bit_identical(data, tmp_path, program_environme
     capsys.readouterr()
     assert train.main([*flags, "--train_dir", "killed"]) == 0
     assert "Resuming at step" in capsys.readouterr().out
-    whole, killed = variables("whole"), variables("killed")
-    assert whole.keys() == killed.keys()
-    assert any("ExponentialMovingAverage" in name for name in whole)
-    assert any("Momentum" in name for name in whole)
-    for name, value in whole.items():
-        assert value.tobytes() == killed[name].tobytes(), name
+    names = assert_same("whole", "killed")
+    assert any("ExponentialMovingAverage" in name for name in names)
+    assert any("Momentum" in name for name in names)
     assert event_files.scalars("whole") == event_files.scalars("killed")
 
 
@@ -167,8 +164,7 @@ def test_evaluation_beside_a_running_training(data, tmp_path, program_environmen
     steps, _ = event_files.scalars("run/evaluation")["accuracy/test"]
     assert steps[-1] == 24
     assert len(steps) > 1
-    for name, value in variables("alone").items():  # undisturbed
-        assert value.tobytes() == variables("run")[name].tobytes(), name
+    assert_same("alone", "run")  # undisturbed
 
 
 def test_evaluation_of_what_is_not_there(data, tmp_path, capsys):

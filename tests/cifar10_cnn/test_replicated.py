@@ -8,7 +8,7 @@ import pytest
 from cifar10_cnn import evaluate, train, train_replicated
 from tests import in_cluster
 from tests.cifar10_cnn import records as made
-from tests.saved import variables
+from tests.saved import assert_same, variables
 from tutorial_support import programs
 from tutorial_support.cluster import replicas
 
@@ -37,10 +37,7 @@ def test_synchronous_workers_follow_one_process_also_when_resumed(data):
     for generations in ("12", "24"):
         common_flags = [*common, "--generations", generations]
         assert replicate(*common_flags, "--train_dir", "replicated", "--sync") == [0, 0]
-    expected, found = variables("single"), variables("replicated")
-    assert expected.keys() == found.keys() and found["global_step"] == 24
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, atol=2e-6, err_msg=name)
+    assert assert_same("single", "replicated", atol=2e-6)["global_step"] == 24
 
 
 @pytest.mark.slow

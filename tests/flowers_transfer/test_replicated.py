@@ -13,7 +13,7 @@ import pytest
 from flowers_transfer import extract, retrain, retrain_replicated
 from tests import in_cluster, painted
 from tests.flowers_transfer import tiny
-from tests.saved import variables
+from tests.saved import assert_same
 from tutorial_support import feature_store, programs
 from tutorial_support.cluster import launcher, replicas
 from tutorial_support.programs import TrainingError
@@ -53,10 +53,7 @@ def test_synchronous_workers_follow_one_process(where, distortion):
         return parser.parse_args([*common, *more])
 
     assert in_cluster.train(retrain_replicated.run_worker, parse, num_workers=3) == [0] * 3
-    expected, found = variables("single"), variables("replicated")
-    assert expected.keys() == found.keys() and found["global_step"] == 30
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+    assert assert_same("single", "replicated", atol=1e-6)["global_step"] == 30
     expected, found = vectors("one"), vectors("divided")
     assert expected.keys() == found.keys() and "red/bad.jpg" not in found
     for key, vector in expected.items():

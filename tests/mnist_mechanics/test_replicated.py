@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 
-import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from tensorboard.backend.event_processing import plugin_event_multiplexer
@@ -22,7 +21,7 @@ from mnist_mechanics import fully_connected_feed, fully_connected_replicated
 from mnist_mechanics.trained import TrainedNet
 from tests import in_cluster
 from tests.conftest import REPOSITORY
-from tests.saved import variables
+from tests.saved import assert_same, variables
 from tutorial_support import checkpoints, drivers, event_files, programs, runs, summaries
 from tutorial_support.cluster import clusters, launcher, replicas, sessions
 from tutorial_support.programs import TrainingError, UsageError
@@ -46,10 +45,7 @@ def test_two_synchronous_workers_follow_the_single_process(capfd, monkeypatch):
     assert re.search(r"^\[chief 0\] Step 0: loss = 2\.3", printed, re.M)
     assert re.search(r"^\[worker 0\] Step 0: loss = 2\.3", printed, re.M)
     assert fully_connected_feed.main([*flags, "single", "--sample"]) == 0
-    expected, found = variables("single"), variables("replicated")
-    assert expected.keys() == found.keys() and found["global_step"] == 60
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+    assert assert_same("single", "replicated", atol=1e-6)["global_step"] == 60
 
 
 class Tasks:
@@ -180,9 +176,7 @@ def test_a_synchronous_worker_never_sends_the_gradient_of_a_step_twice():
         tasks.begin("chief")
         assert tasks.wait("chief", "worker") == [0, 0]
     assert launcher.run([*command[:-4], "--log_dir", "whole"], launcher.plan(1, 2)) == 0
-    expected, found = variables("whole"), variables("run")
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert_same("whole", "run")
 
 
 @pytest.mark.slow

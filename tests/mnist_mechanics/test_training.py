@@ -15,20 +15,13 @@ from mnist_mechanics import (
     fully_connected_looped,
 )
 from tests import processes
-from tests.saved import variables
+from tests.saved import assert_same, variables
 from tutorial_support import checkpoints, event_files
 
 PROGRAMS = {"feed": fully_connected_feed, "dataset": fully_connected_dataset}
 SMALL = ("--sample", "--hidden1", "16", "--hidden2", "8", "--log_dir", "run")
 
 both_programs = pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
-
-
-def assert_same_variables(one, other):
-    one, other = variables(one), variables(other)
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        assert value.tobytes() == other[name].tobytes(), name
 
 
 def checkpoint_files():
@@ -89,7 +82,7 @@ def test_fake_data(program, capsys):
 def test_same_seed_same_run_other_seed_another(program, tmp_path):
     for folder, seed in (("a", 3), ("b", 3), ("c", 4)):
         program.main([*SMALL[:-1], folder, "--max_steps", "40", "--seed", str(seed)])
-    assert_same_variables("a", "b")
+    assert_same("a", "b")
     assert (variables("a")["hidden1/weights"] != variables("c")["hidden1/weights"]).any()
 
 
@@ -127,7 +120,7 @@ def test_killed_anywhere_and_resumed_ends_bit_identical(
             saved = int(re.search(r"Stopped by a signal; step (\d+) is saved", output)[1])
     assert program.main(flags) == 0
     assert f"Resuming at step {saved} from" in capsys.readouterr().out
-    assert_same_variables(whole, killed)
+    assert_same(whole, killed)
     # The event files contain the repeated steps twice, but they are read once.
     assert event_files.scalars(killed) == event_files.scalars(whole)
 
@@ -293,15 +286,12 @@ def test_steps_looped_in_the_graph_are_the_same_steps(capsys):
     run = fully_connected_looped.main
     assert fully_connected_dataset.main([*flags, "single", "--max_steps", "30"]) == 0
     assert run([*flags, "looped", "--max_steps", "30", "--steps_per_run", "20"]) == 0
-    expected, found = variables("single"), variables("looped")
-    assert expected.keys() == found.keys() and found["global_step"] == 30
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+    assert assert_same("single", "looped", atol=1e-6)["global_step"] == 30
 
     more = ["--max_steps", "110", "--steps_per_run", "50"]
     assert run([*flags, "looped", *more]) == 0  # resumes in the middle of a block
     assert run([*flags, "whole", *more]) == 0
-    assert_same_variables("looped", "whole")
+    assert_same("looped", "whole")
     # The printed loss belongs to the step, not to a later step of its block.
     assert fully_connected_dataset.main([*flags, "single", "--max_steps", "110"]) == 0
     single, whole = (event_files.scalars(run_folder)["loss"] for run_folder in ("single", "whole"))
