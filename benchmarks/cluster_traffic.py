@@ -14,9 +14,14 @@ import sys
 import tempfile
 import time
 
+from tutorial_support import programs
+from tutorial_support.programs import ArgumentParser, program
+
+if __name__ == "__main__":
+    programs.before_tensorflow()
+
 from tutorial_support import checkpoints
 from tutorial_support.cluster import launcher
-from tutorial_support.programs import ArgumentParser, program
 
 # For each tutorial: the single-process program, the replicated one, their flags, the flag for the
 # run folder, the flag for the number of steps, and two numbers of steps.

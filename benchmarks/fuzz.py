@@ -4,8 +4,8 @@
 
 It damages small valid files: bits flipped, bytes cut, inserted or swapped, lengths replaced. A
 reader must raise UsageError or return a right result. Another exception, a wrong result, a crash,
-more than 2 GB of memory or 10 seconds of work is a finding: the program prints it, keeps the files,
-and ends with exit code 1. The same seed makes the same files.
+more than 2 GB of memory or 10 seconds of processor time is a finding: the program prints it,
+keeps the files, and ends with exit code 1. The same seed makes the same files.
 """
 
 import argparse
@@ -225,8 +225,10 @@ def main(argv=None):
     default = " (default: %(default)s)"
     add = parser.add_argument_group("files").add_argument
     add("--count", type=int, default=1000, help=f"The number of files in all.{default}")
-    add("--seed", type=int, default=0, help=f"Each seed makes other files.{default}")
-    add("--first", type=int, default=0, help=f"The number of each reader's first file.{default}")
+    seed = "Seed of the damage; another one gives other files."
+    add("--seed", type=int, default=0, help=seed + default)
+    first = "Number of each reader's first file, to repeat a finding."
+    add("--first", type=int, default=0, help=first + default)
     add("--reader", action="append", help="Test only this reader; may be repeated.")
     add = parser.add_argument_group("output").add_argument
     add("--keep", default="fuzz-findings", help=f"The folder for findings.{default}")

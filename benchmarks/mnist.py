@@ -27,7 +27,7 @@ CONTESTANTS = [
     Contestant("JAX, scan", "jax_scan", PLAIN, "jax"),
     Contestant("here: feed", "here_feed", OURS),
     Contestant("here: dataset", "here_dataset", OURS),
-    Contestant("here: --steps_per_run 100", "here_looped", OURS),
+    Contestant("here: fully_connected_looped", "here_looped", OURS),
     Contestant("limit: matrix products", "limit", PLAIN),
 ]
 STEPS = {"": 400}

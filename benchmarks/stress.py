@@ -29,9 +29,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tutorial_support import programs
+from tutorial_support.programs import ArgumentParser, number, program
+
+if __name__ == "__main__":
+    programs.before_tensorflow()
+
 from benchmarks import cluster_stress
 from tutorial_support import checkpoints, event_files, files
-from tutorial_support.programs import ArgumentParser, number, program
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _MOST_KILLS_IN_A_RUN = 6

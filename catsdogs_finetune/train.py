@@ -1,7 +1,7 @@
 """Trains a new head on a pretrained net, then fine-tunes the net's upper layers as well.
 
     python -m catsdogs_finetune.train
-    python -m catsdogs_finetune.train --data_dir my_photos --weights mobilenet_v2.h5
+    python -m catsdogs_finetune.train --data_dir my_photos --train_dir logs/my_photos_tuned
     python -m catsdogs_finetune.train --no_augmentation --train_dir logs/catsdogs_plain
     tensorboard --logdir logs
 

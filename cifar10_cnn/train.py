@@ -2,7 +2,7 @@
 
     python -m cifar10_cnn.train                        (cookbook recipe, 74.4% test accuracy)
     python -m cifar10_cnn.train --recipe best --train_dir logs/cifar10_best   (better: 86.5%)
-    python -m cifar10_cnn.train --sample               (shipped drawn shapes, two minutes)
+    python -m cifar10_cnn.train --sample --train_dir logs/shapes   (drawn shapes, two minutes)
     tensorboard --logdir logs
 
 A run that was stopped or killed resumes from its newest checkpoint.

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import pathlib
 import pkgutil
 import re
@@ -31,36 +32,46 @@ def assemble(tree: pathlib.Path) -> None:
     """Copies all sources of the site into the folder `tree`, laid out as in the repository."""
     for path in [*ROOT.glob("*.md"), *(ROOT / name for name in _LINKED)]:
         if path.is_file():
-            _copy(path, tree / path.relative_to(ROOT))
+            _copy(path, tree)
     for folder in _FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):
             has_outputs = folder == "notebooks" and path.with_suffix(".ipynb").exists()
             if has_outputs and path.suffix == ".md":
                 continue  # the page comes from the .ipynb
             if path.suffix in _SUFFIXES or path.name == "Dockerfile":
-                _copy(path, tree / path.relative_to(ROOT))
+                _copy(path, tree)
     for path in HERE.rglob("*"):  # the site's own pages, on top
-        relative = path.relative_to(HERE)
-        if path.is_file() and relative.parts[0] not in ("_build", "__pycache__", "README.md"):
-            _copy(path, tree / relative)
-    _copy(HERE / "README.md", tree / "docs" / "README.md")
+        if path.is_file() and path.relative_to(HERE).parts[0] not in ("_build", "__pycache__"):
+            _copy(path, tree)
     _write_api(tree / "api")
     from docs import mnist_graph
 
     (tree / "mnist_graph.fragment.html").write_text(mnist_graph.fragment(), encoding="utf-8")
 
 
-def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
+def _place(path: pathlib.Path) -> pathlib.Path:
+    """Returns the place of a file in the site, whose own pages are at the top."""
+    is_own = path.is_relative_to(HERE) and path != HERE / "README.md"
+    return path.relative_to(HERE if is_own else ROOT)
+
+
+def _copy(source: pathlib.Path, tree: pathlib.Path) -> None:
+    target = tree / _place(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.suffix != ".md":
         shutil.copyfile(source, target)
         return
 
-    def without_folder(link: re.Match) -> str:  # a folder has no page to link to
-        return link[1] if (source.parent / link[2]).is_dir() else link[0]
+    def moved(link: re.Match) -> str:
+        path = (source.parent / link[2]).resolve()
+        if path.is_dir():
+            return link[1]  # a folder has no page to link to
+        if not path.is_file():
+            return link[0]
+        return f"[{link[1]}]({os.path.relpath(_place(path), _place(source).parent)}{link[3]})"
 
     text = source.read_text(encoding="utf-8")
-    text = re.sub(r"\[([^\]]*)\]\(([^)#:]+)\)", without_folder, text)
+    text = re.sub(r"\[([^\]]*)\]\(([^)#:]+)(#[^)]*|)\)", moved, text)
     target.write_text(text, encoding="utf-8")
 
 

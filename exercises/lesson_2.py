@@ -288,7 +288,7 @@ def share(answer: Callable) -> str:
         sess.run(tf.global_variables_initializer())
         values = sess.run([logits, test_logits])
         require(np.array_equal(*values), "The same images give different logits.", 1)
-    return "Two nets, two variables: what the train op changes, the test net sees at once."
+    return "They share two variables: the test net sees every change that the train op makes."
 
 
 @exercise(

@@ -220,8 +220,8 @@ def split_of(answer: Callable) -> str:
     )
     require(
         first == [answer(path, 0) for path in paths],
-        "Asked again, some images change sides. A test image of one run would be a training image "
-        "of the next.",
+        "On a second call, some images move to another split. A test image of one run would be a "
+        "training image of the next.",
         1,
     )
     numbers = itertools.count(12345, 7919)

@@ -199,7 +199,7 @@ def train_head(answer: Callable) -> str:
         "give it a list. At the start, the head's gradients are random, and they spoil the base.",
         2,
     )
-    return "Frozen in the second sense: a variable that the optimizer is not told to change."
+    return "The base is frozen in the second sense: its variables are not in the optimizer's list."
 
 
 class Layer(dict):
@@ -251,7 +251,7 @@ def count_trained(answer: Callable) -> str:
         1,
     )
     require(found == every, f"From layer 4 on, {every[4]} numbers are trained, not {found[4]}.", 2)
-    return "With the number of all layers, nothing of the base is trained: that is phase 1."
+    return "If `at` is the number of layers, no layer of the base is trained: that is phase 1."
 
 
 @exercise(

@@ -59,10 +59,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "which are downloaded once.",
     )
     one.add_argument("--sample", action="store_true", help="Use the shipped drawings of flowers.")
-    add("--testing_percentage", type=percent, default=10, help="Percent of images for testing.")
-    help_text = "Percent of images for validation."
-    add("--validation_percentage", type=percent, default=10, help=help_text)
-    add("--split_seed", type=number(int, 0), default=0, help="Each number gives another split.")
+    testing = "Percentage of images for testing."
+    add("--testing_percentage", type=percent, default=10, help=testing)
+    validation = "Percentage of images for validation."
+    add("--validation_percentage", type=percent, default=10, help=validation)
+    split = "Seed of the split; another number assigns the images differently."
+    add("--split_seed", type=number(int, 0), default=0, help=split)
     add("--bottleneck_dir", help="The folder for bottlenecks; by default one in the cache.")
 
 
@@ -465,10 +467,11 @@ class Distortions:
         """Adds one flag per attribute."""
         add, percent = parser.add_argument_group("distortions").add_argument, number(int, 0, 100)
         add("--flip_left_right", action="store_true", help="Mirror half of the training images.")
-        margin = "Crop at random, with a margin of this many percent."
+        margin = "Enlarge by this percentage, then crop at a random position."
         add("--random_crop", type=percent, default=0, help=margin)
-        add("--random_scale", type=percent, default=0, help="Enlarge by up to this many percent.")
-        brightness = "Brighten or darken by up to this many percent."
+        scale = "Enlarge at random by up to this percentage."
+        add("--random_scale", type=percent, default=0, help=scale)
+        brightness = "Brighten or darken at random by up to this percentage."
         add("--random_brightness", type=percent, default=0, help=brightness)
 
     @classmethod

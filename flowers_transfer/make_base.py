@@ -139,12 +139,13 @@ def main(argv: list[str] | None = None) -> int:
     weights = "An .h5 or .keras file; or imagenet, which is downloaded; or random."
     add("--weights", default="imagenet", help=weights)
     add("--alpha", type=number(float, 0.01), default=1.0, help="The width of MobileNetV2.")
-    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seeds random weights.")
+    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seed for random weights.")
     add = parser.add_argument_group("bottlenecks").add_argument
     pixels = "Height and width of pictures, in pixels; by default 224, or 299 for InceptionV3."
     add("--size", type=number(int, 32), help=pixels)
     add("--mirror", action="store_true", help="Average over the picture and its mirror image.")
-    add("--root", action="store_true", help="Take the square root of each feature.")
+    root = "Take the square root of each feature, so that a few strong ones do not dominate."
+    add("--root", action="store_true", help=root)
     flags = parser.parse_args(argv)
     path = pathlib.Path(flags.graph)
     if path.suffix != ".pb":

@@ -1,8 +1,8 @@
 """Trains a classifier of your own images: a new head on the bottlenecks of a frozen base.
 
-    python -m flowers_transfer.retrain --image_dir my_photos
-    python -m flowers_transfer.retrain --image_dir my_photos --base_graph base.pb
-    python -m flowers_transfer.retrain --sample
+    python -m flowers_transfer.retrain --image_dir my_photos --train_dir logs/my_photos
+    python -m flowers_transfer.retrain --base_graph base.pb --train_dir logs/other_base
+    python -m flowers_transfer.retrain --sample --train_dir logs/drawn_flowers
     tensorboard --logdir logs
 
 Repeat the command to resume a run that was stopped or killed.
@@ -174,13 +174,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--train_batch_size", type=count, default=100, help="Images per training batch.")
     sampled = "Images per validation; -1 uses all of them."
     add("--validation_batch_size", type=number(int, -1), default=100, help=sampled)
-    add("--eval_step_interval", type=count, default=100, help="Validate every this many steps.")
+    add("--eval_step_interval", type=count, default=100, help="Steps between validations.")
     sampling = "Give every class, or every image, the same weight."
     add("--sampling", choices=["class", "image"], default="class", help=sampling)
     add("--weight_decay", type=number(float, 0), default=0.0, help="The L2 penalty on the weights.")
     momentum = "The momentum; 0 is plain gradient descent."
     add("--momentum", type=number(float, 0, 1), default=0.0, help=momentum)
-    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seeds weights and batches.")
+    add("--seed", type=number(int, 0, 2**31 - 1), default=0, help="Seed for weights and batches.")
     add("--print_misclassified_test_images", action="store_true", help="List mistakes at the end.")
     bottlenecks.Distortions.add_flags(parser)
     runs.add_flags(parser, "--train_dir", TRAIN_DIR)

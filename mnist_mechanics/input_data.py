@@ -92,7 +92,7 @@ class DataSet:
         Args:
             images: uint8 [n, rows, columns] or [n, rows, columns, 1].
             labels: uint8 [n], in 0 .. mnist.NUM_CLASSES - 1; or float [n, NUM_CLASSES], one-hot.
-            fake_data: ignore the arrays and serve 10,000 white images labelled 0, as the original.
+            fake_data: ignore the arrays and serve 10,000 images with all pixels 1, labelled 0.
             one_hot: serve labels as float64 [batch, NUM_CLASSES] rather than uint8 [batch].
             dtype: float32 serves pixels in [0, 1], uint8 in [0, 255].
             reshape: serve images as [batch, rows * columns] rather than [batch, rows, columns, 1].
@@ -161,7 +161,7 @@ class DataSet:
 
         Args:
             batch_size: at least 1.
-            fake_data: return white images labelled 0, as the original does for tests.
+            fake_data: return images with all pixels 1, labelled 0, as the original does for tests.
             shuffle: False keeps the order of the files.
         """
         if fake_data:
@@ -224,7 +224,7 @@ def dense_to_one_hot(labels_dense: np.ndarray, num_classes: int = 10) -> np.ndar
 
 
 def fake_data_set(one_hot: bool = False, dtype: Any = np.float32, reshape: bool = True) -> DataSet:
-    """Returns 10,000 white images labelled 0, to try a program without data."""
+    """Returns 10,000 images with all pixels 1, labelled 0, to try a program without data."""
     empty = np.zeros(0, np.uint8)
     return DataSet(empty, empty, True, one_hot, dtype, reshape)
 
@@ -285,7 +285,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="Folder with the four idx files. By default they are downloaded once.",
     )
     group.add_argument("--sample", action="store_true", help="Use the shipped sample of MNIST.")
-    group.add_argument("--fake_data", action="store_true", help="Use white images labelled 0.")
+    fake = "Use images with all pixels 1, labelled 0, to try the program without data."
+    group.add_argument("--fake_data", action="store_true", help=fake)
 
 
 def load(flags: argparse.Namespace, kept: dict[str, Any]) -> tuple[DataSets, dict[str, Any]]:

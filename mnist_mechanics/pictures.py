@@ -31,7 +31,7 @@ def prepare(path: str | os.PathLike) -> np.ndarray:
     ink = _ink(grey)
     if ink is None:
         raise UsageError(
-            f"{path}: shows no digit, its contrast is too low; name a picture of one digit"
+            f"{path}: shows no digit, because its contrast is too low; name a picture of one digit"
         )
     return _centred(_fitted(ink)).reshape(mnist.IMAGE_PIXELS)
 

@@ -1,4 +1,4 @@
-"""Lists what fails in a TensorFlow 1 program on the installed TensorFlow.
+"""Lists the parts of a TensorFlow 1 program that fail on the installed TensorFlow.
 
     python -m porting.check my_project
     python -m porting.check train.py notebook.ipynb --format json
@@ -8,8 +8,8 @@ The files are read, not run. Every TensorFlow or Keras name in them is looked up
 packages, TensorFlow 1 names in `tensorflow.compat.v1`. The arguments of calls are compared with
 today's signatures. For each finding, the guide PORTING.md says what to do.
 
-Exit codes: 0, nothing is missing, or --fix has changed all of it; 1, something is missing; 2, wrong
-use, or a file that you named cannot be read.
+Exit codes: 0, nothing is missing, or --fix has changed all of it; 1, something is missing; 2, a
+usage error, or a file that you named cannot be read.
 """
 
 from __future__ import annotations

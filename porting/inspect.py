@@ -1,4 +1,4 @@
-"""Describes a model file: its format, its content and how to run it. Does not run it.
+"""Describes a model file without running it: its format, its content and how to run it.
 
     python -m porting.inspect frozen_graph.pb
     python -m porting.inspect logs/mnist_feed

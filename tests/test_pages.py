@@ -12,6 +12,7 @@ import tarfile
 import numpy as np
 import pytest
 
+from docs import build
 from mnist_mechanics import input_data
 from tests.conftest import REPOSITORY
 
@@ -94,6 +95,20 @@ def code_of(page):
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     blocks = re.findall(r"(?<!<!-- opencv -->\n)^```python\n(.*?)^```", text, re.M | re.S)
     return "\n".join(block for block in blocks if "onnxruntime" not in block)
+
+
+def test_links_lead_to_files():
+    """The site's links are checked where it is built; these are those that GitHub shows."""
+    folders = [REPOSITORY / name for name in (*build._FOLDERS, "docs/how_to")]
+    pages = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")]
+    pages += [page for folder in folders for page in folder.rglob("*.md")]
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 100
+    assert not [(page, link) for page, link in links if not (page.parent / link).exists()]
 
 
 def test_the_pages_have_commands():

@@ -202,8 +202,8 @@ class Run:
         if changed:
             listed = "; ".join(f"{name} was {before}, is {now}" for name, before, now in changed)
             raise UsageError(
-                f"'{self.path}' contains a run with other flags ({one_line(listed)}); "
-                "repeat them to resume it, or start anew with --fresh or in another folder"
+                f"'{self.path}' contains a run with other flags ({one_line(listed)}); use the "
+                "earlier values to resume it, or start a new run with --fresh or in another folder"
             )
         if self._flags.fresh:
             self._move_aside()

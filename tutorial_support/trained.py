@@ -119,8 +119,8 @@ class TrainedNet:
             net = cls(prefix, flags)
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                f"'{folder / runs.FLAGS_FILE}' lacks {error} for '{prefix}'; name a run of "
-                f"{cls.tutorial}"
+                f"'{folder / runs.FLAGS_FILE}' has no usable entry {error}, which is needed to "
+                f"rebuild the net of '{prefix}'; name a run of {cls.tutorial}"
             ) from error
         net.options = options or net.options
         return net

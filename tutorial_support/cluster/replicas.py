@@ -80,8 +80,8 @@ def share_from_environment() -> slice:
     cluster = clusters.from_environment(needs_ps=False)
     if cluster.job not in (jobs.CHIEF, jobs.WORKER):
         raise UsageError(
-            f"{jobs.VARIABLE} gives this task the job {cluster.job}, but this program only has "
-            "computing tasks; start only workers"
+            f"{jobs.VARIABLE} gives this task the job {cluster.job}, but this program has no ps or "
+            "evaluator tasks; start only workers (one may be the chief)"
         )
     return cluster.share
 
@@ -134,8 +134,8 @@ def program(
             raise TrainingError(_waited(cluster, flags.wait_secs)) from error
         except tf.errors.FailedPreconditionError as error:  # a new chief has reset the ps tasks
             raise TrainingError(
-                "the chief has started again and cleared the variables on the ps tasks; start "
-                f"{cluster.job} {cluster.index} again, too: it then trains on with the chief"
+                "the chief has started again and cleared the variables on the ps tasks; restart "
+                f"{cluster.job} {cluster.index} as well: it then continues together with the chief"
             ) from error
 
     return main
