@@ -92,8 +92,8 @@ class Description:
     def as_text(self, everything: bool = False) -> str:
         """Returns the description as text; shortens long lists unless `everything` is true."""
         cut = None if everything else _LISTED
-        lines = [f"{one_line(self.path)}: {self.kind}"]
-        lines += [f"Written by: {self.written_by}"] * bool(self.written_by)
+        lines = [one_line(f"{self.path}: {self.kind}")]
+        lines += [one_line(f"Written by: {self.written_by}")] * bool(self.written_by)
         lines += _listed("Inputs", self.inputs, cut)
         lines += _listed("Likely outputs (no other op consumes them)", self.outputs, cut)
         for name, signature in self.signatures.items():

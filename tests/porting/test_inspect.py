@@ -307,6 +307,13 @@ def test_huge_constant_is_not_made(tmp_path):
     assert any("'bomb' would take 4.0 TB" in note for note in found.notes)
 
 
+def test_versions_cannot_write_to_the_terminal(tmp_path):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.attrs["keras_version"] = b"2\x1b[31m\n"
+    (found,) = described(tmp_path / "w.h5")
+    assert "\x1b" not in found.as_text() and r"2\x1b[31m\n" in found.as_text()
+
+
 def test_names_cannot_write_to_the_terminal(tmp_path):
     graph_def = tf.GraphDef()
     graph_def.node.add(name="x", op="Evil\x1b[2J")
