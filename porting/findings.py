@@ -33,13 +33,51 @@ _AXIS_FIRST_BEFORE_1_0 = {
     "tf.concat": (2, "tf.concat(values, axis)"),
     "tf.split": (3, "tf.split(value, num_or_size_splits, axis)"),
 }
+_LABELS_SECOND_BEFORE_1_0 = {"tf.nn.nce_loss", "tf.nn.sampled_softmax_loss"}
 
 # Keywords that reach Keras 3 in **kwargs, so that the signature does not show that it refuses them.
 _REFUSED_BY_KERAS_3 = {
     "keras.optimizers": {"lr": "write learning_rate="},
     "keras.layers": {"batch_input_shape": "begin with keras.Input(batch_shape=...)"},
 }
-_BUILDS = ("placeholder", "Variable", "get_variable", "constant", "global_variables_initializer")
+# Calls of these, or of what is inside of them, add no ops to a graph.
+_BUILDS_NOTHING = (
+    *("tf.app", "tf.flags", "tf.logging", "tf.gfile", "tf.io.gfile", "tf.compat", "tf.errors"),
+    *("tf.test", "tf.python_io", "tf.python", "tf.config", "tf.sysconfig", "tf.profiler"),
+    *("tf.ConfigProto", "tf.GPUOptions", "tf.OptimizerOptions", "tf.GraphOptions", "tf.RunOptions"),
+    *("tf.Graph", "tf.GraphDef", "tf.reset_default_graph", "tf.get_default_graph"),
+    *("tf.set_random_seed", "tf.random.set_random_seed", "tf.executing_eagerly"),
+    *("tf.TensorShape", "tf.as_dtype", "tf.DType", "tf.Summary", "tf.Event", "tf.TensorInfo"),
+    *("tf.train.latest_checkpoint", "tf.train.get_checkpoint_state", "tf.train.Example"),
+    *("tf.train.NewCheckpointReader", "tf.train.list_variables", "tf.train.load_checkpoint"),
+    *("tf.train.Feature", "tf.train.Features", "tf.train.Int64List", "tf.train.BytesList"),
+    *("tf.train.FloatList", "tf.train.ClusterSpec", "tf.train.Server", "tf.train.Coordinator"),
+    *("tf.train.checkpoint_exists", "tf.train.summary_iterator", "tf.train.SessionRunHook"),
+    *("tf.estimator", "tf.contrib.training.HParams", "tf.contrib.learn", "tf.contrib.framework"),
+    *("tf.summary.FileWriter", "tf.train.SummaryWriter", "tf.examples", "tf.keras.datasets"),
+    *("tf.keras.preprocessing", "tf.keras.utils", "tf.device", "tf.name_scope", "tf.lite"),
+    *(
+        "tf.variable_scope",
+        "tf.saved_model.loader",
+        "tf.get_logger",
+        "tf.nest",
+        "tf.truncated_normal_initializer",
+    ),
+    *("tf.random_normal_initializer", "tf.constant_initializer", "tf.zeros_initializer"),
+)
+_GRAPH = remedies.SESSIONS
+_IN_A_BLOCK = (
+    "build the graph and run it in `with tf.Graph().as_default():`, or call "
+    "tf.disable_eager_execution() first"
+)
+# Methods of a Keras model that Keras 3 has removed.
+_GONE_METHODS = {
+    "fit_generator": "it is gone: pass the generator to fit",
+    "evaluate_generator": "it is gone: pass the generator to evaluate",
+    "predict_generator": "it is gone: pass the generator to predict",
+    "predict_classes": "it is gone: write predict(x).argmax(-1), or predict(x) > 0.5",
+    "predict_proba": "it is gone: use predict",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,20 +144,27 @@ def judge(sources: Sequence[Source]) -> Report:
     """
     files = [(source, _uses(source)) for source in sources]
     installed = ask(_questions(use for _, uses in files for use in uses.names))
-    judge_one = _Judge(installed)
-    for (source, uses), called in zip(files, _called_with(files), strict=True):
-        judge_one.file(source, uses, called)
+    judge_one = _Judge(installed, _builders(uses for _, uses in files))
+    imported = _imported(files)
+    importers: list[set[int]] = [set() for _ in files]
+    for index, others in enumerate(imported):
+        for other in others:
+            importers[other].add(index)
+    called = _called_with(files, imported, importers)
+    of_v1 = {index for index, (_, uses) in enumerate(files) if judge_one.is_of_v1(uses)}
+    of_v1 = _reached(of_v1, imported) | _reached(of_v1, importers)
+    for index, (source, uses) in enumerate(files):
+        judge_one.file(source, uses, called[index], index in of_v1)
     findings = sorted(
         judge_one.findings, key=lambda f: (str(f.file), f.cell or 0, f.line, f.column)
     )
     return Report(installed, len(sources), findings, judge_one.passed)
 
 
-def _called_with(files: Sequence[tuple[Source, Uses]]) -> list[set[str]]:
-    """Returns for each file the switches that are called in a process that imports the file.
+def _imported(files: Sequence[tuple[Source, Uses]]) -> list[set[int]]:
+    """Returns for each file the files that it imports, with the `__init__.py` of its folder.
 
-    Such a process also runs everything that the file imports, the `__init__.py` of its folder, and
-    what is imported together with it. Files are matched by the parts of a module's name.
+    Files are matched by the parts of a module's name.
     """
     by_name: dict[str, set[int]] = defaultdict(set)
     packages: dict[pathlib.Path, int] = {}
@@ -129,15 +174,21 @@ def _called_with(files: Sequence[tuple[Source, Uses]]) -> list[set[str]]:
             by_name[source.path.parent.name].add(index)
         else:
             by_name[source.path.stem].add(index)
-    imported = [
+    return [
         set().union(*(by_name[name] for name in uses.imports))
         | ({packages[source.path.parent]} if source.path.parent in packages else set())
         for source, uses in files
     ]
-    importers: list[set[int]] = [set() for _ in files]
-    for index, others in enumerate(imported):
-        for other in others:
-            importers[other].add(index)
+
+
+def _called_with(
+    files: Sequence[tuple[Source, Uses]], imported: list[set[int]], importers: list[set[int]]
+) -> list[set[str]]:
+    """Returns for each file the switches that are called in a process that imports the file.
+
+    Such a process also runs everything that the file imports, and what is imported together with
+    it.
+    """
     called: list[set[str]] = [set() for _ in files]
     for switch in _MAKES_GRAPHS_DEFAULT | _KEEPS_DIMENSIONS:
         callers = {index for index, (_, uses) in enumerate(files) if switch in uses.attributes}
@@ -204,24 +255,57 @@ def _fails(answer: Answer, use: Use) -> bool:
     return any(kind != "deprecated" for kind, *_ in problems)
 
 
+def _builders(files: Iterable[Uses]) -> set[str]:
+    """Returns the names of the functions and classes that add ops to the graph they are called in.
+
+    A method stands for any method of its name, and a class for all of its methods.
+    """
+    files = list(files)
+    found = {
+        name
+        for uses in files
+        for use in uses.names
+        if use.call and _builds(use) and not (use.in_block or use.in_graph)
+        for name in use.inside
+    }
+    calls = [c for uses in files for c in uses.calls if not (c.in_block or c.in_graph) and c.inside]
+    size = 0
+    while len(found) > size:
+        size = len(found)
+        found |= {name for call in calls if call.name in found for name in call.inside}
+    return found
+
+
 class _Judge:
     """Collects findings, changes and passed uses, file by file."""
 
-    def __init__(self, installed: Installed):
+    def __init__(self, installed: Installed, builders: set[str]):
         self.installed = installed
+        self._builders = builders
         self.findings: list[Finding] = []
         self.passed: list[tuple[pathlib.Path, int, str]] = []
 
-    def file(self, source: Source, uses: Uses, called: set[str]) -> None:
-        """Judges one file; `called` is its entry in `_called_with`."""
+    def is_of_v1(self, uses: Uses) -> bool:
+        """Returns whether a file uses names that only TensorFlow 1 has, or compat.v1 itself."""
+        self._switched = False
+        by_import = _by_import(uses)
+        return any(self._needs(group)[0] for group in by_import.values()) or any(
+            bound_by.module.startswith(V1) for bound_by in by_import
+        )
+
+    def file(self, source: Source, uses: Uses, called: set[str], is_of_v1: bool) -> None:
+        """Judges one file.
+
+        Args:
+            source, uses: the file.
+            called: its entry in `_called_with`.
+            is_of_v1: whether it, or what it is imported with, uses TensorFlow 1's names.
+        """
         self._source = source
         self._switched = uses.sets_switch and not self.installed.switch_is_set
         self._syntax(source)
-        by_import: dict[Import, list[Use]] = defaultdict(list)
-        for use in uses.names:
-            by_import[use.bound_by].append(use)
-        for bound_by, group in by_import.items():
-            self._import(bound_by, group)
+        for bound_by, group in _by_import(uses).items():
+            self._import(bound_by, group, is_of_v1)
         if not called & _KEEPS_DIMENSIONS:
             for line, column in uses.dimension_values:
                 self._add(
@@ -232,8 +316,13 @@ class _Judge:
                     "a dimension is an int or None in TensorFlow 2: leave out `.value`",
                     remedies.NAMES,
                 )
-        if not uses.makes_graph_default and not called & _MAKES_GRAPHS_DEFAULT:
-            self._sessions(uses)
+        if uses.attributes & {"keras", "Sequential", "Model"} or "keras" in uses.imports:
+            for name, line, column in uses.methods:
+                if name in _GONE_METHODS:
+                    remedy = _GONE_METHODS[name]
+                    self._add("gone", line, column, f"Model.{name}", remedy, remedies.KERAS)
+        if not called & _MAKES_GRAPHS_DEFAULT:
+            self._graphs(uses)
 
     def _syntax(self, source: Source) -> None:
         if source.problem:
@@ -270,22 +359,38 @@ class _Judge:
     def _v1(self, use: Use) -> Answer:
         return self._answer(_in_v1(use.name), use)
 
-    def _import(self, bound_by: Import, uses: list[Use]) -> None:
-        """Judges an import and every use of what it binds."""
+    def _needs(self, uses: list[Use]) -> tuple[list[Use], list[Use]]:
+        """Returns the uses that work only in compat.v1, if they are more, and only outside."""
         only_in_v1, only_in_v2 = [], []
         for use in uses:
             fails_plain, fails_v1 = _fails(self._plain(use), use), _fails(self._v1(use), use)
-            if fails_plain and not fails_v1:
+            if fails_plain and not fails_v1 and not self._is_spared(use):
                 only_in_v1.append(use)
             elif fails_v1 and not fails_plain:
                 only_in_v2.append(use)
+        return (only_in_v1 if len(only_in_v1) > len(only_in_v2) else []), only_in_v2
+
+    def _is_spared(self, use: Use) -> bool:
+        """Returns whether a program goes on if the name of a use is missing."""
+        return use.is_tried or (
+            bool(use.instead_of) and not any(_fails(self._plain(u), u) for u in use.instead_of)
+        )
+
+    def _import(self, bound_by: Import, uses: list[Use], is_of_v1: bool) -> None:
+        """Judges an import and every use of what it binds."""
+        only_in_v1, only_in_v2 = self._needs(uses)
         missing_names = any(
             not use.imports_module and use.line == bound_by.line and not self._found(use)
             for use in uses
         )
-        becomes_v1 = len(only_in_v1) > len(only_in_v2)
+        others = [use for use in uses if self._plain(use).differs]
+        becomes_v1 = bool(only_in_v1)
         if becomes_v1:
-            self._needs_v1(bound_by, only_in_v1, missing_names)
+            self._needs_v1(bound_by, only_in_v1, missing_names, "it has")
+        elif is_of_v1 and others and not only_in_v2 and _in_v1(bound_by.module) != bound_by.module:
+            becomes_v1 = True
+            why = "TensorFlow 2 changed the meaning of"
+            self._needs_v1(bound_by, others, missing_names, why)
         for use in uses:
             if use.by_star and not self._found(use):
                 continue  # another module's, or defined in a way that is not seen
@@ -296,7 +401,7 @@ class _Judge:
     def _found(self, use: Use) -> bool:
         return self._v1(use).found or self._plain(use).found
 
-    def _needs_v1(self, bound_by: Import, uses: list[Use], is_missing: bool) -> None:
+    def _needs_v1(self, bound_by: Import, uses: list[Use], is_missing: bool, why: str) -> None:
         names = sorted({remedies.short(use.name) for use in uses})
         examples = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
         module = _in_v1(bound_by.module)
@@ -305,7 +410,7 @@ class _Judge:
             bound_by.line,
             bound_by.column,
             f"import {bound_by.module}",
-            f"import {module} instead: it has {examples}",
+            f"import {module} instead: {why} {examples}",
             remedies.SESSIONS,
             # An import of a name that compat.v1 lacks as well would still fail.
             change=None if is_missing else _import_change(bound_by, self._source.text),
@@ -314,7 +419,12 @@ class _Judge:
     def _use(self, use: Use, import_becomes_v1: bool) -> None:
         name = remedies.short(use.name)
         plain, v1 = self._plain(use), self._v1(use)
+        if unusable := remedies.unusable(name):
+            self._add("gone", use.line, use.column, name, *unusable)
+            return
         answer = v1 if import_becomes_v1 else plain
+        if self._is_spared(use) and _fails(answer, use):
+            return
         place = (use.line, use.column)
         if answer.found:
             is_v1 = import_becomes_v1 or use.name.startswith(V1)
@@ -374,6 +484,9 @@ class _Judge:
             self._add("argument", *place, f"{name}({keyword}=)", sentence, remedies.KERAS)
         if old_order and not failed:
             self._add("argument", *place, name, old_order, remedies.NAMES)
+        if is_v1 and name in _LABELS_SECOND_BEFORE_1_0 and (use.call.positional or 0) > 3:
+            sentence = "labels came after inputs before 1.0: pass both by name"
+            self._add("argument", *place, name, sentence, remedies.NAMES, warning=True)
         return failed or bool(old_order)
 
     def _refused_by_keras_3(self, name: str, call: Call) -> list[tuple[str, str]]:
@@ -412,12 +525,33 @@ class _Judge:
             change=change,
         )
 
+    def _graphs(self, uses: Uses) -> None:
+        """Reports what needs a default graph, in a process in which graphs are not the default."""
+        for use in uses.names:
+            if use.call and remedies.short(use.name) == "tf.train.Supervisor":
+                sentence = "its threads leave the graph: call tf.disable_eager_execution() first"
+                self._add("graph", use.line, use.column, "tf.train.Supervisor", sentence, _GRAPH)
+        tests = uses.test_sessions if "TestCase" in uses.attributes else []
+        for line, column in tests[:1]:
+            self._add(
+                "graph", line, column, "test_session", f"{_IN_A_BLOCK}, also in tests", _GRAPH
+            )
+        if not uses.keeps_graph_default:
+            self._sessions(uses)
+
     def _sessions(self, uses: Uses) -> None:
         """Reports the first session, or else placeholder, without a graph as the default.
 
-        Only programs are checked: the caller of a module may have made a graph the default.
+        Only programs are checked: the caller of a module may have made a graph the default. So may
+        the caller of a function, if the file does that anywhere.
         """
-        calls = [use for use in uses.names if use.call and (uses.is_program or not use.in_function)]
+        calls = [
+            use
+            for use in uses.names
+            if use.call
+            and (uses.is_program or not use.in_function)
+            and not (uses.makes_graph_default and (use.in_function or use.in_graph))
+        ]
         if any(remedies.short(use.name) == _SESSIONS[1] and _has_graph(use) for use in calls):
             return  # an interactive session makes its graph the default
         sessions = [use for use in calls if remedies.short(use.name) in _SESSIONS]
@@ -426,9 +560,8 @@ class _Judge:
             placeholders = []  # such a block makes its graph the default
         for use in [*sessions, *placeholders]:
             name = remedies.short(use.name)
-            if not _has_graph(use) and not (use.opens_block and not _built_before(use, calls)):
-                sentence = "build the graph and run it in `with tf.Graph().as_default():`"
-                self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
+            if not _has_graph(use) and not (use.opens_block and not self._built_before(use, uses)):
+                self._add("graph", use.line, use.column, name, _IN_A_BLOCK, _GRAPH)
                 break
         else:
             return
@@ -436,18 +569,30 @@ class _Judge:
             if use.name.endswith(".reset_default_graph"):
                 name = remedies.short(use.name)
                 sentence = "it fails inside such a block: open a new block for the new graph"
-                self._add("graph", use.line, use.column, name, sentence, remedies.SESSIONS)
+                self._add("graph", use.line, use.column, name, sentence, _GRAPH)
+
+    def _built_before(self, session: Use, uses: Uses) -> bool:
+        """Returns whether a function builds ops before it opens a session by `with`."""
+        own = (call for call in uses.calls if call.name in self._builders)
+        return any(
+            use.scope == session.scope and use.line < session.line and not use.in_block
+            for use in (*own, *filter(_builds, uses.names))
+            if not use.in_graph
+        )
 
 
-def _built_before(session: Use, calls: Sequence[Use]) -> bool:
-    """Returns whether a function builds ops before it opens a session by `with`."""
-    return any(
-        use.scope == session.scope
-        and use.line < session.line
-        and not use.in_block
-        and use.name.rpartition(".")[2] in _BUILDS
-        for use in calls
-    )
+def _by_import(uses: Uses) -> dict[Import, list[Use]]:
+    found: dict[Import, list[Use]] = defaultdict(list)
+    for use in uses.names:
+        found[use.bound_by].append(use)
+    return found
+
+
+def _builds(use: Use) -> bool:
+    """Returns whether a use calls something that adds ops to the default graph."""
+    name = remedies.short(use.name)
+    is_part = any(f"{name}.".startswith(f"{other}.") for other in _BUILDS_NOTHING)
+    return use.call is not None and not is_part and name not in _SESSIONS
 
 
 def _has_graph(use: Use) -> bool:

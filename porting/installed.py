@@ -43,6 +43,7 @@ class Answer:
         problems: for each call of the question, its problems.
         found_by_switch: whether TF_USE_LEGACY_KERAS=1 brings the name back; None if not tried,
             because the package tf_keras is not installed.
+        differs: whether compat.v1 has something else under the same name.
     """
 
     found: bool
@@ -50,6 +51,7 @@ class Answer:
     renamed: str
     problems: dict[tuple[int | None, tuple[str, ...]], list[tuple[str, str, str]]]
     found_by_switch: bool | None
+    differs: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +92,7 @@ def ask(questions: Iterable[Question]) -> Installed:
             given["renamed"],
             dict(zip(question.calls, given["calls"], strict=False)),
             results[1]["answers"][index]["found"] if switched else None,
+            given["differs"],
         )
     return Installed(
         answers, versions["tensorflow"], versions["keras"], versions["tf_keras"], switch_is_set

@@ -39,6 +39,7 @@ def answer(name: str, access: str, calls: list) -> dict:
         found: whether the name exists.
         why: TensorFlow's error message for a missing name, or "".
         renamed: the new name of a missing one, from TensorFlow's table of renames, or "".
+        differs: whether compat.v1 has something else under the same name.
         calls: for each call a list of problems: (kind, argument, replacement or "").
 
     The kinds are "unknown", "too many", "twice", "named only" and "deprecated".
@@ -51,12 +52,22 @@ def answer(name: str, access: str, calls: list) -> dict:
         "found": True,
         "why": "",
         "renamed": "",
+        "differs": _differs(name, found),
         "calls": [_problems(_short(name), found, *call) for call in calls],
     }
 
 
 def _missing(name: str, why: str) -> dict:
-    return {"found": False, "why": why, "renamed": _renamed(name), "calls": []}
+    return {"found": False, "why": why, "renamed": _renamed(name), "differs": False, "calls": []}
+
+
+def _differs(name: str, found: Any) -> bool:
+    if isinstance(found, types.ModuleType) or name.startswith("tensorflow.compat."):
+        return False
+    try:
+        return resolve(name.replace("tensorflow.", "tensorflow.compat.v1.", 1)) is not found
+    except Exception:  # it has none
+        return False
 
 
 def _short(name: str) -> str:

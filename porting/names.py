@@ -10,13 +10,15 @@ from __future__ import annotations
 import ast
 import builtins
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 V1 = "tensorflow.compat.v1"
 ROOTS = ("tensorflow", "keras")
 SWITCH = "TF_USE_LEGACY_KERAS"
-_SHAPE = "<shape>"  # stands for the result of x.get_shape()
+# What names stand for that are not TensorFlow's: the shape of a tensor, and one dimension of it.
+_SHAPE, _DIMENSION = "<shape>", "<dimension>"
+_TEST_SESSIONS = ("test_session", "session", "cached_session")  # methods of tf.test.TestCase
 _IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
@@ -70,6 +72,11 @@ class Use:
         scope: identifies the function in which it is used.
         opens_block: whether it is called by a `with` statement.
         in_block: whether it is in the block of such a statement that opens a session.
+        in_graph: whether it is in a block `with graph.as_default():`.
+        inside: the names of the functions and classes around it.
+        is_tried: whether the program goes on without the name, because a `try` statement catches
+            the error.
+        instead_of: the uses that are tried first, if it is in an `except` clause.
     """
 
     name: str
@@ -83,6 +90,10 @@ class Use:
     scope: int = 0
     opens_block: bool = False
     in_block: bool = False
+    in_graph: bool = False
+    inside: tuple[str, ...] = ()
+    is_tried: bool = False
+    instead_of: Sequence[Use] = ()
 
     @property
     def access(self) -> str:
@@ -105,18 +116,26 @@ class Uses:
     Attributes:
         names: the uses of names.
         dimension_values: (line, column) of each `x.shape[i].value`.
+        methods: (name, line, column) of each attribute of what is not TensorFlow's module.
+        test_sessions: (line, column) of each `self.test_session()` and the like outside of a graph.
         attributes: the names of all attributes and called functions, such as "Session".
+        calls: the calls of other functions, classes and methods than TensorFlow's.
         imports: the parts of the names of all other imports, such as "utils".
         makes_graph_default: whether `as_default` is called on anything but a session.
+        keeps_graph_default: whether that is outside of a `with` statement.
         sets_switch: whether the file sets TF_USE_LEGACY_KERAS in the environment.
         is_program: whether the file compares `__name__` with "__main__", as programs do.
     """
 
     names: list[Use] = dataclasses.field(default_factory=list)
     dimension_values: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    methods: list[tuple[str, int, int]] = dataclasses.field(default_factory=list)
+    test_sessions: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    calls: list[Use] = dataclasses.field(default_factory=list)
     attributes: set[str] = dataclasses.field(default_factory=set)
     imports: set[str] = dataclasses.field(default_factory=set)
     makes_graph_default: bool = False
+    keeps_graph_default: bool = False
     sets_switch: bool = False
     is_program: bool = False
 
@@ -169,8 +188,10 @@ class _Reader(ast.NodeVisitor):
     def __init__(self, tree: ast.Module):
         self.uses = Uses()
         self._scopes: list[_Scope] = [_implied_bindings(tree)]
-        self._later: list[tuple[_Function, list[_Scope], dict[str, _Value | None]]] = []
+        self._later: list[tuple[_Function, list[_Scope], dict[str, _Value | None], tuple]] = []
+        self._inside: tuple[str, ...] = ()  # names of enclosing functions and classes
         self._guards: list[set[str]] = []  # errors that enclosing `try` statements catch
+        self._instead_of: list[Use] = []  # what the `try` of the enclosing `except` clause uses
         self._known_to_exist: list[str] = []  # names inside `if hasattr(...)`
         self._branches = 0  # enclosing `if` and `try` statements
         self._own: list[str] = []  # attributes that the program itself sets
@@ -180,11 +201,12 @@ class _Reader(ast.NodeVisitor):
         self._has_other_stars = False
         self._opens_block = False  # whether the expression that is read is that of a `with`
         self._blocks = 0  # enclosing blocks of `with` statements that open a session
+        self._graphs = 0  # enclosing blocks `with graph.as_default():`
 
     def read(self, tree: ast.Module) -> None:
         self._visit_all(tree.body)
         while self._later:
-            function, self._scopes, self._of_self = self._later.pop(0)
+            function, self._scopes, self._of_self, self._inside = self._later.pop(0)
             self._visit_all(function.body if isinstance(function.body, list) else [function.body])
 
     # Scopes
@@ -219,7 +241,7 @@ class _Reader(ast.NodeVisitor):
             if _is_self(node.value) and node.attr in self._of_self:
                 return self._of_self[node.attr]
             owner = self._resolve(node.value)
-            if owner and owner.name != _SHAPE:
+            if owner and owner.name not in (_SHAPE, _DIMENSION):
                 return owner.member(node.attr)
         if parts := _owner_and_name(node, "getattr"):
             owner = self._resolve(parts[0])
@@ -248,16 +270,16 @@ class _Reader(ast.NodeVisitor):
             found = Import(alias.name, alias, node.lineno, node.col_offset)
             bound_name = alias.name if alias.asname else root
             self._bind(alias.asname or root, _Value(bound_name, found))
-            if not self._guarded(_IMPORT_ERRORS):
-                self._add(alias.name, node.lineno, node.col_offset, found, imports_module=True)
+            facts = {"imports_module": True, "is_tried": self._guarded(_IMPORT_ERRORS)}
+            self._add(alias.name, node.lineno, node.col_offset, found, **facts)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         module = node.module or ""
         inside = node.level == 0 and module.partition(".")[0] in ROOTS
         found = Import(module, node, node.lineno, node.col_offset)
-        guarded = self._guarded(_IMPORT_ERRORS)
-        if inside and not guarded:
-            self._add(module, node.lineno, node.col_offset, found, imports_module=True)
+        facts = {"is_tried": self._guarded(_IMPORT_ERRORS)}
+        if inside:
+            self._add(module, node.lineno, node.col_offset, found, imports_module=True, **facts)
         if not inside:
             self.uses.imports.update(module.split("."))
             self.uses.imports.update(alias.name for alias in node.names)
@@ -270,8 +292,7 @@ class _Reader(ast.NodeVisitor):
             if inside and alias.name != "*":
                 full_name = f"{module}.{alias.name}"
                 self._bind(name, _Value(full_name, found))
-                if not guarded:
-                    self._add(full_name, node.lineno, node.col_offset, found)
+                self._add(full_name, node.lineno, node.col_offset, found, **facts)
             elif alias.name == "tf":  # from another file that imported it
                 other = Import("tensorflow", None, node.lineno, node.col_offset)
                 self._bind(name, _Value("tensorflow", other))
@@ -287,9 +308,15 @@ class _Reader(ast.NodeVisitor):
         if caught & _IMPORT_ERRORS and all(map(_only_looks_up, node.body)):
             caught |= {"AttributeError"}
         self._guards.append(caught)
+        before = len(self.uses.names)
         self._visit_all(node.body)
         self._guards.pop()
-        self._visit_all([*node.handlers, *node.orelse, *node.finalbody])
+        outer = self._instead_of
+        if caught & {*_IMPORT_ERRORS, "AttributeError", "TypeError"}:
+            self._instead_of = self.uses.names[before:]
+        self._visit_all(node.handlers)
+        self._instead_of = outer
+        self._visit_all([*node.orelse, *node.finalbody])
         self._branches -= 1
 
     visit_TryStar = visit_Try
@@ -318,8 +345,9 @@ class _Reader(ast.NodeVisitor):
     def _tested_by_hasattr(self, test: ast.expr) -> list[str]:
         return [
             f"{owner.name}.{parts[1]}"
-            for call in ast.walk(test)
-            if (parts := _owner_and_name(call, "hasattr")) and (owner := self._resolve(parts[0]))
+            for part in ast.walk(test)
+            if (parts := _owner_and_name(part, "hasattr") or _name_in_dir(part))
+            and (owner := self._resolve(parts[0]))
         ]
 
     def _visit_knowing(self, existing: list[str], nodes: Nodes) -> None:
@@ -335,23 +363,23 @@ class _Reader(ast.NodeVisitor):
     def _add(self, name: str, line: int, column: int, bound_by: Import, **facts) -> None:
         known_names = (*self._known_to_exist, *self._own)
         if not any(f"{name}.".startswith(f"{known}.") for known in known_names):
-            functions = [scope for scope in self._scopes if isinstance(scope, _FunctionScope)]
-            facts["in_function"] = bool(functions)
-            facts["scope"] = id(functions[-1]) if functions else 0
-            facts["in_block"] = self._blocks > 0
+            facts |= self._place()
             self.uses.names.append(Use(name, line, column, bound_by, **facts))
 
     def _add_expression(self, node: ast.expr, call: Call | None = None) -> bool:
         value = self._resolve(node)
-        if value is None or value.name == _SHAPE:
+        if value is None or value.name in (_SHAPE, _DIMENSION):
             return False
-        if not self._guarded({"AttributeError"}):
-            line = node.end_lineno or node.lineno  # the last line of a long chain has the name
-            if value.by_star:
-                self._add_from_stars(value, node, line, call)
-            elif not (value.maybe and isinstance(node, ast.Name)):
-                facts = {"call": None if value.maybe else call, "opens_block": self._opens_block}
-                self._add(value.name, line, node.col_offset, value.bound_by, **facts)
+        line = node.end_lineno or node.lineno  # the last line of a long chain has the name
+        if value.by_star:
+            self._add_from_stars(value, node, line, call)
+        elif not (value.maybe and isinstance(node, ast.Name)):
+            facts = {
+                "call": None if value.maybe else call,
+                "opens_block": self._opens_block,
+                "is_tried": self._guarded({"AttributeError"}),
+            }
+            self._add(value.name, line, node.col_offset, value.bound_by, **facts)
         return True
 
     def _add_from_stars(self, value: _Value, node: ast.expr, line: int, call: Call | None) -> None:
@@ -360,6 +388,7 @@ class _Reader(ast.NodeVisitor):
         call = None if self._has_other_stars else call
         for star in self._stars:
             facts = {"call": call, "by_star": True, "opens_block": self._opens_block}
+            facts["is_tried"] = self._guarded({"AttributeError"})
             self._add(f"{star.name}{rest}", line, node.col_offset, star.bound_by, **facts)
 
     def visit_Name(self, node: ast.Name) -> None:
@@ -373,7 +402,9 @@ class _Reader(ast.NodeVisitor):
                 self._makes_session(node.value) or ast.unparse(node.value) in self._sessions
             )
             self.uses.makes_graph_default |= not is_session
+            self.uses.keeps_graph_default |= not is_session and not self._opens_block
         if not self._add_expression(node):
+            self.uses.methods.append((node.attr, node.end_lineno or node.lineno, node.col_offset))
             is_dimension = node.attr == "value" and self._is_dimension(node.value)
             if is_dimension and not self._guarded({"AttributeError"}):
                 self.uses.dimension_values.append((node.end_lineno or node.lineno, node.col_offset))
@@ -387,17 +418,24 @@ class _Reader(ast.NodeVisitor):
     def _is_dimension(self, node: ast.AST) -> bool:
         """Returns whether an expression is `x.shape[i]` or `x.get_shape()[i]`."""
         # An element of x.shape.dims, however, still has a `.value`.
+        if isinstance(node, ast.Name):
+            return self._stands_for(node, _DIMENSION)
         if not isinstance(node, ast.Subscript) or isinstance(node.slice, ast.Slice):
             return False
         return self._is_shape(node.value)
 
     def _is_shape(self, node: ast.AST) -> bool:
         if isinstance(node, ast.Name):
-            value = self._look_up(node.id)
-            return value is not None and value.name == _SHAPE
+            return self._stands_for(node, _SHAPE)
         if isinstance(node, ast.Call):
             return isinstance(node.func, ast.Attribute) and node.func.attr == "get_shape"
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
+            return self._is_shape(node.value)
         return isinstance(node, ast.Attribute) and node.attr == "shape"
+
+    def _stands_for(self, node: ast.Name, marker: str) -> bool:
+        value = self._look_up(node.id)
+        return value is not None and value.name == marker
 
     def visit_Call(self, node: ast.Call) -> None:
         if _owner_and_name(node, "getattr") and self._add_expression(node):
@@ -412,8 +450,31 @@ class _Reader(ast.NodeVisitor):
             if node.func.attr in ("setdefault", "putenv") and len(node.args) == 2:
                 self.uses.sets_switch |= _is_switch(node, node.args[1])
         if not self._add_expression(node.func, _call(node)):
+            self._add_call(node)
             self.visit(node.func)
         self._visit_all([*node.args, *node.keywords])
+
+    def _add_call(self, node: ast.Call) -> None:
+        """Adds a call of another function than TensorFlow's."""
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        is_method = isinstance(node.func, ast.Attribute) and _is_self(node.func.value)
+        if name in _TEST_SESSIONS and is_method and not self._graphs:
+            self.uses.test_sessions.append((node.lineno, node.col_offset))
+        none = Import("", None, node.lineno, node.col_offset)
+        call = Use(name, node.lineno, node.col_offset, none, _call(node), **self._place())
+        self.uses.calls.append(call)
+
+    def _place(self) -> dict[str, Any]:
+        """Returns the attributes of `Use` that say where it is."""
+        functions = [scope for scope in self._scopes if isinstance(scope, _FunctionScope)]
+        return {
+            "in_function": bool(functions),
+            "scope": id(functions[-1]) if functions else 0,
+            "inside": self._inside,
+            "in_block": self._blocks > 0,
+            "in_graph": self._graphs > 0,
+            "instead_of": self._instead_of,
+        }
 
     # Statements and expressions that bind names
 
@@ -436,6 +497,9 @@ class _Reader(ast.NodeVisitor):
         ):
             for one_target, one_value in zip(target.elts, value.elts, strict=True):
                 self._assign(one_target, one_value)
+        elif isinstance(target, ast.Tuple | ast.List) and self._is_shape(value):
+            for element in target.elts:
+                self._bind_elements(element, value)
         else:
             for part in ast.walk(target):  # such as `self.a, self.b = f()`
                 if isinstance(part, ast.Attribute) and _is_self(part.value):
@@ -448,9 +512,15 @@ class _Reader(ast.NodeVisitor):
             self.visit(target)
 
     def _value_of(self, node: ast.AST) -> _Value | None:
-        if isinstance(node, ast.Call) and self._is_shape(node):
-            return _Value(_SHAPE, Import("", None, 0, 0))
-        return self._resolve(node)
+        if self._is_shape(node):
+            return _marker(_SHAPE)
+        return _marker(_DIMENSION) if self._is_dimension(node) else self._resolve(node)
+
+    def _bind_elements(self, target: ast.AST, iterable: ast.AST) -> None:
+        """Binds the target of a loop."""
+        self._bind_targets(target)
+        if isinstance(target, ast.Name) and self._is_shape(iterable):
+            self._bind(target.id, _marker(_DIMENSION))
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         self.visit(node.annotation)
@@ -463,17 +533,27 @@ class _Reader(ast.NodeVisitor):
         self._assign(node.target, node.value)
 
     def visit_For(self, node: ast.For | Any) -> None:
-        self._bind_targets(node.target)
-        self.generic_visit(node)
+        self.visit(node.iter)
+        self._bind_elements(node.target, node.iter)
+        self.visit(node.target)
+        self._visit_all([*node.body, *node.orelse])
 
     visit_AsyncFor = visit_For
 
     def visit_With(self, node: ast.With | Any) -> None:
-        self._visit_all(node.items)
-        opens_session = any(self._makes_session(item.context_expr) for item in node.items)
-        self._blocks += opens_session
+        outer = self._blocks, self._graphs
+        for item in node.items:
+            self.visit(item)
+            self._graphs += self._makes_graph_default(item.context_expr)
+        self._blocks += any(self._makes_session(item.context_expr) for item in node.items)
         self._visit_all(node.body)
-        self._blocks -= opens_session
+        self._blocks, self._graphs = outer
+
+    def _makes_graph_default(self, node: ast.AST) -> bool:
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            return False
+        is_session = ast.unparse(node.func.value) in self._sessions
+        return node.func.attr == "as_default" and not is_session
 
     visit_AsyncWith = visit_With
 
@@ -516,22 +596,24 @@ class _Reader(ast.NodeVisitor):
             *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
         ]:
             parameters[argument.arg] = _perhaps(self._resolve(default))  # def f(layers=tf.layers)
-        self._later.append((node, [*visible, parameters], self._of_self))
+        inside = (*self._inside, getattr(node, "name", "lambda"))
+        self._later.append((node, [*visible, parameters], self._of_self, inside))
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._bind(node.name, None)
         self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
-        outer, self._of_self = self._of_self, {}
+        outer = self._of_self, self._inside
+        self._of_self, self._inside = {}, (*self._inside, node.name)
         self._scopes.append(_ClassScope())
         self._visit_all(node.body)
         self._scopes.pop()
-        self._of_self = outer
+        self._of_self, self._inside = outer
 
     def _visit_comprehension(self, node) -> None:
         self._scopes.append(_Scope())
         for generator in node.generators:
             self.visit(generator.iter)
-            self._bind_targets(generator.target)
+            self._bind_elements(generator.target, generator.iter)
             self._visit_all(generator.ifs)
         results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
         self._visit_all(results)
@@ -567,6 +649,22 @@ def _owner_and_name(node: ast.AST | None, function: str) -> tuple[ast.expr, str]
             case [owner, ast.Constant(value=str(name))]:
                 return owner, name
     return None
+
+
+def _name_in_dir(node: ast.AST) -> tuple[ast.expr, str] | None:
+    """Returns the arguments of `"name" in dir(owner)`, or None for anything else."""
+    match node:
+        case ast.Compare(
+            left=ast.Constant(value=str(name)),
+            ops=[ast.In()],
+            comparators=[ast.Call(func=ast.Name(id="dir"), args=[owner])],
+        ):
+            return owner, name
+    return None
+
+
+def _marker(name: str) -> _Value:
+    return _Value(name, Import("", None, 0, 0))
 
 
 def _imported_by_call(node: ast.Call) -> str | None:

@@ -194,6 +194,26 @@ _RENAMED_BY_1_0 = {
 }
 
 
+# These names exist, but what they stand for fails when it is used.
+_UNUSABLE = {
+    "tf.python.keras": ("use tf.keras: this private copy can no longer train", KERAS),
+    **{
+        f"tf{module}.flags.FLAGS.{name}": (remedy, FLAGS)
+        for module in ("", ".app")
+        for name, remedy in {
+            "_parse_flags": "call FLAGS(sys.argv), or start the program with tf.app.run()",
+            "__flags": "call FLAGS.flag_values_dict()",
+        }.items()
+    },
+}
+
+
+def unusable(name: str) -> tuple[str, str] | None:
+    """Returns (sentence, anchor) for a name that exists but cannot be used, else None."""
+    fitting = (prefix for prefix in _UNUSABLE if f"{name}.".startswith(f"{prefix}."))
+    return next((_UNUSABLE[prefix] for prefix in fitting), None)
+
+
 def short(name: str) -> str:
     """Returns a dotted name as programs write it: "tf.layers.dense"."""
     for root in ("tensorflow.compat.v1", "tensorflow"):

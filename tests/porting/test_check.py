@@ -249,6 +249,75 @@ PROGRAMS = {
         "try:\n  x = tf.sub(1, 2)\nexcept Exception:\n  x = 3",
         [(3, "tf.mul"), (5, "tf.sub")],
     ),
+    "fallbacks": (
+        "import tensorflow.compat.v1 as tf\ntry:\n  y = tf.nn.conv2d_transpose(1, 2, 3)\n"
+        "except AttributeError:\n  y = tf.nn.deconv2d(1, 2, 3)\n"
+        "if 'concat_v2' in dir(tf):\n  c = tf.concat_v2\n"
+        "try:\n  tf.mul\nexcept AttributeError:\n  tf.sub",
+        [(11, "tf.sub")],
+    ),
+    "dimensions": (
+        "import tensorflow.compat.v1 as tf\nfor d in v.get_shape():\n  d.value\n"
+        "[e.value for e in t.shape[1:]]\n_, h, w = x.get_shape()\nh.value\nn = x.shape[1]\n"
+        "n.value\ns = x.shape\ns[2].value\nfor d in other:\n  d.value\nx.shape.value",
+        [(line, "shape[i].value") for line in (3, 4, 6, 8, 10)],
+    ),
+    "built_by_a_class": (
+        "import tensorflow.compat.v1 as tf\nclass Model:\n  def __init__(self):\n"
+        "    self.layer()\n  def layer(self):\n    self.x = tf.constant(1)\ndef main():\n"
+        "  config = tf.ConfigProto()\n  model = Model()\n"
+        "  with tf.Session(config=config) as sess:\n    sess.run(model.x)\n"
+        "if __name__ == '__main__':\n  main()",
+        [(10, "tf.Session")],
+    ),
+    "built_in_the_block": (
+        "import tensorflow.compat.v1 as tf\nclass Model:\n  def __init__(self):\n"
+        "    self.x = tf.constant(1)\ndef arguments():\n  return tf.app.flags.FLAGS\ndef main():\n"
+        "  flags = arguments()\n  with tf.Session() as sess:\n    sess.run(Model().x)\n"
+        "if __name__ == '__main__':\n  main()",
+        [],
+    ),
+    "session_before_a_graph": (
+        "import tensorflow.compat.v1 as tf\nx = tf.Variable(3)\nsess = tf.Session()\n"
+        "with tf.Graph().as_default():\n  z = tf.Variable(2)\n  tf.Session()\n"
+        "def f():\n  return tf.Session()",
+        [(3, "tf.Session")],
+    ),
+    "graph_that_stays_default": (
+        "import tensorflow.compat.v1 as tf\ng = tf.Graph().as_default()\ng.__enter__()\n"
+        "tf.placeholder(1)\ntf.Session()",
+        [],
+    ),
+    "supervisor": (
+        "import tensorflow.compat.v1 as tf\nwith tf.Graph().as_default():\n"
+        "  sv = tf.train.Supervisor(logdir='x')",
+        [(3, "tf.train.Supervisor")],
+    ),
+    "session_of_a_test": (
+        "import tensorflow.compat.v1 as tf\nclass T(tf.test.TestCase):\n  def test_a(self):\n"
+        "    with tf.Graph().as_default(), self.session():\n      pass\n"
+        "    with self.test_session():\n      pass\nclass U:\n  def f(self):\n"
+        "    self.session()",
+        [(6, "test_session")],
+    ),
+    "parse_flags": (
+        "import tensorflow.compat.v1 as tf\nFLAGS = tf.app.flags.FLAGS\nFLAGS._parse_flags()\n"
+        "tf.flags.FLAGS.batch_size",
+        [(3, "tf.app.flags.FLAGS._parse_flags")],
+    ),
+    "private_keras": (
+        "from tensorflow.python.keras.layers import Dense\nDense(3)",
+        [
+            (1, "tf.python.keras.layers"),
+            (1, "tf.python.keras.layers.Dense"),
+            (2, "tf.python.keras.layers.Dense"),
+        ],
+    ),
+    "methods_of_keras": (
+        "from keras.models import Sequential\nm = Sequential()\nm.fit_generator(1)\n"
+        "m.predict_classes(2)",
+        [(3, "Model.fit_generator"), (4, "Model.predict_classes")],
+    ),
     "other_variable": (
         "import tensorflow.compat.v1 as tf\ndef f(tf):\n  return tf.contrib\n"
         "tf.model = 1\ntf.model.fit()",
@@ -334,7 +403,9 @@ def test_a_long_chain_of_imports_is_followed_in_linear_time(tmp_path):
         uses = names.Uses(imports={f"m{number + 1}"})
         files.append((source, uses))
     files[count // 2][1].attributes.add("disable_v2_behavior")
-    called = findings._called_with(files)
+    imported = findings._imported(files)
+    importers = [{index - 1} if index else set() for index in range(count)]
+    called = findings._called_with(files, imported, importers)
     assert called == [{"disable_v2_behavior"}] * count
 
 
@@ -404,6 +475,27 @@ def report(tmp_path_factory):
 def test_finds_what_fails(report, name):
     found = [(f.line, f.name) for f in report.findings if f.file.stem == name and not f.warning]
     assert found == PROGRAMS[name][1]
+
+
+def test_modules_of_a_tensorflow_1_program_become_v1_too(tmp_path, capsys):
+    """tf.nn.dropout exists in both versions, but takes the opposite probability."""
+    layers = "import tensorflow as tf\ndef f(x):\n  return tf.nn.dropout(x, 0.9)\n"
+    (tmp_path / "layers.py").write_text(layers)
+    (tmp_path / "same.py").write_text("import tensorflow as tf\ntf.nn.relu(1)\n")
+    (tmp_path / "train.py").write_text(
+        "import tensorflow as tf\nimport layers, same\nlayers.f(tf.get_variable(1))\n"
+    )
+    (tmp_path / "two.py").write_text(
+        "import tensorflow as tf\ntf.random.set_seed(1)\ntf.nn.dropout(x, 0.1)\n"
+    )
+    book = notebook(["import tensorflow as tf\ntf.get_variable(1)", layers])
+    (tmp_path / "book.ipynb").write_text(json.dumps(book))
+    assert check.main([".", "--fix", "new"]) == 0
+    assert "TensorFlow 2 changed the meaning of tf.nn.dropout" in capsys.readouterr().out
+    changed = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert changed == ["book.ipynb", "layers.py", "train.py"]
+    assert "compat.v1" in (tmp_path / "new" / "layers.py").read_text()
+    assert (tmp_path / "new" / "book.ipynb").read_text().count("import tensorflow.compat.v1") == 2
 
 
 def test_finds_in_cells(report):
