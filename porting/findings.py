@@ -35,10 +35,23 @@ _AXIS_FIRST_BEFORE_1_0 = {
 }
 _LABELS_SECOND_BEFORE_1_0 = {"tf.nn.nce_loss", "tf.nn.sampled_softmax_loss"}
 
-# Keywords that reach Keras 3 in **kwargs, so that the signature does not show that it refuses them.
-_REFUSED_BY_KERAS_3 = {
-    "keras.optimizers": {"lr": "write learning_rate="},
-    "keras.layers": {"batch_input_shape": "begin with keras.Input(batch_shape=...)"},
+# Arguments that Keras 2 or 1 took, and what takes their place in Keras 3.
+_GONE_FROM_KERAS = {
+    "lr": "write learning_rate=",
+    "batch_input_shape": "begin with keras.Input(batch_shape=...)",
+    "border_mode": "write padding=",
+    "dim_ordering": "write data_format=",
+    "dynamic": "leave it out",
+    "fused": "leave it out",
+    "init": "write kernel_initializer=",
+    "input": "write inputs=",
+    "input_length": "leave it out",
+    "output": "write outputs=",
+    "output_dim": "write units=",
+    "p": "write rate=",
+    "subsample": "write strides=",
+    "time_major": "transpose the input",
+    "weights": "call set_weights once the layer is built",
 }
 # Calls of these, or of what is inside of them, add no ops to a graph.
 _BUILDS_NOTHING = (
@@ -476,27 +489,18 @@ class _Judge:
                 "twice": f"it gets {argument}= and also a positional argument in its place",
                 "named only": "pass its arguments by name",
             }[kind]
+            section = remedies.NAMES
+            if kind == "unknown" and "keras." in name and argument in _GONE_FROM_KERAS:
+                sentence = f"Keras 3 refuses {argument}=: {_GONE_FROM_KERAS[argument]}"
+                section = remedies.KERAS
             label = f"{name}({argument}=)" if kind == "unknown" else name
-            self._add("argument", *place, label, sentence, remedies.NAMES)
-        for keyword, replacement in self._refused_by_keras_3(name, use.call):
-            failed = True
-            sentence = f"Keras 3 refuses {keyword}=: {replacement}"
-            self._add("argument", *place, f"{name}({keyword}=)", sentence, remedies.KERAS)
+            self._add("argument", *place, label, sentence, section)
         if old_order and not failed:
             self._add("argument", *place, name, old_order, remedies.NAMES)
         if is_v1 and name in _LABELS_SECOND_BEFORE_1_0 and (use.call.positional or 0) > 3:
             sentence = "labels came after inputs before 1.0: pass both by name"
             self._add("argument", *place, name, sentence, remedies.NAMES, warning=True)
         return failed or bool(old_order)
-
-    def _refused_by_keras_3(self, name: str, call: Call) -> list[tuple[str, str]]:
-        """Returns (keyword, what to write) for keywords that Keras 3 takes only to refuse them."""
-        is_keras_2 = self._switched or self.installed.switch_is_set
-        if is_keras_2 or not (self.installed.keras or "").startswith("3"):
-            return []
-        module = name.removeprefix("tf.").rpartition(".")[0]
-        refused = {} if name.endswith(".InputLayer") else _REFUSED_BY_KERAS_3.get(module, {})
-        return [(keyword, refused[keyword]) for keyword in call.keywords if keyword in refused]
 
     def _old_order(self, name: str, call: Call) -> str:
         if name in _OTHER_ORDER_BEFORE_1_0 and call.positional:

@@ -13,8 +13,10 @@ import importlib
 import inspect
 import json
 import pathlib
+import re
 import sys
 import types
+from collections.abc import Container
 from typing import Any
 
 
@@ -143,8 +145,11 @@ def _problems(
         return []
     kinds = [parameter.kind for parameter in parameters.values()]
     problems = []
-    if inspect.Parameter.VAR_KEYWORD not in kinds:
-        problems = [("unknown", keyword, "") for keyword in keywords if keyword not in parameters]
+    accepted: Container[str] = parameters
+    if inspect.Parameter.VAR_KEYWORD in kinds:
+        is_of_keras_3 = isinstance(found, type) and found.__module__.startswith("keras.")
+        accepted = _accepted_by_keras_3(found) if is_of_keras_3 else keywords
+    problems += [("unknown", keyword, "") for keyword in keywords if keyword not in accepted]
     if next(iter(parameters), "") == "_sentinel" and positional:
         problems.append(("named only", "", ""))
     elif inspect.Parameter.VAR_POSITIONAL not in kinds and positional is not None:
@@ -160,6 +165,25 @@ def _problems(
         if keyword in parameters and renamed.get(keyword) in parameters
     ]
     return problems
+
+
+# How Keras' classes take a keyword argument out of **kwargs.
+_TAKEN = re.compile(r"""kwargs(?:\.pop|\.get)?[\[(]\s*["'](\w+)|["'](\w+)["'] in kwargs""")
+
+
+@functools.cache
+def _accepted_by_keras_3(found: type) -> set[str]:
+    """Returns the keyword arguments of a class of Keras 3, whose classes pass **kwargs on.
+
+    The last class refuses the arguments that none has taken, by its signature or its code.
+    """
+    accepted = {"inputs", "outputs"} if found.__name__ == "Model" else set()
+    for part in found.__mro__[:-1]:
+        start = vars(part).get("__init__")
+        if start:
+            accepted |= set(inspect.signature(start).parameters)
+            accepted |= {one or other for one, other in _TAKEN.findall(inspect.getsource(start))}
+    return accepted
 
 
 @functools.cache

@@ -112,6 +112,19 @@ PROGRAMS = {
             (5, "keras.layers.Dense(batch_input_shape=)"),
         ],
     ),
+    "arguments_of_keras": (
+        "from keras.layers import *\nimport keras\nDense(3, input_shape=(3,), output_dim=3)\n"
+        "Conv2D(1, 2, border_mode='same')\nLSTM(3, time_major=True, implementation=1)\n"
+        "LeakyReLU(alpha=1)\nkeras.Model(input=1, output=2)\nkeras.Model(inputs=1, outputs=2)\n"
+        "Embedding(1, 2, input_length=3, weights=[1])",
+        [
+            (3, "keras.layers.Dense(output_dim=)"),
+            (4, "keras.layers.Conv2D(border_mode=)"),
+            (5, "keras.layers.LSTM(time_major=)"),
+            (7, "keras.Model(input=)"),
+            (7, "keras.Model(output=)"),
+        ],
+    ),
     "placeholder": (
         "import tensorflow as tf\ntf.placeholder(tf.float32)",
         [(1, "import tensorflow"), (2, "tf.placeholder")],
