@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -37,21 +38,38 @@ class Variable:
 def read(prefix: str) -> list[Variable]:
     """Reads the variables of a checkpoint; in an object-based one, finds their own names.
 
+    A variable that is stored under several keys, as Keras does, is returned once. The states of
+    iterators are left out, because no other program could use them.
+
     Raises:
         UsageError: the checkpoint is damaged.
     """
     found = values(prefix)
     if found.pop(checkpoint.OBJECT_GRAPH, None) is None:
         return [Variable(name, name, found[name]) for name in sorted(found)]
-    names = checkpoint.full_names(prefix)
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for key, name in checkpoint.full_names(prefix).items():
+        by_name[name] += [key] if key in found else []
+    names = {}
+    for name, keys in by_name.items():
+        if all(is_same(found[key], found[keys[0]]) for key in keys):
+            names[min(keys)] = name
+            for key in set(keys) - {min(keys)}:
+                del found[key]
     return [
         Variable(key, names.get(key, checkpoint.path_in_objects(key)), found[key])
         for key in sorted(found)
     ]
 
 
+def is_same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Returns whether two arrays have the same type, shape and values; NaN equals NaN."""
+    same_kind = one.dtype == other.dtype and one.shape == other.shape
+    return same_kind and (one.tolist() == other.tolist() or one.tobytes() == other.tobytes())
+
+
 def values(prefix: str) -> dict[str, np.ndarray]:
-    """Returns the value of each variable by name; text has the dtype object.
+    """Returns the value of each variable of numbers or text by name; text has the dtype object.
 
     It reads with the op that a Saver uses, which also joins the parts of format V1.
 
@@ -59,7 +77,7 @@ def values(prefix: str) -> dict[str, np.ndarray]:
         UsageError: the checkpoint is damaged.
     """
     types = tf.train.load_checkpoint(prefix).get_variable_to_dtype_map()
-    names = sorted(types)
+    names = sorted(name for name, kind in types.items() if kind not in (tf.variant, tf.resource))
     with tf.Graph().as_default(), tf.Session() as sess:
         whole = [""] * len(names)  # an empty spec asks for the whole variable
         tensors = tf.raw_ops.RestoreV2(

@@ -18,7 +18,7 @@ import contextlib
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from tutorial_support import programs
 from tutorial_support.programs import ArgumentParser, TrainingError, UsageError, number, program
@@ -97,36 +97,26 @@ def _check_names(variables: list[Variable]) -> None:
 
 def _save(variables: list[Variable], prefix: str) -> None:
     names = [variable.name for variable in variables]
-    with tf.Graph().as_default(), tf.Session() as sess:
-        placeholders = [
-            tf.placeholder(tf.as_dtype(v.value.dtype), v.value.shape) for v in variables
-        ]
-        # The op that a tf.train.Saver uses; it needs no variables, only tensors.
-        save = tf.raw_ops.SaveV2(
+    try:
+        # The op that a tf.train.Saver uses. It needs no variables, only tensors. Run eagerly, it
+        # takes a tenth of the time that a graph with a placeholder for each variable takes.
+        tf.raw_ops.SaveV2(
             prefix=prefix,
             tensor_names=names,
             shape_and_slices=[""] * len(names),
-            tensors=placeholders,
+            tensors=[tf.constant(variable.value) for variable in variables],
         )
-        try:
-            sess.run(save, dict(zip(placeholders, [v.value for v in variables], strict=True)))
-        except tf.errors.OpError as error:
-            raise TrainingError(
-                f"cannot write the checkpoint ({programs.reason(error)}); free some disk space, or "
-                "name another DST"
-            ) from error
+    except tf.errors.OpError as error:
+        raise TrainingError(
+            f"cannot write the checkpoint ({programs.reason(error)}); free some disk space, or "
+            "name another DST"
+        ) from error
 
 
 def _compare(variables: list[Variable], prefix: str) -> None:
     values = conversion.values(prefix)
     for variable in variables:
-        written, value = values.pop(variable.name), variable.value
-        is_same = written.dtype == value.dtype and written.shape == value.shape
-        if (
-            not is_same
-            or written.tolist() != value.tolist()
-            and written.tobytes() != value.tobytes()
-        ):
+        if not conversion.is_same(values.pop(variable.name), variable.value):
             raise TrainingError(f"'{variable.name}' differs when it is read back; try again")
     if values:
         raise TrainingError(f"the new checkpoint also holds {', '.join(values)}; try again")
@@ -135,8 +125,8 @@ def _compare(variables: list[Variable], prefix: str) -> None:
 # The program
 
 
-def _pairs(flags: argparse.Namespace) -> dict[str, str]:
-    """Returns the pairs of --rename and of --rename_file."""
+def _pairs(flags: argparse.Namespace, names: Container[str]) -> dict[str, str]:
+    """Returns the pairs of --rename and of --rename_file; a name in `names` may hold an `=`."""
     lines = list(flags.rename or [])
     if flags.rename_file:
         with files.reading(flags.rename_file, "write one OLD=NEW per line"):
@@ -145,11 +135,14 @@ def _pairs(flags: argparse.Namespace) -> dict[str, str]:
         lines += [line for line in stripped if line and not line.startswith("#")]
     pairs: dict[str, str] = {}
     for line in lines:
-        old, equals, new = line.partition("=")
-        if not (equals and old.strip() and new.strip()):
+        ends = [place for place, character in enumerate(line) if character == "="]
+        splits = [(line[:end].strip(), line[end + 1 :].strip()) for end in ends]
+        splits = [(old, new) for old, new in splits if old and new]
+        if not splits:
             raise UsageError(f"--rename: '{line}' does not have the form OLD=NEW; correct it")
-        if pairs.setdefault(old.strip(), new.strip()) != new.strip():
-            raise UsageError(f"--rename gives '{old.strip()}' two new names; leave one out")
+        old, new = next((split for split in splits if split[0] in names), splits[0])
+        if pairs.setdefault(old, new) != new:
+            raise UsageError(f"--rename gives '{old}' two new names; leave one out")
     return pairs
 
 
@@ -159,7 +152,8 @@ def convert(prefix: str, flags: argparse.Namespace) -> tuple[list[Variable], lis
     variables = conversion.drop(every, flags.drop or [])
     if flags.preset:
         variables = conversion.apply_preset(variables, PRESETS[flags.preset], flags.back)
-    variables = conversion.rename(variables, _pairs(flags))
+    pairs = _pairs(flags, {variable.name for variable in variables})
+    variables = conversion.rename(variables, pairs)
     for pattern, replacement in flags.replace or []:
         variables = conversion.replace(variables, pattern, replacement)
     if flags.step is not None:
@@ -215,7 +209,7 @@ def main(argv: list[str] | None = None) -> None:
     if flags.back and not flags.preset:
         raise UsageError("--back needs --preset; name a preset")
     check_target(flags.target)
-    prefix = checkpoints.find(flags.source)
+    prefix = checkpoint.find(flags.source)
     checkpoint.describe(pathlib.Path(prefix))  # raises UsageError if a part is missing
     variables, dropped = convert(prefix, flags)
     for variable in variables:

@@ -44,6 +44,22 @@ def _is_v1(path: pathlib.Path) -> bool:
     return path.suffix not in (".index", ".meta") and table.is_table(path)
 
 
+def find(path: str | pathlib.Path) -> str:
+    """Returns the prefix of a checkpoint like `checkpoints.find`.
+
+    Raises:
+        UsageError: there is none, or it is one part of a checkpoint in format V1.
+    """
+    part = re.fullmatch(r"(.*)-(\d{5})-of-(\d{5})", str(path))
+    if part and pathlib.Path(path).is_file() and int(part[3]) > 1 and _is_v1(pathlib.Path(path)):
+        whole = f"{part[1]}-?????-of-{part[3]}"
+        raise UsageError(
+            f"'{path}' is one of {int(part[3])} parts of a checkpoint in format V1; read it as "
+            f"'{whole}' with tf.train.load_checkpoint or Saver.restore, and save it again"
+        )
+    return checkpoints.find(path)
+
+
 def describe(path: pathlib.Path, with_graph: bool = True) -> Description:
     """Describes a checkpoint, without the graph in its `.meta` file.
 
@@ -54,7 +70,7 @@ def describe(path: pathlib.Path, with_graph: bool = True) -> Description:
     Raises:
         UsageError: the checkpoint is damaged or incomplete.
     """
-    prefix = checkpoints.find(path)
+    prefix = find(path)
     checkpoints.shapes(prefix)  # TensorFlow's reader checks that the table is complete
     try:
         is_v2 = pathlib.Path(f"{prefix}.index").is_file()
@@ -159,16 +175,15 @@ def _variable(name: str, dtype: int, shape: Any, parts: int) -> Tensor:
 
 
 def full_names(prefix: str) -> dict[str, str]:
-    """Returns {key: variable's own name} for an object-based checkpoint."""
+    """Returns {key: variable's own name} for an object-based checkpoint.
+
+    Several keys may have one name: different variables, or one that is stored several times.
+    """
     values = tf.train.load_checkpoint(prefix).get_tensor(OBJECT_GRAPH)
     graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(values)
     found = [attribute for node in graph.nodes for attribute in node.attributes]
     names = {a.checkpoint_key: a.full_name for a in found if a.full_name}
-    # If several variables share a name, only the path through the objects identifies them.
-    counts: dict[str, int] = defaultdict(int)
-    for name in names.values():
-        counts[name] += 1
-    return {key: name for key, name in names.items() if counts[name] == 1}
+    return names
 
 
 def path_in_objects(key: str) -> str:

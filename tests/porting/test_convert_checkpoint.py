@@ -125,6 +125,42 @@ def test_objects_get_their_variables_names(tmp_path):
     assert values["seen"] == 5 and "_CHECKPOINTABLE_OBJECT_GRAPH" not in values
 
 
+def test_iterators_are_left_out_and_keys_of_one_variable_joined(tmp_path):
+    model = keras.Sequential([keras.Input([4]), keras.layers.Dense(3, name="head")])
+    model.export(tmp_path / "exported", verbose=False)
+    assert convert(tmp_path / "exported" / "variables" / "variables", tmp_path / "one") == 0
+    values = checkpoints.values(str(tmp_path / "one"))
+    kernel = next(name for name in values if name.endswith("head/kernel"))
+    np.testing.assert_array_equal(values[kernel], np.asarray(model.weights[0]))
+    assert len(values) == len({array.tobytes() for array in values.values()})
+
+    iterator = iter(tf2.data.Dataset.range(5))
+    tracked = tf2.train.Checkpoint(iterator=iterator, seen=tf2.Variable(5, name="seen"))
+    tracked.write(str(tmp_path / "with_iterator"))
+    assert convert(tmp_path / "with_iterator", tmp_path / "without") == 0
+    assert checkpoints.values(str(tmp_path / "without")) == {"seen": 5}
+
+
+def test_a_part_of_a_v1_checkpoint_is_not_the_whole(tmp_path, capsys):
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={"CPU": 2})) as s:
+        for device in (0, 1):
+            with tf.device(f"/cpu:{device}"):
+                tf.get_variable(f"v{device}", initializer=[1.0])
+        s.run(tf.global_variables_initializer())
+        saver = tf.train.Saver(sharded=True, write_version=tf.train.SaverDef.V1)
+        saver.save(s, str(tmp_path / "m"))
+    message = failing(capsys, tmp_path / "m-00000-of-00002", tmp_path / "new")
+    assert "is one of 2 parts" in message and "m-?????-of-00002'" in message
+
+
+def test_names_with_an_equals_sign(tmp_path):
+    tf.raw_ops.SaveV2(
+        prefix=str(tmp_path / "ck"), tensor_names=["a=b"], shape_and_slices=[""], tensors=[[1.0]]
+    )
+    assert convert(tmp_path / "ck", tmp_path / "new", "--rename", "a=b=c") == 0
+    assert checkpoints.values(str(tmp_path / "new")) == {"c": [1.0]}
+
+
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
