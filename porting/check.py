@@ -151,6 +151,8 @@ def _print(report: Report) -> None:
 def _print_fixed(report: Report, fixed: dict[pathlib.Path, pathlib.Path]) -> None:
     for old, new in fixed.items():
         print(one_line(f"Fixed: {old}" + (f" -> {new}" if new != old else "")))
+    if any(new != old for old, new in fixed.items()):
+        print("Only the changed files were written: copy them over the program's.")
     left = [f for f in report.findings if not (f.change and f.file in fixed)]
     print(f"Findings: {len(report.findings) - len(left)} fixed, {len(left)} left.")
     for (name, guide), count in collections.Counter((f.name, f.guide) for f in left).most_common():

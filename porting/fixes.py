@@ -104,8 +104,19 @@ def _fixed_notebook(notebook: dict, source: Source, changes: Sequence[Change]) -
             key = "source" if "source" in cell else "input"
             text = apply(cell_text(cell), by_cell[number])
             cell[key] = text.splitlines(keepends=True) if isinstance(cell[key], list) else text
-    text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-    return text.encode(errors="backslashreplace")  # half of a surrogate pair stays an escape
+    return _as_before(notebook, source.path.read_text(encoding="utf-8"))
+
+
+def _as_before(notebook: dict, old: str) -> bytes:
+    """Returns a notebook as JSON, with the indentation, the escapes and the end of its old text."""
+    indentation = re.match(r"\s*\{\n?([ \t]*)", old)
+    text = json.dumps(
+        notebook,
+        indent=indentation[1] if indentation and "\n" in indentation[0] else None,
+        ensure_ascii=old.isascii(),
+    )
+    # Half of a surrogate pair stays an escape.
+    return (text + "\n" * old.endswith("\n")).encode(errors="backslashreplace")
 
 
 def _write(target: pathlib.Path, data: bytes, original: pathlib.Path) -> None:

@@ -22,6 +22,7 @@ HOOKS = "monitoredtrainingsession-and-hooks"
 SAVED_MODELS = "savedmodels"
 PYTHON = "tensorflow-1-itself-and-python-2"
 
+_CELL = "import the cell from tensorflow.python.ops.rnn_cell, or write it yourself"
 _XAVIER = "use tf.glorot_uniform_initializer(), or tf.glorot_normal_initializer() for uniform=False"
 # Prefixes of TensorFlow 1 names. The longest match gives the remedy.
 _REMEDIES = {
@@ -74,11 +75,11 @@ _REMEDIES = {
         "use tf.get_collection or tf.global_variables",
         VARIABLES,
     ),
-    "tf.contrib.rnn": ("write the cell yourself, or use tf.nn.rnn_cell's with Keras 2", CELLS),
+    "tf.contrib.rnn": (_CELL, CELLS),
     "tf.contrib.rnn.static_rnn": ("use tf.nn.static_rnn", CELLS),
     "tf.contrib.rnn.static_bidirectional_rnn": ("use tf.nn.static_bidirectional_rnn", CELLS),
     "tf.contrib.cudnn_rnn": (
-        "write the cell yourself, or use tf.nn.rnn_cell's with Keras 2",
+        _CELL,
         CELLS,
     ),
     "tf.contrib.seq2seq.sequence_loss": (
@@ -106,7 +107,8 @@ _REMEDIES = {
     "tf.contrib.metrics": ("use tf.metrics", NAMES),
     "tf.contrib.signal": ("use tf.signal", NAMES),
     "tf.contrib.lite": ("use tf.lite", FROZEN),
-    "tf.contrib.lookup": ("use tf.lookup", NAMES),
+    "tf.contrib.lookup": ("use tf.lookup.StaticHashTable with an initializer", NAMES),
+    "tf.contrib.crf": ("write the forward recursion with tf.scan", CONTRIB),
     "tf.contrib.distributions": ("use the package tensorflow-probability", CONTRIB),
     "tf.contrib.bayesflow": ("use the package tensorflow-probability", CONTRIB),
     "tf.contrib.distribute": ("use tf.distribute", HOOKS),
@@ -129,10 +131,10 @@ _REMEDIES = {
     "tf.estimator": ("write the graph, the session and the loop yourself", ESTIMATORS),
     "tf.python.estimator": ("write the graph, the session and the loop yourself", ESTIMATORS),
     "tf.layers": ("write the layer in tf.nn and tf.get_variable", LAYERS),
-    "tf.nn.rnn_cell": ("write the cell yourself", CELLS),
-    "tf.models.rnn": ("write the cell yourself, or use tf.nn.rnn_cell's with Keras 2", CELLS),
+    "tf.nn.rnn_cell": (_CELL, CELLS),
+    "tf.models.rnn": (_CELL, CELLS),
     "tf.python.ops.rnn_cell": (
-        "write the cell yourself, or use tf.nn.rnn_cell's with Keras 2",
+        _CELL,
         CELLS,
     ),
     "tf.models": ("this part of TensorFlow's tree was never a library: copy what you need", PYTHON),
@@ -146,6 +148,14 @@ _REMEDIES = {
     ),
     "tf.keras.backend": ("use the equivalent tf function: Keras 3 has dropped it", KERAS),
     "tf.keras": ("Keras 3 has dropped it or moved it", KERAS),
+    "keras.backend.get_session": (
+        "create the session yourself and pass it on: Keras 3 has none",
+        KERAS,
+    ),
+    "keras.backend.set_session": (
+        "run your ops in a tf.Session of your own: Keras 3 uses none",
+        KERAS,
+    ),
     "keras.backend": ("use the equivalent tf function: Keras 3 has dropped it", KERAS),
     "keras": ("Keras 3 has dropped it or moved it", KERAS),
     "tf.python": ("it is private, and moved or gone: look for a public name", NAMES),
@@ -171,8 +181,17 @@ _RENAMED_BY_1_0 = {
     "tf.listdiff": "tf.setdiff1d",
     "tf.complex_abs": "tf.abs",
     "tf.batch_matmul": "tf.matmul",
-    "tf.batch_cholesky": "tf.cholesky",
-    "tf.batch_matrix_diag": "tf.matrix_diag",
+    **{
+        f"tf.batch_{name}": f"tf.{name}"
+        for name in (
+            *("cholesky", "cholesky_solve", "svd", "fft", "fft2d", "fft3d", "ifft", "ifft2d"),
+            *("ifft3d", "self_adjoint_eig", "self_adjoint_eigvals", "matrix_band_part"),
+            *("matrix_determinant", "matrix_diag", "matrix_diag_part", "matrix_inverse"),
+            *("matrix_set_diag", "matrix_solve", "matrix_solve_ls", "matrix_transpose"),
+            "matrix_triangular_solve",
+        )
+    },
+    "tf.concat_v2": "tf.concat",
     "tf.scalar_summary": "tf.summary.scalar",
     "tf.histogram_summary": "tf.summary.histogram",
     "tf.image_summary": "tf.summary.image",
@@ -191,6 +210,7 @@ _RENAMED_BY_1_0 = {
     "tf.contrib.deprecated.scalar_summary": "tf.summary.scalar",
     "tf.contrib.deprecated.histogram_summary": "tf.summary.histogram",
     "tf.contrib.deprecated.image_summary": "tf.summary.image",
+    "tf.contrib.deprecated.audio_summary": "tf.summary.audio",
 }
 
 

@@ -94,7 +94,7 @@ def newest(folder: str | os.PathLike) -> str | None:
         if not numbered:
             raise UsageError(
                 f"'{folder / STATE_FILE}' names no existing checkpoint; name another folder, or "
-                "start anew with --fresh"
+                "train again with --fresh"
             )
         LOG.warning(
             "'%s' names no existing checkpoint; taking '%s', the one with the highest number",

@@ -36,10 +36,12 @@ from tutorial_support.programs import (
     ArgumentParser,
     TrainingError,
     UsageError,
+    is_failed_write,
     number,
     one_line,
 )
 
+_ORIGIN = "origin.json"  # every export has it
 _BATCH = 16  # pictures that are prepared in parallel and classified together
 _OTHER_SPLIT_NAMES = {"training": TRAIN, "testing": TEST}  # of earlier versions
 
@@ -92,6 +94,10 @@ def evaluate(
     kind.add_data_flags(parser)
     flags = parser.parse_args(argv)
     flags.split = _OTHER_SPLIT_NAMES.get(flags.split, flags.split)
+    if flags.checkpoint_wait_secs is not None and flags.eval_interval_secs is None:
+        raise UsageError(
+            "--checkpoint_wait_secs has no effect without --eval_interval_secs; add it"
+        )
     is_checkpoint = pathlib.Path(f"{flags.checkpoint}.index").exists()
     if flags.eval_interval_secs is None or is_checkpoint:
         evaluate_once(kind.find(flags.checkpoint, flags), flags)
@@ -165,8 +171,14 @@ def new_checkpoints(
         stop: a StopSignals that has been entered.
 
     Raises:
+        UsageError: `folder` is a file.
         TrainingError: no new checkpoint appeared within `checkpoint_wait_secs`.
     """
+    if pathlib.Path(folder).is_file():
+        raise UsageError(f"'{folder}' is a file; name the folder of a run")
+    if checkpoints.newest(folder) is None:
+        missing = "" if pathlib.Path(folder).exists() else ", a folder that does not exist yet"
+        runs.print_line(f"Waiting for the first checkpoint in '{folder}'{missing}.")
     seen, last_time = None, time.monotonic()
     wait_secs = flags.checkpoint_wait_secs or math.inf
     while not stop.requested:
@@ -307,9 +319,11 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
                 (new / "model.tflite").write_bytes(converter.convert())
             labels = "".join(f"{one_line(name)}\n" for name in net.class_names)
             files.write_text(new / "labels.txt", labels)
-            files.write_text(new / "origin.json", json.dumps(_origin(net), indent=2) + "\n")
+            files.write_text(new / _ORIGIN, json.dumps(_origin(net), indent=2) + "\n")
             _put_in_place(new, folder)
     except OSError as error:
+        if is_failed_write(error):
+            raise
         raise UsageError(
             f"'{folder}' cannot be written: {error.strerror}; name another --output_dir"
         ) from error
@@ -320,12 +334,16 @@ def export(kind: type[trained.TrainedNet], description: str | None, argv: list[s
 def _put_in_place(new: pathlib.Path, folder: pathlib.Path) -> None:
     """Moves an export into its folder; other files in the folder are kept.
 
+    If a file of the same name is not from an earlier export, nothing is moved.
+
     It deletes the files of an older export first. If the program is killed in between, the export
     is incomplete, but it never mixes the files of two nets.
     """
     moves = [(path, folder / path.relative_to(new)) for path in sorted(new.rglob("*"))]
+    is_export = (folder / _ORIGIN).is_file()
     for path, target in moves:
-        if target.exists() and target.is_dir() != path.is_dir():
+        is_other = target.is_dir() != path.is_dir() or not (is_export or path.is_dir())
+        if target.exists() and is_other:
             raise UsageError(f"'{target}' is in the way; move it or name another --output_dir")
     if (old := folder / "model.tflite").exists() and not (new / old.name).exists():
         LOG.warning("'%s' is from an earlier export; add --tflite to update it", old)
@@ -334,7 +352,9 @@ def _put_in_place(new: pathlib.Path, folder: pathlib.Path) -> None:
     for target in folders:
         target.mkdir(exist_ok=True)
     files_moved = [(path, target) for path, target in moves if not path.is_dir()]
-    for _, target in files_moved:
+    # First the file that shows that the folder holds an export; it is deleted last.
+    files_moved.sort(key=lambda move: move[0].name != _ORIGIN)
+    for _, target in reversed(files_moved):
         target.unlink(missing_ok=True)
     for target in folders:
         files.to_disk(target)

@@ -56,9 +56,8 @@ def read(folder: str | os.PathLike) -> list[Tag]:
     if not folder.is_dir():
         raise UsageError(f"there is no folder '{folder}'; name the folder of a run")
     runs: dict[pathlib.Path, list[pathlib.Path]] = {}
-    for path in sorted(folder.rglob("*tfevents*"), key=order):
-        if path.is_file():
-            runs.setdefault(path.parent, []).append(path)
+    for path in sorted(_event_files(folder), key=order):
+        runs.setdefault(path.parent, []).append(path)
     if not runs:
         raise UsageError(f"'{folder}' contains no event file; name the folder of a run")
     return [
@@ -66,6 +65,19 @@ def read(folder: str | os.PathLike) -> list[Tag]:
         for run, paths in sorted(runs.items())
         for tag in _tags_of_run(str(run.relative_to(folder)), paths)
     ]
+
+
+def _event_files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields the event files in a folder and its subfolders; warns of unreadable subfolders."""
+
+    def unreadable(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise error
+        LOG.warning("'%s' cannot be read (%s)", error.filename, reason(error))
+
+    for root, _, names in os.walk(folder, onerror=unreadable):
+        paths = (pathlib.Path(root, name) for name in names if "tfevents" in name)
+        yield from (path for path in paths if path.is_file())
 
 
 # The tags of version 0.1.0, and their present names.
@@ -104,15 +116,18 @@ def _tags_of_run(run: str, paths: Sequence[pathlib.Path]) -> list[Tag]:
     """Returns the tags in the event files of one run; logs a warning for unreadable parts."""
     kinds: dict[str, str] = {}
     points: dict[str, dict[int, Any]] = {}  # by tag and step
+    has_started = False
     for path in paths:
         records = Records(path)
         try:
             for event in records:
                 if event.session_log.status == event.session_log.START:
                     # A restart at this step. Discard what a killed run wrote from here on.
-                    for of_tag in points.values():
+                    # The first start, at step 0, comes after the graph and is none.
+                    for of_tag in points.values() if has_started or event.step else ():
                         for step in [step for step in of_tag if step >= event.step]:
                             del of_tag[step]
+                    has_started = True
                 for name, plugin, value in _summaries(event):
                     kinds[name] = kinds.get(name) or plugin
                     points.setdefault(name, {})[event.step] = value

@@ -48,10 +48,13 @@ def _read_csv(path: pathlib.Path) -> list[Tag]:
         files.reading(path, "name a table that --csv wrote"),
         path.open(newline="", encoding="utf-8") as stream,
     ):
-        header, *rows = csv.reader(stream)
-        if header != _COLUMNS:
+        rows = csv.reader(stream)
+        if next(rows, None) != _COLUMNS:
             raise ValueError(f"its columns are not {', '.join(_COLUMNS)}")
-        for run, name, step, value in rows:
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(_COLUMNS):
+                raise ValueError(f"line {number} does not have {len(_COLUMNS)} columns")
+            run, name, step, value = row
             points.setdefault((run, name), []).append((int(step), float(value)))
     return [
         Tag(run, "scalars", name, [step for step, _ in found], [value for _, value in found])

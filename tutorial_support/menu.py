@@ -44,6 +44,11 @@ def programs_of(package: str) -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None, package: str | None = None) -> int:
+    """Like `_main`, and turns a failed output into a sentence."""
+    return programs.program(lambda given: _main(given, package))(argv)
+
+
+def _main(argv: list[str] | None, package: str | None) -> int:
     """Lists the programs, or runs the program that the first argument names.
 
     Args:
@@ -89,3 +94,7 @@ def _no_such_program(name: str, listed: dict[str, str]) -> str:
     near = programs.nearest(name, [*listed, *short])
     hint = f"; did you mean {short.get(near, near)}?" if near else ""
     return f"there is no program {name!r}{hint} (run graph-tutorials to list the programs)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

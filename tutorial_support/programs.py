@@ -113,6 +113,12 @@ class ArgumentParser(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses like argparse; then ends the program if only its flags are to be parsed."""
         flags = super().parse_args(args, namespace)
+        for action in self._actions:
+            value = getattr(flags, action.dest, None)
+            values = value if isinstance(value, list) else [value]
+            if value != action.default and "" in values:
+                name = next(iter(action.option_strings), action.metavar or action.dest)
+                self.error(f"argument {name}: its value is empty; give one or leave it out")
         if early_parsing.is_parsing_only:
             raise early_parsing.FlagsParsed
         return flags
@@ -148,7 +154,11 @@ def nearest(word: str, known: list[str]) -> str | None:
 
 
 def number(kind: type, low: float = -math.inf, high: float = math.inf) -> Callable[[str], Any]:
-    """Returns an argparse type: a finite `kind` (int or float) with low <= value <= high."""
+    """Returns an argparse type: a finite `kind` (int or float) with low <= value <= high.
+
+    Without `high`, whole numbers are below 2**31, because TensorFlow takes them as int32.
+    """
+    largest = 2**31 - 1 if kind is int and high == math.inf else high
     bounds = [f"from {low}"] * (low != -math.inf) + [f"up to {high}"] * (high != math.inf)
     wanted = " ".join(["a whole number" if kind is int else "a finite number", *bounds])
 
@@ -160,6 +170,8 @@ def number(kind: type, low: float = -math.inf, high: float = math.inf) -> Callab
             finite = False
         if not (finite and low <= value <= high):
             raise argparse.ArgumentTypeError(f"expected {wanted}, not {text!r}")
+        if value > largest:
+            raise argparse.ArgumentTypeError(f"expected at most {largest}, not {text!r}")
         return value
 
     parse.kind = kind  # type: ignore[attr-defined]
@@ -320,10 +332,14 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
     if is_failed_write(error):
         name = getattr(error, "filename", None)
         where = f"'{name}' could not be written" if name else "a file could not be written"
+        is_forbidden = isinstance(error, PermissionError) or "ermission" in reason(error)
+        remedy = "change its permissions" if is_forbidden else "free some space"
         return (
-            f"{where}: {reason(error)}; free some space or name another folder, and start again; "
-            "what was saved before is intact"
+            f"{where}: {reason(error)}; {remedy} or name another folder, and start again; what was "
+            "saved before is intact"
         ), 1
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return f"there is not enough memory ({reason(error)}); a smaller batch or net needs less", 1
     return None, 1
 
 

@@ -42,6 +42,7 @@ from tutorial_support.programs import (
 
 FLAGS_FILE = "flags.json"
 _PLACE = "run_dir"
+_LIMITS = ("max_steps", "generations", "how_many_training_steps", "fine_tune_epochs")  # flags
 # Flags that control this start of the program, not the training itself.
 _FOR_THIS_START = (
     "fresh",
@@ -155,6 +156,7 @@ class Run:
         self._flags, self._program = flags, program
         self._last_step, self.is_stopping, self._resumed_from = 0, False, ""
         self.stop = StopSignals()
+        self._limit = ""  # the flag that sets how long to train, if it may be raised
         self._resources = contextlib.ExitStack()
         try:
             self._is_new = not self.path.exists()
@@ -197,6 +199,7 @@ class Run:
         Raises:
             UsageError: others differ, or the folder cannot be moved.
         """
+        self._limit = next((name for name in _LIMITS if name in may_change), "")
         self._to_keep = {"program": self._program, **description(self._flags, facts)}
         changed = differences(self.kept, self._to_keep, may_change, vars(self._flags))
         if changed:
@@ -258,11 +261,11 @@ class Run:
         write_flags(self.path, kept)
         if first_step:
             what = f"'{self._resumed_from}'"
+            further = f"raise --{self._limit} to train further, or " if self._limit else ""
             print(
                 f"Resuming at step {first_step} from {what}."
                 if first_step < last_step
-                else f"{what} is already at step {first_step}; raise the limit to train further, "
-                "or start anew with --fresh."
+                else f"{what} is already at step {first_step}; {further}start anew with --fresh."
             )
         # TensorBoard takes the first START of a folder as its beginning and later ones as restarts.
         session_log = tf.SessionLog(status=tf.SessionLog.START)

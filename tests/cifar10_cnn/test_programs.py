@@ -309,7 +309,8 @@ def test_an_earlier_default_run_resumes_with_its_recipe(data, capsys):
     flags = ["--data_dir", str(data), "--train_dir", "run", "--generations", "4", *FEW]
     assert train.main([*flags, "--recipe", "best"]) == 0
     assert train.main(flags) == 0
-    assert "is already at step 4" in capsys.readouterr().out
+    # Its schedule has ended, so it cannot train further.
+    assert "is already at step 4; start anew with --fresh." in capsys.readouterr().out
 
 
 def test_other_labels_are_other_data(data, tmp_path, capsys):

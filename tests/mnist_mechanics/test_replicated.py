@@ -424,7 +424,7 @@ def test_a_worker_whose_variables_a_new_chief_has_cleared_says_so(monkeypatch, c
     monkeypatch.setenv("TF_CONFIG", json.dumps(launcher.plan(1, 2)["worker", 0]))
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     assert replicas.program(None, add_flags, cleared, TrainedNet)([]) == 1
-    assert "start worker 0 again" in capsys.readouterr().err
+    assert "restart worker 0" in capsys.readouterr().err
 
 
 def test_wrong_use_is_one_sentence(monkeypatch, capsys):

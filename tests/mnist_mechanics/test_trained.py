@@ -1,6 +1,7 @@
 """Evaluation, prediction and export of a trained net, from their command lines."""
 
 import contextlib
+import errno
 import json
 import pathlib
 import shutil
@@ -243,6 +244,32 @@ def test_a_second_export_replaces_the_first_and_keeps_the_users_files(run, tmp_p
     (tmp_path / "file").write_text("x")
     assert export.main([*flags[:-1], "file/model"]) == 2
     assert "'file/model' cannot be written" in capsys.readouterr().err
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "labels.txt").write_text("my labels")
+    assert export.main([*flags[:-1], "mine"]) == 2
+    assert "'mine/labels.txt' is in the way; move it" in capsys.readouterr().err
+    assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["my labels"]
+
+
+def test_an_export_that_finds_no_room_is_a_failed_write(run, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "model")
+
+    monkeypatch.setattr(drivers, "_put_in_place", full)
+    assert export.main(["--checkpoint", str(run), "--output_dir", "model"]) == 1
+    assert "free some space or name another folder" in capsys.readouterr().err
+
+
+def test_watching_says_what_it_waits_for(run, tmp_path, capsys):
+    watch = ["--sample", "--eval_interval_secs", "0.05", "--checkpoint_wait_secs", "0.1"]
+    assert evaluate.main([*watch, "--checkpoint", "typo"]) == 1
+    printed = capsys.readouterr()
+    assert "Waiting for the first checkpoint in 'typo', a folder that does not exist" in printed.out
+    (tmp_path / "file").touch()
+    assert evaluate.main([*watch, "--checkpoint", "file"]) == 2
+    assert "'file' is a file; name the folder of a run" in capsys.readouterr().err
+    assert evaluate.main(["--checkpoint", str(run), "--checkpoint_wait_secs", "3"]) == 2
+    assert "has no effect without --eval_interval_secs" in capsys.readouterr().err
 
 
 def test_an_export_is_on_the_disk_before_it_says_so(run, tmp_path, lost_in_a_power_cut):
@@ -252,7 +279,7 @@ def test_an_export_is_on_the_disk_before_it_says_so(run, tmp_path, lost_in_a_pow
 
 def test_an_export_killed_anywhere_mixes_no_files_of_two(tmp_path, monkeypatch):
     """Killed before each change in turn that it makes to the folder of an older export."""
-    names = ("frozen_graph.pb", "labels.txt", "saved_model/saved_model.pb", "saved_model/variables")
+    names = ("frozen_graph.pb", "labels.txt", "origin.json", "saved_model/saved_model.pb")
 
     def write(folder, content):
         for name in names:

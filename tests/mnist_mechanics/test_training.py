@@ -145,7 +145,7 @@ def test_finished_run_is_left_alone_or_moved_aside(tmp_path, capsys):
     assert fully_connected_feed.main(flags) == 0
     before = variables("run")
     assert fully_connected_feed.main(flags) == 0
-    assert "is already at step 30" in capsys.readouterr().out
+    assert "is already at step 30; raise --max_steps to train" in capsys.readouterr().out
     assert (variables("run")["hidden1/weights"] == before["hidden1/weights"]).all()
     (tmp_path / "run" / "notes.txt").write_text("mine")
     assert fully_connected_feed.main([*flags, "--fresh"]) == 0
@@ -193,6 +193,8 @@ def test_variables_that_are_not_finite_are_never_saved(capsys):
         (["--max_steps", "many"], "--max_steps: expected a whole number from 1, not 'many'"),
         (["--learning_rate", "-1"], "--learning_rate: expected a finite number from 0"),
         (["--batch_size", "0"], "--batch_size"),
+        (["--hidden1", "9" * 20], "--hidden1: expected at most 2147483647, not '999"),
+        (["--input_data_dir", ""], "argument --input_data_dir: its value is empty"),
         (["--no_such_flag"], "--no_such_flag"),
         (["--trace", "30", "--max_steps", "30"], "--trace 30: the steps run from 0 to 29"),
         (["--sample", "--input_data_dir", "x"], "not allowed with"),

@@ -608,6 +608,16 @@ def test_fix_changes_an_indented_cell_rightly_and_leaves_a_continued_import(tmp_
 
 
 @pytest.mark.usefixtures("one_lookup")
+@pytest.mark.parametrize("options", [{"indent": 2}, {"indent": 0}, {"ensure_ascii": False}, {}])
+def test_fix_changes_only_the_lines_it_must(tmp_path, options):
+    old = json.dumps(notebook([CELL]), **options)
+    (tmp_path / "b.ipynb").write_text(old, encoding="utf-8")
+    assert check.main(["b.ipynb", "--fix_in_place"]) == 0
+    new = old.replace("import tensorflow as t", "import tensorflow.compat.v1 as t")
+    assert (tmp_path / "b.ipynb").read_text(encoding="utf-8") == new
+
+
+@pytest.mark.usefixtures("one_lookup")
 def test_fix_keeps_strange_outputs(tmp_path):
     """Half of a surrogate pair, as a cut-off emoji leaves it, is no UTF-8."""
     book = notebook([CELL])

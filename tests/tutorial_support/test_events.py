@@ -96,6 +96,34 @@ def test_files_are_read_in_the_order_of_their_numbers_not_of_the_clock():
     assert losses() == [0, 1, 2, 3, 4]
 
 
+def test_the_graph_of_a_first_start_is_listed():
+    with tf.Graph().as_default() as graph:
+        tf.constant(1.0)
+        writer = tf.summary.FileWriter("run", graph)
+        writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), 0)
+        writer.close()
+    assert [tag.name for tag in event_files.read("run")] == ["__run_graph__"]
+
+
+def test_an_unreadable_folder_is_named(monkeypatch, caplog):
+    """Root may read everything, so the refusal is faked."""
+    write("run/events.out.tfevents.1.host", *steps(2))
+    scandir, refused = os.scandir, {"run/closed"}
+    pathlib.Path("run/closed").mkdir()
+
+    def refusing(path):
+        if str(path) in refused:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert losses() == [0, 1]
+    assert "'run/closed' cannot be read (Permission denied)" in caplog.text
+    refused.add("run")
+    with pytest.raises(PermissionError):
+        event_files.read("run")
+
+
 def test_one_odd_tag_or_file_hides_no_other(caplog, capsys):
     untold = tf.Summary.Value(tag="untold", tensor=tf.make_tensor_proto([1.0]))
     large = tensor(1.0, "large")

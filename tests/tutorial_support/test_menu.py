@@ -29,6 +29,12 @@ def test_every_program_is_listed_with_its_first_line(capsys):
         assert line.endswith(ast.get_docstring(ast.parse(path.read_text())).splitlines()[0])
 
 
+def test_a_closed_output_is_one_sentence():
+    command = f"{sys.executable} -m tutorial_support.menu | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=REPOSITORY)
+    assert "Traceback" not in done.stderr and done.returncode in (0, 1)
+
+
 @pytest.mark.parametrize("package", list(menu.PACKAGES))
 def test_a_package_lists_its_own_programs_without_tensorflow(package):
     code = (

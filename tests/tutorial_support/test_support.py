@@ -575,6 +575,17 @@ def test_what_may_not_be_read_is_no_failed_write(tmp_path, monkeypatch, capsys):
         assert code == 2 and f"{path}' cannot be read: Permission denied; change its" in said
 
 
+def test_too_little_memory_is_one_sentence(capsys):
+    @programs.program
+    def main(argv=None):
+        raise MemoryError("Unable to allocate 74.5 GiB")
+
+    assert main() == 1
+    assert "there is not enough memory (Unable to allocate 74.5 GiB); a smaller batch" in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("call", ["flush", "close"])
 def test_an_event_file_without_room_is_a_failed_write(call, tmp_path, capsys):
     """TensorFlow's error is of an unexpected kind (Unknown), so its origin decides."""
