@@ -120,6 +120,9 @@ def describe(path: pathlib.Path) -> Description | None:
             opening += f"sess.run({initializer!r})  # initial values, not trained ones\n"
         else:
             return found
+    tables = [n.name for n in message.node if re.match("InitializeTable|LookupTableImport", n.op)]
+    if tables:
+        opening += f"sess.run({tables!r})  # fill the lookup tables\n"
     found.code = _code(message, found, opening)
     return found
 
@@ -333,7 +336,11 @@ def _next_element(node: Any, by_name: Any) -> list[Tensor]:
         queue = by_name.get(_op(node.input[0]))
         shapes = [_shape(s) for s in queue.attr["shapes"].list.shape] if queue else []
         if "Many" in node.op or "UpTo" in node.op:
-            shapes = [None if shape is None else (None, *shape) for shape in shapes]
+            count = by_name.get(_op(node.input[1])) if "Many" in node.op else None
+            size = None
+            if count is not None and count.op == "Const":
+                size = int(tf.make_ndarray(count.attr["value"].tensor))
+            shapes = [None if shape is None else (size, *shape) for shape in shapes]
     shapes += [None] * (len(types) - len(shapes))
     return [
         Tensor(f"{node.name}:{i}", _dtype(kind), shapes[i], note=f"{node.op} gives it, or a feed")

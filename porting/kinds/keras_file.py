@@ -135,6 +135,8 @@ def _arrays(file: h5py.File) -> list[Tensor]:
 def _add_model(found: Description, config: dict[str, Any]) -> None:
     """Adds the content of a model's description: layers, inputs, and code that they may run."""
     of_the_model = _members(config)
+    if not _is_known(config):
+        found.unknown_ops[config["class_name"]] = [str(_settings(config).get("name", "the model"))]
     for layer in _layers(config):
         kind = layer["class_name"]
         settings = _settings(layer)
@@ -199,10 +201,17 @@ def _is_known(layer: dict[str, Any]) -> bool:
 def _code(found: Description) -> str:
     lines = ["import keras", "import numpy as np", ""]
     lines += [f"model = keras.models.load_model({found.path!r}, compile=False)"]
+    values = [value(tensor) for tensor in found.inputs]
+    if any(tensor.dtype == "string" for tensor in found.inputs):
+        # Keras takes text only as a tensor, and then all other inputs as well.
+        values = [f"keras.ops.convert_to_tensor({text})" for text in values]
     if len(found.inputs) == 1:
-        lines += [f"outputs = model({value(found.inputs[0])}, training=False)"]
+        lines += [f"outputs = model({values[0]}, training=False)"]
     elif found.inputs:
         lines += ["inputs = {"]
-        lines += [f"    {tensor.name!r}: {value(tensor)}," for tensor in found.inputs]
+        lines += [
+            f"    {tensor.name!r}: {text},"
+            for tensor, text in zip(found.inputs, values, strict=True)
+        ]
         lines += ["}", "outputs = model(inputs, training=False)"]
     return "\n".join(lines) + "\n"

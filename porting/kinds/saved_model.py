@@ -32,7 +32,8 @@ def describe(folder: pathlib.Path) -> Description:
     message, _ = graph.parse(path, [saved_model_pb2.SavedModel])
     if message is None:
         raise UsageError(f"'{path}' is not a SavedModel, or is truncated; export it again")
-    parts = [_describe_graph(folder, meta) for meta in message.meta_graphs]
+    is_only = len(message.meta_graphs) == 1
+    parts = [_describe_graph(folder, meta, is_only) for meta in message.meta_graphs]
     several = Description(str(folder), f"a SavedModel of {len(parts)} graphs", parts=parts)
     found = parts[0] if len(parts) == 1 else several
     found.variables = _variables(folder)
@@ -42,7 +43,7 @@ def describe(folder: pathlib.Path) -> Description:
     return found
 
 
-def _describe_graph(folder: pathlib.Path, meta: tf.MetaGraphDef) -> Description:
+def _describe_graph(folder: pathlib.Path, meta: tf.MetaGraphDef, is_only: bool) -> Description:
     found = graph.look_at(meta.graph_def, str(folder))
     tags = list(meta.meta_info_def.tags)
     by = (
@@ -62,6 +63,10 @@ def _describe_graph(folder: pathlib.Path, meta: tf.MetaGraphDef) -> Description:
             found.notes.append("It has no signature: tf.saved_model.load gives its functions.")
         return found
     name = _main_signature(found.signatures)
+    signature = found.signatures[name]
+    if not all(t.name for t in (*signature.inputs.values(), *signature.outputs.values())):
+        found.notes.append(f"'{name}' has sparse tensors: feed or fetch a tf.SparseTensorValue.")
+        return found
     chosen = _with_notes(found.signatures[name], notes)
     in_session = snippets.in_session(
         f"model = tf.saved_model.load(sess, {tags!r}, {str(folder)!r})\n",
@@ -71,7 +76,7 @@ def _describe_graph(folder: pathlib.Path, meta: tf.MetaGraphDef) -> Description:
     )
     found.code = in_session
     if not any(t.note.startswith(snippets.EXAMPLE) for t in chosen.inputs.values()):
-        called = snippets.from_tf2(folder, name, chosen.inputs)
+        called = snippets.from_tf2(folder, name, chosen.inputs, [] if is_only else tags)
         found.code += f"\n# Or, in TensorFlow 2, without a session:\n\n{called}"
     return found
 

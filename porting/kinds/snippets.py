@@ -100,12 +100,18 @@ def _example(features: Mapping[str, tuple[str, int]]) -> list[str]:
     return [*lines, "example = example.SerializeToString()"]
 
 
-def from_tf2(path: str | os.PathLike, signature: str, inputs: Mapping[str, Tensor]) -> str:
-    """Returns code that calls a signature of a SavedModel without a session."""
+def from_tf2(
+    path: str | os.PathLike, signature: str, inputs: Mapping[str, Tensor], tags: Sequence[str]
+) -> str:
+    """Returns code that calls a signature of a SavedModel without a session.
+
+    `tags` select one of its graphs; they are empty if it has only one.
+    """
     lines = ["import numpy as np", "import tensorflow as tf", ""]
     if any(tensor.note.startswith(PICTURE) for tensor in inputs.values()):
         lines = ["import io", "", lines[0], "import PIL.Image", lines[1], "", *_picture(), ""]
-    lines += [f"model = tf.saved_model.load({str(path)!r})"]
+    selected = f", tags={list(tags)!r}" if tags else ""
+    lines += [f"model = tf.saved_model.load({str(path)!r}{selected})"]
     lines += [
         _dict("inputs", {k: f"tf.constant({value(t)}, tf.{t.dtype})" for k, t in inputs.items()})
     ]

@@ -189,11 +189,21 @@ def test_queue_is_fed(tmp_path):
         tf.io.write_graph(graph.as_graph_def(), str(tmp_path), "graph.pb", as_text=False)
     (found,) = described(tmp_path / "graph.pb")
     assert [(t.dtype, t.shape) for t in found.inputs] == [
-        ("float32", (None, 4)),
-        ("string", (None,)),
+        ("float32", (5, 4)),
+        ("string", (5,)),
     ]
     sums, names = run(found.code)
-    assert sums == [0] and names == [b""]
+    assert sums.tolist() == [0] * 5 and names.tolist() == [b""] * 5
+
+
+def test_lookup_tables_are_filled(tmp_path):
+    with tf.Graph().as_default() as graph:
+        keys = tf.placeholder(tf.string, [None], "keys")
+        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a"], [7]), 3)
+        tf.identity(table.lookup(keys), "values")
+        tf.io.write_graph(graph, str(tmp_path), "g.pb", as_text=False)
+    (found,) = described(tmp_path / "g.pb")
+    np.testing.assert_array_equal(run(found.code)[0], [3])
 
 
 def test_shape_of_a_placeholder_in_an_old_graph(tmp_path):
@@ -343,6 +353,33 @@ def test_saved_model_of_tensorflow_1(tmp_path):
         np.testing.assert_array_equal(np.asarray(run(code)["scores"]), [BIASES])
 
 
+def test_saved_model_of_two_graphs_and_one_with_sparse_inputs(tmp_path):
+    builder = tf.saved_model.Builder(str(tmp_path / "two"))
+    for tags in (["serve"], ["serve", "gpu"]):
+        with tf.Graph().as_default(), tf.Session() as sess:
+            x = tf.placeholder(tf.float32, [None], "x")
+            y = x * tf.get_variable("v", initializer=2.0)
+            sess.run(tf.global_variables_initializer())
+            signatures = {
+                "serving_default": tf.saved_model.predict_signature_def({"x": x}, {"y": y})
+            }
+            if len(tags) == 1:
+                builder.add_meta_graph_and_variables(sess, tags, signatures)
+            else:
+                builder.add_meta_graph(tags, signatures)
+    builder.save()
+    (found,) = described(tmp_path / "two")
+    for part in found.parts:
+        np.testing.assert_array_equal(run(part.code)["y"], [0])
+
+    with tf.Graph().as_default(), tf.Session() as sess:
+        x = tf.sparse_placeholder(tf.float32, [None, 3])
+        y = tf.sparse.to_dense(x)
+        tf.saved_model.simple_save(sess, str(tmp_path / "sparse"), {"x": x}, {"y": y})
+    (found,) = described(tmp_path / "sparse")
+    assert not found.code and "SparseTensorValue" in found.notes[-1]
+
+
 def test_saved_model_of_tensorflow_2(tmp_path):
     class Twice(tf2.Module):
         def __init__(self):
@@ -399,6 +436,29 @@ def test_models_in_keras_models(tmp_path, name):
     assert shapes(found.inputs) == {"pixels": ("float32", (None, 4))}
     assert not found.unknown_ops and found.ops["Dense"] == 2 and is_h5 != ("Relu" in found.ops)
     np.testing.assert_array_equal(run(found.code), np.zeros([1, 3]))
+
+
+@pytest.mark.parametrize("name", ["text.keras", "text.h5"])
+def test_keras_model_with_an_input_of_text(tmp_path, name):
+    words, numbers = keras.Input([1], dtype="string", name="w"), keras.Input([1], name="n")
+    found = keras.layers.StringLookup(vocabulary=["a", "b"])(words)
+    outputs = keras.layers.Add()([keras.layers.Rescaling(1.0)(found), numbers])
+    keras.Model([words, numbers], outputs).save(tmp_path / name)
+    (found,) = described(tmp_path / name)
+    np.testing.assert_array_equal(run(found.code), [[0]])
+
+
+def test_subclassed_keras_model_needs_its_class(tmp_path):
+    class Mine(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    model = Mine()
+    model(np.zeros([1, 2]))
+    model.save(tmp_path / "m.keras")
+    (found,) = described(tmp_path / "m.keras")
+    assert list(found.unknown_ops) == ["Mine"] and "custom_objects" in found.notes[0]
+    assert not found.code
 
 
 def test_keras_1_lists_the_layers_of_a_nested_model(tmp_path):

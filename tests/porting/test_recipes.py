@@ -171,6 +171,36 @@ def test_sessions():
     assert message in section and str(nested.value).partition(".tf")[0][:40] in section
 
 
+def test_what_needs_the_default_graph(tmp_path):
+    """Also the remedy of the guide, in a process of its own."""
+    graph = tf.Graph()
+    with graph.as_default():
+        variable, saver = tf.get_variable("v", [2]), tf.train.Saver()
+        init = tf.global_variables_initializer()
+    with tf.Session(graph=graph) as sess:
+        sess.run(init)
+    sess = tf.Session(graph=graph)
+    sess.run(init)
+    with pytest.raises(ValueError, match="when executing eagerly"):
+        saver.save(sess, str(tmp_path / "a"))
+    with pytest.raises(RuntimeError, match="not compatible with eager"):
+        tf.summary.FileWriter(str(tmp_path / "events"))
+    with graph.as_default():
+        saver.save(sess, str(tmp_path / "a"))
+        tf.summary.FileWriter(str(tmp_path / "events")).close()
+        assert variable.eval(session=sess).shape == (2,)
+    code = (
+        "import sys, tensorflow.compat.v1 as tf\ntf.disable_eager_execution()\n"
+        "v = tf.get_variable('v', [2])\nsaver = tf.train.Saver()\nsess = tf.Session()\n"
+        "sess.run(tf.global_variables_initializer())\nsaver.save(sess, sys.argv[1] + '/b')\n"
+        "tf.summary.FileWriter(sys.argv[1], sess.graph).close()\n"
+        "sv = tf.train.Supervisor(logdir=sys.argv[1])\n"
+        "with sv.managed_session() as s: s.run(v)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+
+
 def test_a_graph_needs_no_disable_v2_behavior():
     with tf.Graph().as_default():
         assert not tf.executing_eagerly()
