@@ -8,20 +8,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from porting import remedies
+from porting import graphs, remedies
 from porting.installed import Answer, Installed, Question, ask
-from porting.names import SWITCH, V1, Call, Import, Use, Uses, uses_of
+from porting.names import uses_of
+from porting.project import Project
 from porting.sources import Source
+from porting.uses import SWITCH, V1, Call, Import, Use, Uses
 
 # Packages of TensorFlow with the same name in every version; compat.v1 does not have them.
 _NOT_IN_V1 = {"compat", "python", "core", "compiler", "tools", "examples", "contrib", "_api"}
-_SESSIONS = (
-    "tf.Session",
-    "tf.InteractiveSession",
-    "tf.train.MonitoredTrainingSession",
-    "tf.train.SingularMonitoredSession",
-    "tf.train.Supervisor",
-)
 _MAKES_GRAPHS_DEFAULT = {"disable_v2_behavior", "disable_eager_execution"}
 _KEEPS_DIMENSIONS = {"disable_v2_behavior", "disable_v2_tensorshape"}
 _OTHER_ORDER_BEFORE_1_0 = {
@@ -53,36 +48,6 @@ _GONE_FROM_KERAS = {
     "time_major": "transpose the input",
     "weights": "call set_weights once the layer is built",
 }
-# Calls of these, or of what is inside of them, add no ops to a graph.
-_BUILDS_NOTHING = (
-    *("tf.app", "tf.flags", "tf.logging", "tf.gfile", "tf.io.gfile", "tf.compat", "tf.errors"),
-    *("tf.test", "tf.python_io", "tf.python", "tf.config", "tf.sysconfig", "tf.profiler"),
-    *("tf.ConfigProto", "tf.GPUOptions", "tf.OptimizerOptions", "tf.GraphOptions", "tf.RunOptions"),
-    *("tf.Graph", "tf.GraphDef", "tf.reset_default_graph", "tf.get_default_graph"),
-    *("tf.set_random_seed", "tf.random.set_random_seed", "tf.executing_eagerly"),
-    *("tf.TensorShape", "tf.as_dtype", "tf.DType", "tf.Summary", "tf.Event", "tf.TensorInfo"),
-    *("tf.train.latest_checkpoint", "tf.train.get_checkpoint_state", "tf.train.Example"),
-    *("tf.train.NewCheckpointReader", "tf.train.list_variables", "tf.train.load_checkpoint"),
-    *("tf.train.Feature", "tf.train.Features", "tf.train.Int64List", "tf.train.BytesList"),
-    *("tf.train.FloatList", "tf.train.ClusterSpec", "tf.train.Server", "tf.train.Coordinator"),
-    *("tf.train.checkpoint_exists", "tf.train.summary_iterator", "tf.train.SessionRunHook"),
-    *("tf.estimator", "tf.contrib.training.HParams", "tf.contrib.learn", "tf.contrib.framework"),
-    *("tf.summary.FileWriter", "tf.train.SummaryWriter", "tf.examples", "tf.keras.datasets"),
-    *("tf.keras.preprocessing", "tf.keras.utils", "tf.device", "tf.name_scope", "tf.lite"),
-    *(
-        "tf.variable_scope",
-        "tf.saved_model.loader",
-        "tf.get_logger",
-        "tf.nest",
-        "tf.truncated_normal_initializer",
-    ),
-    *("tf.random_normal_initializer", "tf.constant_initializer", "tf.zeros_initializer"),
-)
-_GRAPH = remedies.SESSIONS
-_IN_A_BLOCK = (
-    "build the graph and run it in `with tf.Graph().as_default():`, or call "
-    "tf.disable_eager_execution() first"
-)
 # Methods of a Keras model that Keras 3 has removed.
 _GONE_METHODS = {
     "fit_generator": "it is gone: pass the generator to fit",
@@ -157,67 +122,17 @@ def judge(sources: Sequence[Source]) -> Report:
     """
     files = [(source, _uses(source)) for source in sources]
     installed = ask(_questions(use for _, uses in files for use in uses.names))
-    judge_one = _Judge(installed, _builders(uses for _, uses in files))
-    imported = _imported(files)
-    importers: list[set[int]] = [set() for _ in files]
-    for index, others in enumerate(imported):
-        for other in others:
-            importers[other].add(index)
-    called = _called_with(files, imported, importers)
+    judge_one = _Judge(installed, graphs.builders(uses for _, uses in files))
+    project = Project([(source.path, uses) for source, uses in files])
+    called = project.called_with(_MAKES_GRAPHS_DEFAULT | _KEEPS_DIMENSIONS)
     of_v1 = {index for index, (_, uses) in enumerate(files) if judge_one.is_of_v1(uses)}
-    of_v1 = _reached(of_v1, imported) | _reached(of_v1, importers)
+    of_v1 = project.connected(of_v1)
     for index, (source, uses) in enumerate(files):
         judge_one.file(source, uses, called[index], index in of_v1)
     findings = sorted(
         judge_one.findings, key=lambda f: (str(f.file), f.cell or 0, f.line, f.column)
     )
     return Report(installed, len(sources), findings, judge_one.passed)
-
-
-def _imported(files: Sequence[tuple[Source, Uses]]) -> list[set[int]]:
-    """Returns for each file the files that it imports, with the `__init__.py` of its folder.
-
-    Files are matched by the parts of a module's name.
-    """
-    by_name: dict[str, set[int]] = defaultdict(set)
-    packages: dict[pathlib.Path, int] = {}
-    for index, (source, _) in enumerate(files):
-        if source.path.name == "__init__.py":
-            packages[source.path.parent] = index
-            by_name[source.path.parent.name].add(index)
-        else:
-            by_name[source.path.stem].add(index)
-    return [
-        set().union(*(by_name[name] for name in uses.imports))
-        | ({packages[source.path.parent]} if source.path.parent in packages else set())
-        for source, uses in files
-    ]
-
-
-def _called_with(
-    files: Sequence[tuple[Source, Uses]], imported: list[set[int]], importers: list[set[int]]
-) -> list[set[str]]:
-    """Returns for each file the switches that are called in a process that imports the file.
-
-    Such a process also runs everything that the file imports, and what is imported together with
-    it.
-    """
-    called: list[set[str]] = [set() for _ in files]
-    for switch in _MAKES_GRAPHS_DEFAULT | _KEEPS_DIMENSIONS:
-        callers = {index for index, (_, uses) in enumerate(files) if switch in uses.attributes}
-        for index in _reached(_reached(callers, importers), imported):
-            called[index].add(switch)
-    return called
-
-
-def _reached(start: set[int], links: Sequence[set[int]]) -> set[int]:
-    """Returns `start` and every file that the links lead to from there."""
-    reached: set[int] = set()
-    waiting = start
-    while waiting:
-        reached |= waiting
-        waiting = set().union(*(links[index] for index in waiting)) - reached
-    return reached
 
 
 def _uses(source: Source) -> Uses:
@@ -268,27 +183,6 @@ def _fails(answer: Answer, use: Use) -> bool:
     return any(kind != "deprecated" for kind, *_ in problems)
 
 
-def _builders(files: Iterable[Uses]) -> set[str]:
-    """Returns the names of the functions and classes that add ops to the graph they are called in.
-
-    A method stands for any method of its name, and a class for all of its methods.
-    """
-    files = list(files)
-    found = {
-        name
-        for uses in files
-        for use in uses.names
-        if use.call and _builds(use) and not (use.in_block or use.in_graph)
-        for name in use.inside
-    }
-    calls = [c for uses in files for c in uses.calls if not (c.in_block or c.in_graph) and c.inside]
-    size = 0
-    while len(found) > size:
-        size = len(found)
-        found |= {name for call in calls if call.name in found for name in call.inside}
-    return found
-
-
 class _Judge:
     """Collects findings, changes and passed uses, file by file."""
 
@@ -335,7 +229,8 @@ class _Judge:
                     remedy = _GONE_METHODS[name]
                     self._add("gone", line, column, f"Model.{name}", remedy, remedies.KERAS)
         if not called & _MAKES_GRAPHS_DEFAULT:
-            self._graphs(uses)
+            for line, column, name, sentence in graphs.findings(uses, self._builders):
+                self._add("graph", line, column, name, sentence, remedies.SESSIONS)
 
     def _syntax(self, source: Source) -> None:
         if source.problem:
@@ -529,84 +424,12 @@ class _Judge:
             change=change,
         )
 
-    def _graphs(self, uses: Uses) -> None:
-        """Reports what needs a default graph, in a process in which graphs are not the default."""
-        for use in uses.names:
-            if use.call and remedies.short(use.name) == "tf.train.Supervisor":
-                sentence = "its threads leave the graph: call tf.disable_eager_execution() first"
-                self._add("graph", use.line, use.column, "tf.train.Supervisor", sentence, _GRAPH)
-        tests = uses.test_sessions if "TestCase" in uses.attributes else []
-        for line, column in tests[:1]:
-            self._add(
-                "graph", line, column, "test_session", f"{_IN_A_BLOCK}, also in tests", _GRAPH
-            )
-        if not uses.keeps_graph_default:
-            self._sessions(uses)
-
-    def _sessions(self, uses: Uses) -> None:
-        """Reports the first session, or else placeholder, without a graph as the default.
-
-        Only programs are checked: the caller of a module may have made a graph the default. So may
-        the caller of a function, if the file does that anywhere.
-        """
-        calls = [
-            use
-            for use in uses.names
-            if use.call
-            and (uses.is_program or not use.in_function)
-            and not (uses.makes_graph_default and (use.in_function or use.in_graph))
-        ]
-        if any(remedies.short(use.name) == _SESSIONS[1] and _has_graph(use) for use in calls):
-            return  # an interactive session makes its graph the default
-        sessions = [use for use in calls if remedies.short(use.name) in _SESSIONS]
-        placeholders = [use for use in calls if remedies.short(use.name) == "tf.placeholder"]
-        if any(session.opens_block for session in sessions):
-            placeholders = []  # such a block makes its graph the default
-        for use in [*sessions, *placeholders]:
-            name = remedies.short(use.name)
-            if not _has_graph(use) and not (use.opens_block and not self._built_before(use, uses)):
-                self._add("graph", use.line, use.column, name, _IN_A_BLOCK, _GRAPH)
-                break
-        else:
-            return
-        for use in uses.names:
-            if use.name.endswith(".reset_default_graph"):
-                name = remedies.short(use.name)
-                sentence = "it fails inside such a block: open a new block for the new graph"
-                self._add("graph", use.line, use.column, name, sentence, _GRAPH)
-
-    def _built_before(self, session: Use, uses: Uses) -> bool:
-        """Returns whether a function builds ops before it opens a session by `with`."""
-        own = (call for call in uses.calls if call.name in self._builders)
-        return any(
-            use.scope == session.scope and use.line < session.line and not use.in_block
-            for use in (*own, *filter(_builds, uses.names))
-            if not use.in_graph
-        )
-
 
 def _by_import(uses: Uses) -> dict[Import, list[Use]]:
     found: dict[Import, list[Use]] = defaultdict(list)
     for use in uses.names:
         found[use.bound_by].append(use)
     return found
-
-
-def _builds(use: Use) -> bool:
-    """Returns whether a use calls something that adds ops to the default graph."""
-    name = remedies.short(use.name)
-    is_part = any(f"{name}.".startswith(f"{other}.") for other in _BUILDS_NOTHING)
-    return use.call is not None and not is_part and name not in _SESSIONS
-
-
-def _has_graph(use: Use) -> bool:
-    """Returns whether the call of a session names its graph."""
-    call = use.call
-    if call is None or "graph" in call.keywords:
-        return True
-    # The first two take (target, graph, config). With `*arguments`, the number is unknown.
-    takes_graph = remedies.short(use.name) in _SESSIONS[:2]
-    return takes_graph and (call.positional is None or call.positional > 1)
 
 
 def _import_change(bound_by: Import, text: str) -> Change | None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 
-from porting.names import SWITCH
+from porting.uses import SWITCH
 from tutorial_support.programs import UsageError
 
 _SECONDS = 300  # time limit for loading TensorFlow and all lookups
@@ -24,7 +24,7 @@ _SECONDS = 300  # time limit for loading TensorFlow and all lookups
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """A name, the calls of it and `names.Use.access`; see `porting.lookup.answer`."""
+    """A name, the calls of it and `uses.Use.access`; see `porting.lookup.answer`."""
 
     name: str
     access: str

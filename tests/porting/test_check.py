@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from porting import check, findings, installed, names, sources, syntax
+from porting import check, findings, installed, names, project, sources, syntax, uses
 from tests.conftest import REPOSITORY
 
 # Programs, with the (line, name) of each finding. Other tests check the passed uses.
@@ -410,15 +410,12 @@ DEEP = {
 def test_a_long_chain_of_imports_is_followed_in_linear_time(tmp_path):
     """With a search from each file it took minutes; the switch in one file counts in all."""
     count = 2000
-    files = []
-    for number in range(count):
-        source = sources.Source(tmp_path / f"m{number}.py")
-        uses = names.Uses(imports={f"m{number + 1}"})
-        files.append((source, uses))
+    files = [
+        (tmp_path / f"m{number}.py", uses.Uses(imports={f"m{number + 1}"}))
+        for number in range(count)
+    ]
     files[count // 2][1].attributes.add("disable_v2_behavior")
-    imported = findings._imported(files)
-    importers = [{index - 1} if index else set() for index in range(count)]
-    called = findings._called_with(files, imported, importers)
+    called = project.Project(files).called_with(["disable_v2_behavior", "other"])
     assert called == [{"disable_v2_behavior"}] * count
 
 
