@@ -85,7 +85,7 @@ WRONG = [
         "counts integers",
         3,
     ),
-    (lesson_3.split_of, lambda path, seed: _split(random.random()), "change sides", 1),
+    (lesson_3.split_of, lambda path, seed: _split(random.random()), "move to another split", 1),
     (
         lesson_3.split_of,
         lambda path, seed: _split(hash(f"{seed}{path}") % 1000 / 1000),
