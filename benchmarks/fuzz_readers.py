@@ -460,7 +460,7 @@ def _read_classes(folder):
 
 @functools.cache
 def _models():
-    """Returns the files of a small model in each format that porting.inspect reads."""
+    """Returns the files of a small model in the formats that porting.inspect reads."""
     folder = pathlib.Path(_scratch(), "models")
     folder.mkdir()
     head = keras.layers.Dense(3, kernel_initializer="ones", name="head")
@@ -481,6 +481,11 @@ def _models():
         tf.train.Saver().export_meta_graph(str(folder / "graph.meta"))
         tf.io.write_graph(graph, str(folder), "graph.pb", as_text=False)
         tf.io.write_graph(graph, str(folder), "graph.pbtxt")
+        saver = tf.train.Saver(write_version=tf.train.SaverDef.V1)
+        saver.save(sess, str(folder / "v1"), write_meta_graph=False, write_state=False)
+    with tf.Graph().as_default() as graph:
+        tf.identity(tf.train.batch([tf.zeros([8])], 2), "batch_of_two")
+        tf.io.write_graph(graph, str(folder), "queue.pb", as_text=False)
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder): path.read_bytes() for path in paths}
 
@@ -506,7 +511,7 @@ def _read_models(folder):
 
 def _mutate_models(path, random, mutated):
     return _mutate_inside(path, random, mutated) or (
-        path.name == "graph.pb" and _mutate_graph(path, random, mutated)
+        path.name in ("graph.pb", "queue.pb") and _mutate_graph(path, random, mutated)
     )
 
 

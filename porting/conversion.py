@@ -15,6 +15,8 @@ from porting.presets import STEP, SUFFIXES, Preset
 from tutorial_support import checkpoints
 from tutorial_support.programs import UsageError, reason
 
+_KERAS_COPY = re.compile(r"_all_variables/\d+/")
+
 
 @dataclasses.dataclass(frozen=True)
 class Variable:
@@ -38,8 +40,9 @@ class Variable:
 def read(prefix: str) -> list[Variable]:
     """Reads the variables of a checkpoint; in an object-based one, finds their own names.
 
-    A variable that is stored under several keys, as Keras does, is returned once. The states of
-    iterators are left out, because no other program could use them.
+    Keras' exports hold every variable twice; it is returned once. If several variables have the
+    same name, only the path through the objects identifies them. The states of iterators are left
+    out, because no other program could use them.
 
     Raises:
         UsageError: the checkpoint is damaged.
@@ -49,13 +52,15 @@ def read(prefix: str) -> list[Variable]:
         return [Variable(name, name, found[name]) for name in sorted(found)]
     by_name: dict[str, list[str]] = defaultdict(list)
     for key, name in checkpoint.full_names(prefix).items():
-        by_name[name] += [key] if key in found else []
-    names = {}
-    for name, keys in by_name.items():
-        if all(is_same(found[key], found[keys[0]]) for key in keys):
-            names[min(keys)] = name
-            for key in set(keys) - {min(keys)}:
+        if key in found:
+            by_name[name].append(key)
+    for keys in by_name.values():
+        originals = [key for key in keys if not _KERAS_COPY.match(key)]
+        for key in set(keys) - set(originals):
+            if any(is_same(found[key], found[original]) for original in originals):
+                keys.remove(key)
                 del found[key]
+    names = {keys[0]: name for name, keys in by_name.items() if len(keys) == 1}
     return [
         Variable(key, names.get(key, checkpoint.path_in_objects(key)), found[key])
         for key in sorted(found)

@@ -19,10 +19,10 @@ from porting.uses import SWITCH, V1, Call, Import, Use, Uses
 _NOT_IN_V1 = {"compat", "python", "core", "compiler", "tools", "examples", "contrib", "_api"}
 _MAKES_GRAPHS_DEFAULT = {"disable_v2_behavior", "disable_eager_execution"}
 _KEEPS_DIMENSIONS = {"disable_v2_behavior", "disable_v2_tensorshape"}
-_OTHER_ORDER_BEFORE_1_0 = {
-    "tf.nn.softmax_cross_entropy_with_logits": "labels=, logits=",
-    "tf.nn.sparse_softmax_cross_entropy_with_logits": "labels=, logits=",
-    "tf.nn.sigmoid_cross_entropy_with_logits": "labels=, logits=",
+_LABELS_FIRST_SINCE_1_0 = {
+    "tf.nn.softmax_cross_entropy_with_logits",
+    "tf.nn.sparse_softmax_cross_entropy_with_logits",
+    "tf.nn.sigmoid_cross_entropy_with_logits",
 }
 _AXIS_FIRST_BEFORE_1_0 = {
     "tf.concat": (2, "tf.concat(values, axis)"),
@@ -48,13 +48,12 @@ _GONE_FROM_KERAS = {
     "time_major": "transpose the input",
     "weights": "call set_weights once the layer is built",
 }
-# Methods of a Keras model that Keras 3 has removed.
+# Methods that a Keras model no longer has.
 _GONE_METHODS = {
     "fit_generator": "it is gone: pass the generator to fit",
     "evaluate_generator": "it is gone: pass the generator to evaluate",
     "predict_generator": "it is gone: pass the generator to predict",
     "predict_classes": "it is gone: write predict(x).argmax(-1), or predict(x) > 0.5",
-    "predict_proba": "it is gone: use predict",
 }
 
 
@@ -122,8 +121,9 @@ def judge(sources: Sequence[Source]) -> Report:
     """
     files = [(source, _uses(source)) for source in sources]
     installed = ask(_questions(use for _, uses in files for use in uses.names))
-    judge_one = _Judge(installed, graphs.builders(uses for _, uses in files))
     project = Project([(source.path, uses) for source, uses in files])
+    builders = graphs.builders((uses for _, uses in files), project.modules)
+    judge_one = _Judge(installed, builders)
     called = project.called_with(_MAKES_GRAPHS_DEFAULT | _KEEPS_DIMENSIONS)
     of_v1 = {index for index, (_, uses) in enumerate(files) if judge_one.is_of_v1(uses)}
     of_v1 = project.connected(of_v1)
@@ -141,6 +141,18 @@ def _uses(source: Source) -> Uses:
     except RecursionError:
         source.problem = "its expressions are nested too deeply"
         return Uses()
+
+
+# These are in both versions and run, but do something else in TensorFlow 2.
+_CHANGED = (
+    *("tf.Variable", "tf.data", "tf.image.resize", "tf.losses", "tf.metrics", "tf.nn.dropout"),
+    *("tf.random_normal_initializer", "tf.random_uniform_initializer", "tf.saved_model"),
+    *("tf.summary", "tf.where"),
+)
+
+
+def _has_changed(name: str) -> bool:
+    return any(f"{remedies.short(name)}.".startswith(f"{changed}.") for changed in _CHANGED)
 
 
 def _in_v1(name: str) -> str:
@@ -189,12 +201,12 @@ class _Judge:
     def __init__(self, installed: Installed, builders: set[str]):
         self.installed = installed
         self._builders = builders
+        self._switched = False  # whether the file that is judged chooses Keras 2
         self.findings: list[Finding] = []
         self.passed: list[tuple[pathlib.Path, int, str]] = []
 
     def is_of_v1(self, uses: Uses) -> bool:
         """Returns whether a file uses names that only TensorFlow 1 has, or compat.v1 itself."""
-        self._switched = False
         by_import = _by_import(uses)
         return any(self._needs(group)[0] for group in by_import.values()) or any(
             bound_by.module.startswith(V1) for bound_by in by_import
@@ -205,14 +217,17 @@ class _Judge:
 
         Args:
             source, uses: the file.
-            called: its entry in `_called_with`.
+            called: the switches that are called in its process.
             is_of_v1: whether it, or what it is imported with, uses TensorFlow 1's names.
         """
         self._source = source
         self._switched = uses.sets_switch and not self.installed.switch_is_set
         self._syntax(source)
-        for bound_by, group in _by_import(uses).items():
-            self._import(bound_by, group, is_of_v1)
+        by_import = _by_import(uses)
+        # A file with an import of its own has chosen what it takes from where.
+        has_v1 = any(bound_by.module.startswith(V1) for bound_by in by_import)
+        for bound_by, group in by_import.items():
+            self._import(bound_by, group, is_of_v1 and not has_v1)
         if not called & _KEEPS_DIMENSIONS:
             for line, column in uses.dimension_values:
                 self._add(
@@ -223,7 +238,8 @@ class _Judge:
                     "a dimension is an int or None in TensorFlow 2: leave out `.value`",
                     remedies.NAMES,
                 )
-        if uses.attributes & {"keras", "Sequential", "Model"} or "keras" in uses.imports:
+        uses_keras = any("keras" in use.name.split(".") for use in uses.names)
+        if uses_keras and not (self._switched or self.installed.switch_is_set):
             for name, line, column in uses.methods:
                 if name in _GONE_METHODS:
                     remedy = _GONE_METHODS[name]
@@ -272,15 +288,16 @@ class _Judge:
         only_in_v1, only_in_v2 = [], []
         for use in uses:
             fails_plain, fails_v1 = _fails(self._plain(use), use), _fails(self._v1(use), use)
-            if fails_plain and not fails_v1 and not self._is_spared(use):
+            if fails_plain and not fails_v1 and not self._is_spared(use, self._plain(use)):
                 only_in_v1.append(use)
             elif fails_v1 and not fails_plain:
                 only_in_v2.append(use)
         return (only_in_v1 if len(only_in_v1) > len(only_in_v2) else []), only_in_v2
 
-    def _is_spared(self, use: Use) -> bool:
-        """Returns whether a program goes on if the name of a use is missing."""
-        return use.is_tried or (
+    def _is_spared(self, use: Use, answer: Answer) -> bool:
+        """Returns whether a program goes on although a use fails, or never comes to it."""
+        problem = "argument" if answer.found else "missing"
+        return problem in use.survives or (
             bool(use.instead_of) and not any(_fails(self._plain(u), u) for u in use.instead_of)
         )
 
@@ -291,7 +308,7 @@ class _Judge:
             not use.imports_module and use.line == bound_by.line and not self._found(use)
             for use in uses
         )
-        others = [use for use in uses if self._plain(use).differs]
+        others = [use for use in uses if self._plain(use).differs and _has_changed(use.name)]
         becomes_v1 = bool(only_in_v1)
         if becomes_v1:
             self._needs_v1(bound_by, only_in_v1, missing_names, "it has")
@@ -328,10 +345,11 @@ class _Judge:
         name = remedies.short(use.name)
         plain, v1 = self._plain(use), self._v1(use)
         if unusable := remedies.unusable(name):
-            self._add("gone", use.line, use.column, name, *unusable)
+            if not (use.imports_module and hasattr(use.bound_by.node, "names")):
+                self._add("gone", use.line, use.column, name, *unusable)
             return
         answer = v1 if import_becomes_v1 else plain
-        if self._is_spared(use) and _fails(answer, use):
+        if _fails(answer, use) and self._is_spared(use, answer):
             return
         place = (use.line, use.column)
         if answer.found:
@@ -398,9 +416,8 @@ class _Judge:
         return failed or bool(old_order)
 
     def _old_order(self, name: str, call: Call) -> str:
-        if name in _OTHER_ORDER_BEFORE_1_0 and call.positional:
-            named = _OTHER_ORDER_BEFORE_1_0[name]
-            return f"pass the arguments by name, {named}: their order changed in 1.0"
+        if name in _LABELS_FIRST_SINCE_1_0 and call.positional:
+            return "pass the arguments by name, labels=, logits=: their order changed in 1.0"
         positional, today = _AXIS_FIRST_BEFORE_1_0.get(name, (0, ""))
         axis_first = call.number_first or (name == "tf.concat" and call.list_second)
         number = (call.positional or 0) + len({"values", "value"} & set(call.keywords))

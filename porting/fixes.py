@@ -104,19 +104,23 @@ def _fixed_notebook(notebook: dict, source: Source, changes: Sequence[Change]) -
             key = "source" if "source" in cell else "input"
             text = apply(cell_text(cell), by_cell[number])
             cell[key] = text.splitlines(keepends=True) if isinstance(cell[key], list) else text
-    return _as_before(notebook, source.path.read_text(encoding="utf-8"))
+    return _as_before(notebook, source.path.read_bytes().decode("utf-8-sig"))
 
 
 def _as_before(notebook: dict, old: str) -> bytes:
-    """Returns a notebook as JSON, with the indentation, the escapes and the end of its old text."""
-    indentation = re.match(r"\s*\{\n?([ \t]*)", old)
+    """Returns a notebook as JSON, laid out like its old text."""
+    indentation = re.match(r"\{\r?\n([ \t]*)", old)
+    is_compact = indentation is None and '": ' not in old[:1000]
     text = json.dumps(
         notebook,
-        indent=indentation[1] if indentation and "\n" in indentation[0] else None,
+        indent=indentation[1] if indentation else None,
         ensure_ascii=old.isascii(),
+        separators=(",", ":") if is_compact else None,
     )
-    # Half of a surrogate pair stays an escape.
-    return (text + "\n" * old.endswith("\n")).encode(errors="backslashreplace")
+    text += "\n" * old.endswith("\n")
+    if "\r\n" in old:
+        text = text.replace("\n", "\r\n")
+    return text.encode(errors="backslashreplace")  # half of a surrogate pair stays an escape
 
 
 def _write(target: pathlib.Path, data: bytes, original: pathlib.Path) -> None:

@@ -6,10 +6,10 @@ In TensorFlow 1 there was always a default graph. In TensorFlow 2 there is one o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from porting import remedies
-from porting.uses import Use, Uses
+from porting.uses import OtherCall, Use, Uses
 
 _SESSIONS = (
     "tf.Session",
@@ -20,24 +20,29 @@ _SESSIONS = (
 )
 # Calls of these, or of what is inside of them, add no ops to a graph.
 _BUILDS_NOTHING = (
-    *("tf.ConfigProto", "tf.DType", "tf.Event", "tf.GPUOptions", "tf.Graph", "tf.GraphDef"),
-    *("tf.GraphOptions", "tf.OptimizerOptions", "tf.RunOptions", "tf.Summary", "tf.TensorInfo"),
-    *("tf.TensorShape", "tf.app", "tf.as_dtype", "tf.compat", "tf.config"),
-    *("tf.constant_initializer", "tf.contrib.framework", "tf.contrib.learn"),
-    *("tf.contrib.training.HParams", "tf.device", "tf.errors", "tf.estimator", "tf.examples"),
-    *("tf.executing_eagerly", "tf.flags", "tf.get_default_graph", "tf.get_logger", "tf.gfile"),
-    *("tf.io.gfile", "tf.keras.datasets", "tf.keras.preprocessing", "tf.keras.utils", "tf.lite"),
-    *("tf.logging", "tf.name_scope", "tf.nest", "tf.profiler", "tf.python", "tf.python_io"),
-    *("tf.random.set_random_seed", "tf.random_normal_initializer", "tf.reset_default_graph"),
+    *("tf.ConfigProto", "tf.DType", "tf.DeviceSpec", "tf.Event", "tf.GPUOptions", "tf.Graph"),
+    *("tf.GraphDef", "tf.GraphOptions", "tf.OptimizerOptions", "tf.RunMetadata", "tf.RunOptions"),
+    *("tf.Summary", "tf.TensorInfo", "tf.TensorShape", "tf.app", "tf.as_dtype", "tf.compat"),
+    *("tf.config", "tf.contrib.framework", "tf.contrib.learn", "tf.contrib.training.HParams"),
+    *("tf.device", "tf.errors", "tf.estimator", "tf.examples", "tf.executing_eagerly", "tf.flags"),
+    *("tf.get_default_graph", "tf.get_logger", "tf.gfile", "tf.initializers"),
+    *("tf.io.TFRecordWriter", "tf.io.gfile", "tf.io.tf_record_iterator", "tf.io.write_graph"),
+    *("tf.keras.backend.clear_session", "tf.keras.datasets", "tf.keras.initializers"),
+    *("tf.keras.preprocessing", "tf.keras.utils", "tf.lite", "tf.logging", "tf.name_scope"),
+    *("tf.nest", "tf.profiler", "tf.python", "tf.python_io", "tf.random.set_random_seed"),
+    *("tf.reset_default_graph", "tf.saved_model.Builder", "tf.saved_model.builder"),
     *("tf.saved_model.loader", "tf.set_random_seed", "tf.summary.FileWriter", "tf.sysconfig"),
     *("tf.test", "tf.train.BytesList", "tf.train.ClusterSpec", "tf.train.Coordinator"),
-    *("tf.train.Example", "tf.train.Feature", "tf.train.Features", "tf.train.FloatList"),
-    *("tf.train.Int64List", "tf.train.NewCheckpointReader", "tf.train.Server"),
+    *("tf.train.Example", "tf.train.Feature", "tf.train.FeatureList", "tf.train.FeatureLists"),
+    *("tf.train.Features", "tf.train.FloatList", "tf.train.Int64List"),
+    *("tf.train.NewCheckpointReader", "tf.train.SequenceExample", "tf.train.Server"),
     *("tf.train.SessionRunHook", "tf.train.SummaryWriter", "tf.train.checkpoint_exists"),
     *("tf.train.get_checkpoint_state", "tf.train.latest_checkpoint", "tf.train.list_variables"),
-    *("tf.train.load_checkpoint", "tf.train.summary_iterator", "tf.truncated_normal_initializer"),
-    *("tf.variable_scope", "tf.zeros_initializer"),
+    *("tf.train.load_checkpoint", "tf.train.load_variable", "tf.train.summary_iterator"),
+    *("tf.variable_scope",),
 )
+# Methods of Python's own types: a call of such a name says nothing about the function behind it.
+_COMMON = {name for kind in (dict, list, set, str, object) for name in dir(kind)}
 _IN_A_BLOCK = (
     "build the graph and run it in `with tf.Graph().as_default():`, or call "
     "tf.disable_eager_execution() first"
@@ -55,9 +60,9 @@ def findings(uses: Uses, builders: set[str]) -> Iterator[tuple[int, int, str, st
         if use.call and remedies.short(use.name) == "tf.train.Supervisor":
             sentence = "its threads leave the graph: call tf.disable_eager_execution() first"
             yield use.line, use.column, "tf.train.Supervisor", sentence
-    tests = uses.test_sessions if "TestCase" in uses.attributes else []
-    for line, column in tests[:1]:
-        yield line, column, "test_session", f"{_IN_A_BLOCK}, also in tests"
+    is_test = any(use.name.endswith(".TestCase") for use in uses.names)
+    if is_test and uses.test_sessions and not uses.keeps_graph_default:
+        yield *uses.test_sessions[0], "test_session", f"{_IN_A_BLOCK}, also in tests"
     if not uses.keeps_graph_default:
         yield from _sessions(uses, builders)
 
@@ -94,33 +99,50 @@ def _sessions(uses: Uses, builders: set[str]) -> Iterator[tuple[int, int, str, s
 
 
 def _built_before(session: Use, uses: Uses, builders: set[str]) -> bool:
-    """Returns whether a function builds ops before it opens a session by `with`."""
-    own = (call for call in uses.calls if call.name in builders)
+    """Returns whether ops are certain to be built before a `with` statement opens a session."""
+    if "numpy" in uses.attributes:
+        return False  # `x.numpy()`: the ops before it may be eager ones
+    earlier: list[Use | OtherCall] = [use for use in uses.names if _builds(use)]
+    earlier += [call for call in uses.calls if call.name in builders]
     return any(
-        use.scope == session.scope and use.line < session.line and not use.in_block
-        for use in (*own, *filter(_builds, uses.names))
-        if not use.in_graph
+        call.scope == session.scope
+        and call.line < session.line
+        and session.path[: len(call.path)] == call.path  # not in another branch
+        and not (call.in_block or call.in_graph)
+        for call in earlier
     )
 
 
-def builders(files: Iterable[Uses]) -> set[str]:
+def builders(files: Iterable[Uses], modules: Container[str]) -> set[str]:
     """Returns the names of the functions and classes that add ops to the graph they are called in.
 
     A method stands for any method of its name, and a class for all of its methods.
+
+    Args:
+        files: the uses of each file of the program.
+        modules: the names of the program's own modules; calls through others do not count.
     """
     files = list(files)
     found = {
         name
         for uses in files
         for use in uses.names
-        if use.call and _builds(use) and not (use.in_block or use.in_graph)
+        if _builds(use) and not (use.in_block or use.in_graph)
         for name in use.inside
     }
-    calls = [c for uses in files for c in uses.calls if not (c.in_block or c.in_graph) and c.inside]
-    size = 0
+    calls = [
+        call
+        for uses in files
+        for call in uses.calls
+        if not (call.in_block or call.in_graph)
+        and (not call.module or call.module.rpartition(".")[2] in modules)
+    ]
+    found -= _COMMON
+    size = -1
     while len(found) > size:
         size = len(found)
         found |= {name for call in calls if call.name in found for name in call.inside}
+        found -= _COMMON
     return found
 
 
@@ -128,7 +150,8 @@ def _builds(use: Use) -> bool:
     """Returns whether a use calls something that adds ops to the default graph."""
     name = remedies.short(use.name)
     is_part = any(f"{name}.".startswith(f"{other}.") for other in _BUILDS_NOTHING)
-    return use.call is not None and not is_part and name not in _SESSIONS
+    is_object = name.endswith(("_initializer", "Optimizer"))
+    return use.call is not None and not (is_part or is_object) and name not in _SESSIONS
 
 
 def _has_graph(use: Use) -> bool:

@@ -147,8 +147,9 @@ def _problems(
     problems = []
     accepted: Container[str] = parameters
     if inspect.Parameter.VAR_KEYWORD in kinds:
-        is_of_keras_3 = isinstance(found, type) and found.__module__.startswith("keras.")
-        accepted = _accepted_by_keras_3(found) if is_of_keras_3 else keywords
+        is_class = isinstance(found, type) and found.__module__.startswith("keras.")
+        is_strict = is_class and {"Layer", "BaseOptimizer"} & {c.__name__ for c in found.__mro__}
+        accepted = _accepted_by_keras_3(found) if is_strict else keywords
     problems += [("unknown", keyword, "") for keyword in keywords if keyword not in accepted]
     if next(iter(parameters), "") == "_sentinel" and positional:
         problems.append(("named only", "", ""))
@@ -173,9 +174,10 @@ _TAKEN = re.compile(r"""kwargs(?:\.pop|\.get)?[\[(]\s*["'](\w+)|["'](\w+)["'] in
 
 @functools.cache
 def _accepted_by_keras_3(found: type) -> set[str]:
-    """Returns the keyword arguments of a class of Keras 3, whose classes pass **kwargs on.
+    """Returns the keyword arguments of a layer, model or optimizer of Keras 3.
 
-    The last class refuses the arguments that none has taken, by its signature or its code.
+    Its class passes **kwargs on to the next. The last one refuses the arguments that none has
+    taken, by its signature or its code.
     """
     accepted = {"inputs", "outputs"} if found.__name__ == "Model" else set()
     for part in found.__mro__[:-1]:

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from porting.uses import ROOTS, SWITCH, V1, Call, Import, Use, Uses
+from porting.uses import ROOTS, SWITCH, V1, Call, Import, OtherCall, Use, Uses
 
 # What names stand for that are not TensorFlow's: the shape of a tensor, and one dimension of it.
 _SHAPE, _DIMENSION = "<shape>", "<dimension>"
@@ -26,6 +26,10 @@ def uses_of(tree: ast.Module) -> Uses:
     reader = _Reader(tree)
     reader.read(tree)
     return reader.uses
+
+
+_FALLBACK_ERRORS = {"ImportError", "ModuleNotFoundError", "AttributeError", "TypeError"}
+_BROAD_ERRORS = {"Exception", "BaseException"}
 
 
 @dataclasses.dataclass
@@ -72,7 +76,8 @@ class _Reader(ast.NodeVisitor):
         self._later: list[tuple[_Function, list[_Scope], dict[str, _Value | None], tuple]] = []
         self._inside: tuple[str, ...] = ()  # names of enclosing functions and classes
         self._guards: list[set[str]] = []  # errors that enclosing `try` statements catch
-        self._instead_of: list[Use] = []  # what the `try` of the enclosing `except` clause uses
+        self._tried: list[Use] = []  # what the `try` of the enclosing `except` clause uses
+        self._is_broad = False  # whether that clause catches errors of any kind
         self._known_to_exist: list[str] = []  # names inside `if hasattr(...)`
         self._branches = 0  # enclosing `if` and `try` statements
         self._own: list[str] = []  # attributes that the program itself sets
@@ -80,7 +85,10 @@ class _Reader(ast.NodeVisitor):
         self._sessions: set[str] = set()  # expressions that hold a session
         self._stars: list[_Value] = []  # TensorFlow's modules of which everything was imported
         self._has_other_stars = False
-        self._opens_block = False  # whether the expression that is read is that of a `with`
+        self._with_item: ast.AST | None = None  # the expression of a `with` that is read
+        self._path: tuple[int, ...] = ()  # enclosing branches, by their numbers
+        self._branch_count = 0
+        self._modules: dict[str, str] = {}  # other modules by the names that they are bound to
         self._blocks = 0  # enclosing blocks of `with` statements that open a session
         self._graphs = 0  # enclosing blocks `with graph.as_default():`
 
@@ -89,6 +97,10 @@ class _Reader(ast.NodeVisitor):
         while self._later:
             function, self._scopes, self._of_self, self._inside = self._later.pop(0)
             self._visit_all(function.body if isinstance(function.body, list) else [function.body])
+        own = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)} | {
+            parts[1] for n in ast.walk(tree) if (parts := _owner_and_name(n, "hasattr"))
+        }
+        self.uses.methods = [method for method in self.uses.methods if method[0] not in own]
 
     # Scopes
 
@@ -139,6 +151,9 @@ class _Reader(ast.NodeVisitor):
         value = self._resolve(node.func)
         return value is not None and value.name.endswith("Session")
 
+    def _is_session(self, node: ast.AST) -> bool:
+        return self._makes_session(node) or ast.unparse(node) in self._sessions
+
     # Imports
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -146,19 +161,21 @@ class _Reader(ast.NodeVisitor):
             root = alias.name.partition(".")[0]
             if root not in ROOTS:
                 self.uses.imports.update(alias.name.split("."))
+                self._modules[alias.asname or root] = alias.name
                 self._bind(alias.asname or root, None)
                 continue
             found = Import(alias.name, alias, node.lineno, node.col_offset)
             bound_name = alias.name if alias.asname else root
             self._bind(alias.asname or root, _Value(bound_name, found))
-            facts = {"imports_module": True, "is_tried": self._guarded(_IMPORT_ERRORS)}
-            self._add(alias.name, node.lineno, node.col_offset, found, **facts)
+            survives = self._survives(_IMPORT_ERRORS)
+            place = (node.lineno, node.col_offset)
+            self._add(alias.name, *place, found, imports_module=True, survives=survives)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         module = node.module or ""
         inside = node.level == 0 and module.partition(".")[0] in ROOTS
         found = Import(module, node, node.lineno, node.col_offset)
-        facts = {"is_tried": self._guarded(_IMPORT_ERRORS)}
+        facts = {"survives": self._survives(_IMPORT_ERRORS)}
         if inside:
             self._add(module, node.lineno, node.col_offset, found, imports_module=True, **facts)
         if not inside:
@@ -183,20 +200,27 @@ class _Reader(ast.NodeVisitor):
     def _guarded(self, errors: set[str]) -> bool:
         return any(caught & errors for caught in self._guards)
 
+    def _survives(self, errors: set[str]) -> frozenset[str]:
+        """Returns `Use.survives`; these errors are raised if the name is missing."""
+        caught = {"missing"} if self._guarded(errors) else set()
+        return frozenset(caught | ({"argument"} if self._guarded({"TypeError"}) else set()))
+
     def visit_Try(self, node: ast.Try | Any) -> None:
-        self._branches += 1
         caught = _caught(node)
-        if caught & _IMPORT_ERRORS and all(map(_only_looks_up, node.body)):
+        if caught & _BROAD_ERRORS and all(map(_only_looks_up, node.body)):
             caught |= {"AttributeError"}
-        self._guards.append(caught)
         before = len(self.uses.names)
-        self._visit_all(node.body)
+        self._guards.append(caught)
+        self._visit_branch(node.body)
         self._guards.pop()
-        outer = self._instead_of
-        if caught & {*_IMPORT_ERRORS, "AttributeError", "TypeError"}:
-            self._instead_of = self.uses.names[before:]
-        self._visit_all(node.handlers)
-        self._instead_of = outer
+        outer = self._tried, self._is_broad
+        if caught & {*_FALLBACK_ERRORS, *_BROAD_ERRORS}:
+            self._tried = self.uses.names[before:]
+            self._is_broad = not caught & _FALLBACK_ERRORS
+        for handler in node.handlers:
+            self._visit_branch([handler])
+        self._tried, self._is_broad = outer
+        self._branches += 1
         self._visit_all([*node.orelse, *node.finalbody])
         self._branches -= 1
 
@@ -228,16 +252,23 @@ class _Reader(ast.NodeVisitor):
             f"{owner.name}.{parts[1]}"
             for part in ast.walk(test)
             if (parts := _owner_and_name(part, "hasattr") or _name_in_dir(part))
-            and (owner := self._resolve(parts[0]))
+            and (owner := self._value_of(parts[0]))
         ]
 
     def _visit_knowing(self, existing: list[str], nodes: Nodes) -> None:
         """Visits a branch of the program in which these names are known to exist."""
         outer, self._known_to_exist = self._known_to_exist, [*self._known_to_exist, *existing]
+        self._visit_branch(nodes)
+        self._known_to_exist = outer
+
+    def _visit_branch(self, nodes: Nodes) -> None:
+        """Visits statements that may not run."""
+        self._branch_count += 1
+        outer, self._path = self._path, (*self._path, self._branch_count)
         self._branches += 1
         self._visit_all(nodes)
         self._branches -= 1
-        self._known_to_exist = outer
+        self._path = outer
 
     # Uses
 
@@ -245,31 +276,37 @@ class _Reader(ast.NodeVisitor):
         known_names = (*self._known_to_exist, *self._own)
         if not any(f"{name}.".startswith(f"{known}.") for known in known_names):
             facts |= self._place()
+            facts["in_function"] = any(isinstance(scope, _FunctionScope) for scope in self._scopes)
+            facts["instead_of"] = [u for u in self._tried if not self._is_broad or u.name == name]
             self.uses.names.append(Use(name, line, column, bound_by, **facts))
 
-    def _add_expression(self, node: ast.expr, call: Call | None = None) -> bool:
+    def _add_expression(
+        self, node: ast.expr, call: Call | None = None, opens_block: bool = False
+    ) -> bool:
         value = self._resolve(node)
         if value is None or value.name in (_SHAPE, _DIMENSION):
             return False
         line = node.end_lineno or node.lineno  # the last line of a long chain has the name
         if value.by_star:
-            self._add_from_stars(value, node, line, call)
+            self._add_from_stars(value, node, line, call, opens_block)
         elif not (value.maybe and isinstance(node, ast.Name)):
             facts = {
                 "call": None if value.maybe else call,
-                "opens_block": self._opens_block,
-                "is_tried": self._guarded({"AttributeError"}),
+                "opens_block": opens_block,
+                "survives": self._survives({"AttributeError"}),
             }
             self._add(value.name, line, node.col_offset, value.bound_by, **facts)
         return True
 
-    def _add_from_stars(self, value: _Value, node: ast.expr, line: int, call: Call | None) -> None:
+    def _add_from_stars(
+        self, value: _Value, node: ast.expr, line: int, call: Call | None, opens_block: bool
+    ) -> None:
         """Adds a use for each module that may have bound the name."""
         rest = value.name.removeprefix(self._stars[-1].name)
         call = None if self._has_other_stars else call
         for star in self._stars:
-            facts = {"call": call, "by_star": True, "opens_block": self._opens_block}
-            facts["is_tried"] = self._guarded({"AttributeError"})
+            facts: dict[str, Any] = {"call": call, "by_star": True, "opens_block": opens_block}
+            facts["survives"] = self._survives({"AttributeError"})
             self._add(f"{star.name}{rest}", line, node.col_offset, star.bound_by, **facts)
 
     def visit_Name(self, node: ast.Name) -> None:
@@ -278,17 +315,13 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.uses.attributes.add(node.attr)
-        if node.attr == "as_default":
-            is_session = (
-                self._makes_session(node.value) or ast.unparse(node.value) in self._sessions
-            )
-            self.uses.makes_graph_default |= not is_session
-            self.uses.keeps_graph_default |= not is_session and not self._opens_block
         if not self._add_expression(node):
-            self.uses.methods.append((node.attr, node.end_lineno or node.lineno, node.col_offset))
-            is_dimension = node.attr == "value" and self._is_dimension(node.value)
-            if is_dimension and not self._guarded({"AttributeError"}):
-                self.uses.dimension_values.append((node.end_lineno or node.lineno, node.col_offset))
+            if not self._guarded({"AttributeError"}):
+                place = (node.end_lineno or node.lineno, node.col_offset)
+                self.uses.methods.append((node.attr, *place))
+                is_tested = f"{_DIMENSION}.value" in self._known_to_exist
+                if node.attr == "value" and not is_tested and self._is_dimension(node.value):
+                    self.uses.dimension_values.append(place)
             self.visit(node.value)
 
     def visit_Compare(self, node: ast.Compare) -> None:
@@ -328,9 +361,12 @@ class _Reader(ast.NodeVisitor):
             self.uses.attributes.add(node.func.id)
         if isinstance(node.func, ast.Attribute):
             self.uses.attributes.add(node.func.attr)
+            if node.func.attr == "as_default" and not self._is_session(node.func.value):
+                self.uses.makes_graph_default = True
+                self.uses.keeps_graph_default |= node is not self._with_item
             if node.func.attr in ("setdefault", "putenv") and len(node.args) == 2:
                 self.uses.sets_switch |= _is_switch(node, node.args[1])
-        if not self._add_expression(node.func, _call(node)):
+        if not self._add_expression(node.func, _call(node), node is self._with_item):
             self._add_call(node)
             self.visit(node.func)
         self._visit_all([*node.args, *node.keywords])
@@ -341,20 +377,23 @@ class _Reader(ast.NodeVisitor):
         is_method = isinstance(node.func, ast.Attribute) and _is_self(node.func.value)
         if name in _TEST_SESSIONS and is_method and not self._graphs:
             self.uses.test_sessions.append((node.lineno, node.col_offset))
-        none = Import("", None, node.lineno, node.col_offset)
-        call = Use(name, node.lineno, node.col_offset, none, _call(node), **self._place())
-        self.uses.calls.append(call)
+        root = node.func
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        module = ""
+        if isinstance(root, ast.Name) and root is not node.func:
+            module = self._modules.get(root.id, "")
+        self.uses.calls.append(OtherCall(name, module, node.lineno, **self._place()))
 
     def _place(self) -> dict[str, Any]:
-        """Returns the attributes of `Use` that say where it is."""
+        """Returns the attributes of `Use` and `OtherCall` that say where it is."""
         functions = [scope for scope in self._scopes if isinstance(scope, _FunctionScope)]
         return {
-            "in_function": bool(functions),
             "scope": id(functions[-1]) if functions else 0,
+            "path": self._path,
             "inside": self._inside,
             "in_block": self._blocks > 0,
             "in_graph": self._graphs > 0,
-            "instead_of": self._instead_of,
         }
 
     # Statements and expressions that bind names
@@ -433,15 +472,14 @@ class _Reader(ast.NodeVisitor):
     def _makes_graph_default(self, node: ast.AST) -> bool:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             return False
-        is_session = ast.unparse(node.func.value) in self._sessions
-        return node.func.attr == "as_default" and not is_session
+        return node.func.attr == "as_default" and not self._is_session(node.func.value)
 
     visit_AsyncWith = visit_With
 
     def visit_withitem(self, node: ast.withitem) -> None:
-        self._opens_block = True
+        self._with_item = node.context_expr
         self.visit(node.context_expr)
-        self._opens_block = False
+        self._with_item = None
         if node.optional_vars:
             if self._makes_session(node.context_expr):
                 self._sessions.add(ast.unparse(node.optional_vars))
@@ -477,14 +515,15 @@ class _Reader(ast.NodeVisitor):
             *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
         ]:
             parameters[argument.arg] = _perhaps(self._resolve(default))  # def f(layers=tf.layers)
-        inside = (*self._inside, getattr(node, "name", "lambda"))
+        is_method = isinstance(self._scopes[-1], _ClassScope)
+        inside = (*self._inside * is_method, getattr(node, "name", "lambda"))
         self._later.append((node, [*visible, parameters], self._of_self, inside))
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._bind(node.name, None)
         self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
         outer = self._of_self, self._inside
-        self._of_self, self._inside = {}, (*self._inside, node.name)
+        self._of_self, self._inside = {}, (node.name,)
         self._scopes.append(_ClassScope())
         self._visit_all(node.body)
         self._scopes.pop()

@@ -12,8 +12,11 @@ from porting.uses import Uses
 class Project:
     """The files of a program; each is named by its index.
 
-    A file imports every file whose name is part of a module's name in one of its imports, and the
-    `__init__.py` of its folder.
+    A file imports every file whose name is part of a module's name in one of its imports, or only
+    those in its own folder if there are any; and the `__init__.py` of its folder.
+
+    Attributes:
+        modules: the names of the files without `.py`, and of the packages.
     """
 
     def __init__(self, files: Sequence[tuple[pathlib.Path, Uses]]) -> None:
@@ -27,10 +30,14 @@ class Project:
                 by_name[path.parent.name].add(index)
             else:
                 by_name[path.stem].add(index)
-        self._imported = [
-            set().union(*(by_name[name] for name in uses.imports), packages.get(path.parent, ()))
-            for path, uses in files
-        ]
+        self._imported = []
+        for path, uses in files:
+            imported = set(packages.get(path.parent, ()))
+            for name in uses.imports:
+                beside = {i for i in by_name[name] if files[i][0].parent == path.parent}
+                imported |= beside or by_name[name]
+            self._imported.append(imported)
+        self.modules = {name for name, found in by_name.items() if found}
         self._importers: list[set[int]] = [set() for _ in files]
         for index, others in enumerate(self._imported):
             for other in others:

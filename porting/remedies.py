@@ -216,7 +216,10 @@ _RENAMED_BY_1_0 = {
 
 # These names exist, but what they stand for fails when it is used.
 _UNUSABLE = {
-    "tf.python.keras": ("use tf.keras: this private copy can no longer train", KERAS),
+    **{
+        f"tf.python.keras.{part}": ("use tf.keras: this private copy can no longer train", KERAS)
+        for part in ("layers", "models", "optimizers", "engine")
+    },
     **{
         f"tf{module}.flags.FLAGS.{name}": (remedy, FLAGS)
         for module in ("", ".app")

@@ -62,9 +62,10 @@ class Use:
         opens_block: whether it is called by a `with` statement.
         in_block: whether it is in the block of such a statement that opens a session.
         in_graph: whether it is in a block `with graph.as_default():`.
-        inside: the names of the functions and classes around it.
-        is_tried: whether the program goes on without the name, because a `try` statement catches
-            the error.
+        path: identifies the branches of `if` and `try` statements around it.
+        inside: the name of the function around it, after that of its class if it is a method.
+        survives: what a `try` statement around it catches: "missing" if the name may be missing,
+            "argument" if an argument may be wrong.
         instead_of: the uses that are tried first, if it is in an `except` clause.
     """
 
@@ -80,8 +81,9 @@ class Use:
     opens_block: bool = False
     in_block: bool = False
     in_graph: bool = False
+    path: tuple[int, ...] = ()
     inside: tuple[str, ...] = ()
-    is_tried: bool = False
+    survives: frozenset[str] = frozenset()
     instead_of: Sequence[Use] = ()
 
     @property
@@ -99,19 +101,40 @@ class Use:
 
 
 @dataclasses.dataclass
+class OtherCall:
+    """A call of a function, class or method that is not TensorFlow's.
+
+    Attributes:
+        name: the last part of its name, such as "build".
+        module: the module that it is called through, as in `numpy.load(...)`, or "".
+        line, scope, path, inside, in_block, in_graph: as in `Use`.
+    """
+
+    name: str
+    module: str
+    line: int
+    scope: int
+    path: tuple[int, ...]
+    inside: tuple[str, ...]
+    in_block: bool
+    in_graph: bool
+
+
+@dataclasses.dataclass
 class Uses:
     """All uses of TensorFlow in one file.
 
     Attributes:
         names: the uses of names.
         dimension_values: (line, column) of each `x.shape[i].value`.
-        methods: (name, line, column) of each attribute of what is not TensorFlow's module.
+        methods: (name, line, column) of each attribute of something that is not a TensorFlow
+            module, unless the program defines it, tests it by `hasattr`, or catches the error.
         test_sessions: (line, column) of each `self.test_session()` and the like outside of a graph.
         attributes: the names of all attributes and called functions, such as "Session".
-        calls: the calls of other functions, classes and methods than TensorFlow's.
+        calls: the other calls.
         imports: the parts of the names of all other imports, such as "utils".
         makes_graph_default: whether `as_default` is called on anything but a session.
-        keeps_graph_default: whether that is outside of a `with` statement.
+        keeps_graph_default: whether that happens outside of a `with` statement.
         sets_switch: whether the file sets TF_USE_LEGACY_KERAS in the environment.
         is_program: whether the file compares `__name__` with "__main__", as programs do.
     """
@@ -120,7 +143,7 @@ class Uses:
     dimension_values: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     methods: list[tuple[str, int, int]] = dataclasses.field(default_factory=list)
     test_sessions: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    calls: list[Use] = dataclasses.field(default_factory=list)
+    calls: list[OtherCall] = dataclasses.field(default_factory=list)
     attributes: set[str] = dataclasses.field(default_factory=set)
     imports: set[str] = dataclasses.field(default_factory=set)
     makes_graph_default: bool = False

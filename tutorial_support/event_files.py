@@ -123,7 +123,7 @@ def _tags_of_run(run: str, paths: Sequence[pathlib.Path]) -> list[Tag]:
             for event in records:
                 if event.session_log.status == event.session_log.START:
                     # A restart at this step. Discard what a killed run wrote from here on.
-                    # The first start, at step 0, comes after the graph and is none.
+                    # The first START, at step 0, is no restart: what came before is the graph.
                     for of_tag in points.values() if has_started or event.step else ():
                         for step in [step for step in of_tag if step >= event.step]:
                             del of_tag[step]

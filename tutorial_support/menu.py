@@ -44,11 +44,6 @@ def programs_of(package: str) -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None, package: str | None = None) -> int:
-    """Like `_main`, and turns a failed output into a sentence."""
-    return programs.program(lambda given: _main(given, package))(argv)
-
-
-def _main(argv: list[str] | None, package: str | None) -> int:
     """Lists the programs, or runs the program that the first argument names.
 
     Args:
@@ -58,6 +53,11 @@ def _main(argv: list[str] | None, package: str | None) -> int:
     Returns:
         the exit code; 2 if there is no such program.
     """
+    return programs.program(lambda given: _main(given, package))(argv)
+
+
+def _main(argv: list[str] | None, package: str | None) -> int:
+    """Does the work of `main`."""
     argv = sys.argv[1:] if argv is None else argv
     listed = {
         name: line
@@ -94,7 +94,3 @@ def _no_such_program(name: str, listed: dict[str, str]) -> str:
     near = programs.nearest(name, [*listed, *short])
     hint = f"; did you mean {short.get(near, near)}?" if near else ""
     return f"there is no program {name!r}{hint} (run graph-tutorials to list the programs)"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -317,8 +317,8 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return (
-            "the reader of the output has closed it, so the program ended; what was saved is "
-            "intact, and a training resumes from it when it is started again"
+            "the reader of the output has closed it, so the program ended; a training resumes when "
+            "it is started again"
         ), 1
     if raised := _RAISED_IN_PIPELINE.search(str(error)):
         return raised[1], 2
@@ -339,7 +339,8 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
             "saved before is intact"
         ), 1
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        return f"there is not enough memory ({reason(error)}); a smaller batch or net needs less", 1
+        remedy = "free some, or use a smaller batch, net or file"
+        return f"there is not enough memory ({reason(error)}); {remedy}", 1
     return None, 1
 
 

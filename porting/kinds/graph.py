@@ -337,15 +337,22 @@ def _next_element(node: Any, by_name: Any) -> list[Tensor]:
         shapes = [_shape(s) for s in queue.attr["shapes"].list.shape] if queue else []
         if "Many" in node.op or "UpTo" in node.op:
             count = by_name.get(_op(node.input[1])) if "Many" in node.op else None
-            size = None
-            if count is not None and count.op == "Const":
-                size = int(tf.make_ndarray(count.attr["value"].tensor))
+            size = _constant_size(count) if count is not None else None
             shapes = [None if shape is None else (size, *shape) for shape in shapes]
     shapes += [None] * (len(types) - len(shapes))
     return [
         Tensor(f"{node.name}:{i}", _dtype(kind), shapes[i], note=f"{node.op} gives it, or a feed")
         for i, kind in enumerate(types)
     ]
+
+
+def _constant_size(node: Any) -> int | None:
+    """Returns the positive number that a node holds, or None for any other node."""
+    value = node.attr["value"].tensor
+    if node.op != "Const" or value.dtype != tf.int32.as_datatype_enum or value.tensor_shape.dim:
+        return None
+    size = int(tf.make_ndarray(value))
+    return size if size > 0 else None
 
 
 def _op(tensor: str) -> str:

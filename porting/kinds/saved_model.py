@@ -67,7 +67,7 @@ def _describe_graph(folder: pathlib.Path, meta: tf.MetaGraphDef, is_only: bool) 
     if not all(t.name for t in (*signature.inputs.values(), *signature.outputs.values())):
         found.notes.append(f"'{name}' has sparse tensors: feed or fetch a tf.SparseTensorValue.")
         return found
-    chosen = _with_notes(found.signatures[name], notes)
+    chosen = _with_notes(signature, notes)
     in_session = snippets.in_session(
         f"model = tf.saved_model.load(sess, {tags!r}, {str(folder)!r})\n",
         chosen.outputs,

@@ -301,6 +301,57 @@ PROGRAMS = {
         "tf.placeholder(1)\ntf.Session()",
         [],
     ),
+    "handler_that_is_no_fallback": (
+        "import tensorflow.compat.v1 as tf\ntry:\n  x = tf.constant(1)\n"
+        "except Exception:\n  tf.mul(1, 2)\ntry:\n  s = tf.sub\nexcept ImportError:\n  pass",
+        [(5, "tf.mul"), (7, "tf.sub")],
+    ),
+    "errors_of_arguments": (
+        "import tensorflow.compat.v1 as tf\ntry:\n  tf.sqrt(x, keepdims=True)\n"
+        "except TypeError:\n  pass\ntry:\n  tf.sqrt(x, keepdims=True)\nexcept AttributeError:\n"
+        "  pass",
+        [(7, "tf.sqrt(keepdims=)")],
+    ),
+    "names_that_build_nothing": (
+        "import os\nimport tensorflow.compat.v1 as tf\nclass Net:\n  def __init__(self):\n"
+        "    self.x = tf.constant(1)\n  def get(self):\n    return tf.constant(2)\n"
+        "class Config:\n  def __init__(self):\n    super().__init__()\ndef main():\n"
+        "  path = os.environ.get('x')\n  config = Config()\n  start = tf.ones_initializer()\n"
+        "  with tf.Session() as sess:\n    sess.run(Net().x)\nif __name__ == '__main__':\n"
+        "  if path:\n    f()\n  else:\n    main()",
+        [],
+    ),
+    "other_branch": (
+        "import tensorflow.compat.v1 as tf\ndef main(eager):\n  if eager:\n"
+        "    tf.constant(1)\n  else:\n    with tf.Session() as sess:\n      pass\n"
+        "if __name__ == '__main__':\n  main(1)",
+        [],
+    ),
+    "session_in_a_with_item": (
+        "import tensorflow.compat.v1 as tf\nwith tf.Session().as_default():\n  tf.placeholder(1)",
+        [(2, "tf.Session")],
+    ),
+    "sessions_of_a_database": (
+        "import unittest\nimport tensorflow.compat.v1 as tf\nclass T(unittest.TestCase):\n"
+        "  def test_a(self):\n    with self.session():\n      pass\n  def session(self):\n    pass",
+        [],
+    ),
+    "tested_dimension": (
+        "import tensorflow.compat.v1 as tf\nn = x.shape[-1]\n"
+        "m = n.value if hasattr(n, 'value') else n",
+        [],
+    ),
+    "own_import_of_v1": (
+        "import tensorflow as tf\nimport tensorflow.compat.v1 as tf1\ntf1.get_variable('x', 1)\n"
+        "tf.nn.dropout(x, 0.1)",
+        [],
+    ),
+    "methods_of_others": (
+        "import keras\nfrom sklearn.svm import SVC\nSVC().predict_proba(x)\nclass Mine:\n"
+        "  def predict_classes(self):\n    pass\nMine().predict_classes()\n"
+        "if hasattr(m, 'fit_generator'):\n  m.fit_generator(g)",
+        [],
+    ),
     "supervisor": (
         "import tensorflow.compat.v1 as tf\nwith tf.Graph().as_default():\n"
         "  sv = tf.train.Supervisor(logdir='x')",
@@ -321,7 +372,6 @@ PROGRAMS = {
     "private_keras": (
         "from tensorflow.python.keras.layers import Dense\nDense(3)",
         [
-            (1, "tf.python.keras.layers"),
             (1, "tf.python.keras.layers.Dense"),
             (2, "tf.python.keras.layers.Dense"),
         ],
@@ -605,13 +655,19 @@ def test_fix_changes_an_indented_cell_rightly_and_leaves_a_continued_import(tmp_
 
 
 @pytest.mark.usefixtures("one_lookup")
-@pytest.mark.parametrize("options", [{"indent": 2}, {"indent": 0}, {"ensure_ascii": False}, {}])
+@pytest.mark.parametrize(
+    "options",
+    [{"indent": 2}, {"indent": 0}, {"ensure_ascii": False}, {"separators": (",", ":")}, {}],
+)
 def test_fix_changes_only_the_lines_it_must(tmp_path, options):
     old = json.dumps(notebook([CELL]), **options)
     (tmp_path / "b.ipynb").write_text(old, encoding="utf-8")
     assert check.main(["b.ipynb", "--fix_in_place"]) == 0
     new = old.replace("import tensorflow as t", "import tensorflow.compat.v1 as t")
     assert (tmp_path / "b.ipynb").read_text(encoding="utf-8") == new
+    (tmp_path / "b.ipynb").write_bytes(old.replace("\n", "\r\n").encode())
+    assert check.main(["b.ipynb", "--fix_in_place"]) == 0
+    assert (tmp_path / "b.ipynb").read_bytes() == new.replace("\n", "\r\n").encode()
 
 
 @pytest.mark.usefixtures("one_lookup")

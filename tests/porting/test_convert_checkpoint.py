@@ -134,6 +134,13 @@ def test_iterators_are_left_out_and_keys_of_one_variable_joined(tmp_path):
     np.testing.assert_array_equal(values[kernel], np.asarray(model.weights[0]))
     assert len(values) == len({array.tobytes() for array in values.values()})
 
+    # Two variables of one name and value are still two.
+    pair = tf2.Module()
+    pair.one, pair.two = tf2.Variable([0.0], name="b"), tf2.Variable([0.0], name="b")
+    tf2.train.Checkpoint(pair=pair).write(str(tmp_path / "pair"))
+    assert convert(tmp_path / "pair", tmp_path / "both") == 0
+    assert set(checkpoints.values(str(tmp_path / "both"))) == {"pair/one", "pair/two"}
+
     iterator = iter(tf2.data.Dataset.range(5))
     tracked = tf2.train.Checkpoint(iterator=iterator, seen=tf2.Variable(5, name="seen"))
     tracked.write(str(tmp_path / "with_iterator"))

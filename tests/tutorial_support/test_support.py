@@ -581,7 +581,7 @@ def test_too_little_memory_is_one_sentence(capsys):
         raise MemoryError("Unable to allocate 74.5 GiB")
 
     assert main() == 1
-    assert "there is not enough memory (Unable to allocate 74.5 GiB); a smaller batch" in (
+    assert "there is not enough memory (Unable to allocate 74.5 GiB); free some, or" in (
         capsys.readouterr().err
     )
 
