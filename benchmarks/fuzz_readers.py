@@ -81,6 +81,18 @@ def _mutate_inside(path, random, mutated):
 _PACKERS = {".gz": gzip, ".bz2": bz2, ".xz": lzma}
 
 
+def _read_all(found, read):
+    """Calls `read` for each of `found`; raises the last UsageError once all have been read."""
+    refused = None
+    for one in found:
+        try:
+            read(one)
+        except UsageError as error:
+            refused = error
+    if refused:
+        raise refused
+
+
 def _noise(*shape):
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
@@ -319,17 +331,14 @@ def _read_run(folder):
         found = [prefix, folder / "old.ckpt"]
     except UsageError:
         found = [folder / "model.ckpt-5", folder / "model.ckpt-7", folder / "old.ckpt"]
-    refused = None
-    for prefix in filter(None, found):
-        try:
-            for name, value in checkpoints.values(prefix).items():
-                np.testing.assert_array_equal(value, _saved()[1][name])
-            assert checkpoints.stored_step(prefix) == 7
-            checkpoints.shapes(prefix)
-        except UsageError as error:
-            refused = error
-    if refused:
-        raise refused
+
+    def read(prefix):
+        for name, value in checkpoints.values(prefix).items():
+            np.testing.assert_array_equal(value, _saved()[1][name])
+        assert checkpoints.stored_step(prefix) == 7
+        checkpoints.shapes(prefix)
+
+    _read_all(filter(None, found), read)
 
 
 # Event files
@@ -497,16 +506,12 @@ def _make_models(folder):
 
 
 def _read_models(folder):
-    refused = None
-    for path in (path for path in sorted(folder.rglob("*")) if path.is_file()):
-        try:
-            for found in inspect.describe(str(path)):
-                assert programs.printable(found.as_text()) == found.as_text()
-                json.dumps(found.as_dict())
-        except UsageError as error:
-            refused = error
-    if refused:
-        raise refused
+    def read(path):
+        for found in inspect.describe(str(path)):
+            assert programs.printable(found.as_text()) == found.as_text()
+            json.dumps(found.as_dict())
+
+    _read_all((path for path in sorted(folder.rglob("*")) if path.is_file()), read)
 
 
 def _mutate_models(path, random, mutated):

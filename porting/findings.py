@@ -13,7 +13,7 @@ from porting.installed import Answer, Installed, Question, ask
 from porting.names import uses_of
 from porting.project import Project
 from porting.sources import Source
-from porting.uses import SWITCH, V1, Call, Import, Use, Uses
+from porting.uses import SWITCH, V1, Call, Import, Use, Uses, is_part
 
 # Packages of TensorFlow with the same name in every version; compat.v1 does not have them.
 _NOT_IN_V1 = {"compat", "python", "core", "compiler", "tools", "examples", "contrib", "_api"}
@@ -149,10 +149,6 @@ _CHANGED = (
     *("tf.random_normal_initializer", "tf.random_uniform_initializer", "tf.saved_model"),
     *("tf.summary", "tf.where"),
 )
-
-
-def _has_changed(name: str) -> bool:
-    return any(f"{remedies.short(name)}.".startswith(f"{changed}.") for changed in _CHANGED)
 
 
 def _in_v1(name: str) -> str:
@@ -308,7 +304,11 @@ class _Judge:
             not use.imports_module and use.line == bound_by.line and not self._found(use)
             for use in uses
         )
-        others = [use for use in uses if self._plain(use).differs and _has_changed(use.name)]
+        others = [
+            use
+            for use in uses
+            if self._plain(use).differs and is_part(remedies.short(use.name), _CHANGED)
+        ]
         becomes_v1 = bool(only_in_v1)
         if becomes_v1:
             self._needs_v1(bound_by, only_in_v1, missing_names, "it has")

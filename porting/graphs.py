@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 
 from porting import remedies
-from porting.uses import OtherCall, Use, Uses
+from porting.uses import OtherCall, Use, Uses, is_part
 
 _SESSIONS = (
     "tf.Session",
@@ -60,11 +60,12 @@ def findings(uses: Uses, builders: set[str]) -> Iterator[tuple[int, int, str, st
         if use.call and remedies.short(use.name) == "tf.train.Supervisor":
             sentence = "its threads leave the graph: call tf.disable_eager_execution() first"
             yield use.line, use.column, "tf.train.Supervisor", sentence
+    if uses.keeps_graph_default:
+        return
     is_test = any(use.name.endswith(".TestCase") for use in uses.names)
-    if is_test and uses.test_sessions and not uses.keeps_graph_default:
+    if is_test and uses.test_sessions:
         yield *uses.test_sessions[0], "test_session", f"{_IN_A_BLOCK}, also in tests"
-    if not uses.keeps_graph_default:
-        yield from _sessions(uses, builders)
+    yield from _sessions(uses, builders)
 
 
 def _sessions(uses: Uses, builders: set[str]) -> Iterator[tuple[int, int, str, str]]:
@@ -77,8 +78,8 @@ def _sessions(uses: Uses, builders: set[str]) -> Iterator[tuple[int, int, str, s
         use
         for use in uses.names
         if use.call
-        and (uses.is_program or not use.in_function)
-        and not (uses.makes_graph_default and (use.in_function or use.in_graph))
+        and (uses.is_program or not use.scope)
+        and not (uses.makes_graph_default and (use.scope or use.in_graph))
     ]
     if any(remedies.short(use.name) == _SESSIONS[1] and _has_graph(use) for use in calls):
         return  # an interactive session makes its graph the default
@@ -129,7 +130,7 @@ def builders(files: Iterable[Uses], modules: Container[str]) -> set[str]:
         for use in uses.names
         if _builds(use) and not (use.in_block or use.in_graph)
         for name in use.inside
-    }
+    } - _COMMON
     calls = [
         call
         for uses in files
@@ -137,21 +138,19 @@ def builders(files: Iterable[Uses], modules: Container[str]) -> set[str]:
         if not (call.in_block or call.in_graph)
         and (not call.module or call.module.rpartition(".")[2] in modules)
     ]
-    found -= _COMMON
     size = -1
     while len(found) > size:
         size = len(found)
-        found |= {name for call in calls if call.name in found for name in call.inside}
-        found -= _COMMON
+        found |= {name for call in calls if call.name in found for name in call.inside} - _COMMON
     return found
 
 
 def _builds(use: Use) -> bool:
     """Returns whether a use calls something that adds ops to the default graph."""
     name = remedies.short(use.name)
-    is_part = any(f"{name}.".startswith(f"{other}.") for other in _BUILDS_NOTHING)
     is_object = name.endswith(("_initializer", "Optimizer"))
-    return use.call is not None and not (is_part or is_object) and name not in _SESSIONS
+    builds_nothing = is_object or name in _SESSIONS or is_part(name, _BUILDS_NOTHING)
+    return use.call is not None and not builds_nothing
 
 
 def _has_graph(use: Use) -> bool:

@@ -13,12 +13,14 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from porting.uses import ROOTS, SWITCH, V1, Call, Import, OtherCall, Use, Uses
+from porting.uses import ROOTS, SWITCH, V1, Call, Import, OtherCall, Use, Uses, is_part
 
 # What names stand for that are not TensorFlow's: the shape of a tensor, and one dimension of it.
 _SHAPE, _DIMENSION = "<shape>", "<dimension>"
 _TEST_SESSIONS = ("test_session", "session", "cached_session")  # methods of tf.test.TestCase
-_IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+_BROAD_ERRORS = {"Exception", "BaseException"}
+_IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", *_BROAD_ERRORS}
+_FALLBACK_ERRORS = {"ImportError", "ModuleNotFoundError", "AttributeError", "TypeError"}
 
 
 def uses_of(tree: ast.Module) -> Uses:
@@ -26,10 +28,6 @@ def uses_of(tree: ast.Module) -> Uses:
     reader = _Reader(tree)
     reader.read(tree)
     return reader.uses
-
-
-_FALLBACK_ERRORS = {"ImportError", "ModuleNotFoundError", "AttributeError", "TypeError"}
-_BROAD_ERRORS = {"Exception", "BaseException"}
 
 
 @dataclasses.dataclass
@@ -273,10 +271,8 @@ class _Reader(ast.NodeVisitor):
     # Uses
 
     def _add(self, name: str, line: int, column: int, bound_by: Import, **facts) -> None:
-        known_names = (*self._known_to_exist, *self._own)
-        if not any(f"{name}.".startswith(f"{known}.") for known in known_names):
+        if not is_part(name, [*self._known_to_exist, *self._own]):
             facts |= self._place()
-            facts["in_function"] = any(isinstance(scope, _FunctionScope) for scope in self._scopes)
             facts["instead_of"] = [u for u in self._tried if not self._is_broad or u.name == name]
             self.uses.names.append(Use(name, line, column, bound_by, **facts))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from porting.uses import is_part
+
 GUIDE = "PORTING.md"
 
 SESSIONS = "placeholders-and-sessions"
@@ -78,10 +80,7 @@ _REMEDIES = {
     "tf.contrib.rnn": (_CELL, CELLS),
     "tf.contrib.rnn.static_rnn": ("use tf.nn.static_rnn", CELLS),
     "tf.contrib.rnn.static_bidirectional_rnn": ("use tf.nn.static_bidirectional_rnn", CELLS),
-    "tf.contrib.cudnn_rnn": (
-        _CELL,
-        CELLS,
-    ),
+    "tf.contrib.cudnn_rnn": (_CELL, CELLS),
     "tf.contrib.seq2seq.sequence_loss": (
         "weight and average tf.nn.sparse_softmax_cross_entropy_with_logits",
         CELLS,
@@ -133,29 +132,18 @@ _REMEDIES = {
     "tf.layers": ("write the layer in tf.nn and tf.get_variable", LAYERS),
     "tf.nn.rnn_cell": (_CELL, CELLS),
     "tf.models.rnn": (_CELL, CELLS),
-    "tf.python.ops.rnn_cell": (
-        _CELL,
-        CELLS,
-    ),
+    "tf.python.ops.rnn_cell": (_CELL, CELLS),
     "tf.models": ("this part of TensorFlow's tree was never a library: copy what you need", PYTHON),
-    "tf.keras.backend.get_session": (
-        "create the session yourself and pass it on: Keras 3 has none",
-        KERAS,
-    ),
-    "tf.keras.backend.set_session": (
-        "run your ops in a tf.Session of your own: Keras 3 uses none",
-        KERAS,
-    ),
+    **{
+        f"{keras}.backend.{name}_session": (remedy, KERAS)
+        for keras in ("tf.keras", "keras")
+        for name, remedy in {
+            "get": "create the session yourself and pass it on: Keras 3 has none",
+            "set": "run your ops in a tf.Session of your own: Keras 3 uses none",
+        }.items()
+    },
     "tf.keras.backend": ("use the equivalent tf function: Keras 3 has dropped it", KERAS),
     "tf.keras": ("Keras 3 has dropped it or moved it", KERAS),
-    "keras.backend.get_session": (
-        "create the session yourself and pass it on: Keras 3 has none",
-        KERAS,
-    ),
-    "keras.backend.set_session": (
-        "run your ops in a tf.Session of your own: Keras 3 uses none",
-        KERAS,
-    ),
     "keras.backend": ("use the equivalent tf function: Keras 3 has dropped it", KERAS),
     "keras": ("Keras 3 has dropped it or moved it", KERAS),
     "tf.python": ("it is private, and moved or gone: look for a public name", NAMES),
@@ -233,8 +221,7 @@ _UNUSABLE = {
 
 def unusable(name: str) -> tuple[str, str] | None:
     """Returns (sentence, anchor) for a name that exists but cannot be used, else None."""
-    fitting = (prefix for prefix in _UNUSABLE if f"{name}.".startswith(f"{prefix}."))
-    return next((_UNUSABLE[prefix] for prefix in fitting), None)
+    return next((_UNUSABLE[whole] for whole in _UNUSABLE if is_part(name, [whole])), None)
 
 
 def short(name: str) -> str:
@@ -249,7 +236,7 @@ def remedy(name: str) -> tuple[str, str]:
     """Returns (sentence, anchor of a section of the guide) for a missing name like "tf.mul"."""
     if name in _RENAMED_BY_1_0:
         return f"it is now called {_RENAMED_BY_1_0[name]}", NAMES
-    fitting = [prefix for prefix in _REMEDIES if f"{name}.".startswith(f"{prefix}.")]
+    fitting = [whole for whole in _REMEDIES if is_part(name, [whole])]
     if fitting:
         return _REMEDIES[max(fitting, key=len)]
     return "look for its new name in the documentation of the installed TensorFlow", NAMES

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 V1 = "tensorflow.compat.v1"
 ROOTS = ("tensorflow", "keras")
 SWITCH = "TF_USE_LEGACY_KERAS"
+
+
+def is_part(name: str, wholes: Iterable[str]) -> bool:
+    """Returns whether a dotted name is one of `wholes` or inside of one."""
+    return any(f"{name}.".startswith(f"{whole}.") for whole in wholes)
 
 
 @dataclasses.dataclass(eq=False)
@@ -56,9 +61,8 @@ class Use:
         bound_by: the import that gives access to the name.
         call: the arguments, if the name is called.
         imports_module: whether the name must be a module, as in `import tensorflow.contrib`.
-        in_function: whether it is used in a function, not when the file is imported.
         by_star: whether `import *` may have bound the name; it may also be another module's.
-        scope: identifies the function in which it is used.
+        scope: identifies the function in which it is used; 0 if that is when the file is imported.
         opens_block: whether it is called by a `with` statement.
         in_block: whether it is in the block of such a statement that opens a session.
         in_graph: whether it is in a block `with graph.as_default():`.
@@ -75,7 +79,6 @@ class Use:
     bound_by: Import
     call: Call | None = None
     imports_module: bool = False
-    in_function: bool = False
     by_star: bool = False
     scope: int = 0
     opens_block: bool = False

@@ -332,7 +332,7 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
     if is_failed_write(error):
         name = getattr(error, "filename", None)
         where = f"'{name}' could not be written" if name else "a file could not be written"
-        is_forbidden = isinstance(error, PermissionError) or "ermission" in reason(error)
+        is_forbidden = isinstance(error, PermissionError) or "Permission denied" in reason(error)
         remedy = "change its permissions" if is_forbidden else "free some space"
         return (
             f"{where}: {reason(error)}; {remedy} or name another folder, and start again; what was "
