@@ -15,6 +15,7 @@ from porting.presets import STEP, SUFFIXES, Preset
 from tutorial_support import checkpoints
 from tutorial_support.programs import UsageError, reason
 
+# Keys under which Keras' exports hold every variable a second time.
 _KERAS_COPY = re.compile(r"_all_variables/\d+/")
 
 

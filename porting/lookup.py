@@ -149,7 +149,10 @@ def _problems(
     if inspect.Parameter.VAR_KEYWORD in kinds:
         is_class = isinstance(found, type) and found.__module__.startswith("keras.")
         is_strict = is_class and {"Layer", "BaseOptimizer"} & {c.__name__ for c in found.__mro__}
-        accepted = _accepted_by_keras_3(found) if is_strict else keywords
+        try:
+            accepted = _accepted_by_keras_3(found) if is_strict else keywords
+        except OSError:  # Keras is installed without its sources
+            accepted = keywords
     problems += [("unknown", keyword, "") for keyword in keywords if keyword not in accepted]
     if next(iter(parameters), "") == "_sentinel" and positional:
         problems.append(("named only", "", ""))
@@ -178,6 +181,9 @@ def _accepted_by_keras_3(found: type) -> set[str]:
 
     Its class passes **kwargs on to the next. The last one refuses the arguments that none has
     taken, by its signature or its code.
+
+    Raises:
+        OSError: there is no source code.
     """
     accepted = {"inputs", "outputs"} if found.__name__ == "Model" else set()
     for part in found.__mro__[:-1]:
